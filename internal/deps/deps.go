@@ -1,0 +1,32 @@
+// Package deps keeps module requirements while the first packages are being written.
+package deps
+
+import (
+	_ "github.com/aws/aws-lambda-go/lambda"
+	_ "github.com/aws/aws-sdk-go-v2/aws"
+	_ "github.com/aws/aws-sdk-go-v2/credentials"
+	_ "github.com/aws/aws-sdk-go-v2/service/lambda"
+	_ "github.com/google/uuid"
+	_ "github.com/nats-io/nats-server/v2/server"
+	_ "github.com/nats-io/nats.go"
+	_ "github.com/nats-io/nats.go/jetstream"
+	_ "github.com/nats-io/nats.go/micro"
+	_ "github.com/nats-io/nkeys"
+	_ "github.com/sourcegraph/conc"
+	_ "github.com/sourcegraph/conc/iter"
+	_ "github.com/sourcegraph/conc/pool"
+	_ "github.com/spf13/cobra"
+	_ "github.com/spf13/pflag"
+	_ "github.com/synadia-io/orbit.go/natscontext"
+	_ "github.com/vmihailenco/msgpack/v5"
+	_ "go.opentelemetry.io/otel"
+	_ "go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	_ "go.opentelemetry.io/otel/sdk/trace"
+	_ "go.opentelemetry.io/otel/sdk/trace/tracetest"
+	_ "go.opentelemetry.io/otel/semconv/v1.30.0"
+	_ "go.uber.org/goleak"
+	_ "go.yaml.in/yaml/v3"
+	_ "golang.org/x/crypto/nacl/box"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/term"
+)

@@ -1,0 +1,132 @@
+package schema
+
+import "time"
+
+// Version is the newest version of envelopes and records that this build reads and writes.
+const Version = 1
+
+// Key says to which environments a call may go: exactly those of this function id, version, code and configuration, and of
+// this sub-tenant. Comparable, so it is the key of maps. DESIGN 1, 3.
+type Key struct {
+	FunctionID     string
+	Version        string // "$LATEST" or a number
+	CodeSHA256     string // hex
+	ConfigRevision uint64
+	Tenant         string // "" unless the function is per tenant
+}
+
+// Call is the envelope of one call on an arc: what a manager needs to claim it, a worker to run it, and both to
+// answer. Frontends write it; it is immutable after that.
+type Call struct {
+	Key
+	RequestID     string
+	Account       string
+	Function      string
+	Qualifier     string        // as the caller gave it, "" if none
+	Frontend      string        // whose call it is: told of its end at [subjects.FrontendInbox]
+	Token         uint64        // the frontend's name for it, unguessable
+	Reply         string        // where the answer goes
+	Reason        Reason        // why it took this arc
+	Attempt       uint32        // 1 for the first
+	StartBy       time.Duration // budget from publication until it must have started
+	Timeout       time.Duration // of the function, counted by the worker from the start
+	LogTail       bool
+	ClientContext []byte // decoded JSON
+	Traceparent   string
+	Tracestate    string
+	Payload       []byte
+}
+
+// Variables are environment variables in clear. They print as names only.
+type Variables map[string]string
+
+// String names the variables and hides their values.
+func (v Variables) String() string { return "***" }
+
+// GoString hides the values from %#v too.
+func (v Variables) GoString() string { return "***" }
+
+// Binding is what an environment is made for; a worker compares every call with it. Variables are in clear, so a Binding
+// never leaves the manager and its worker.
+type Binding struct {
+	Key
+	Account     string
+	Function    string
+	Runtime     string // as in the record: provided, nodejs, python, or Lambda's names
+	Handler     string
+	MemoryMB    int
+	Timeout     time.Duration
+	InitTimeout time.Duration // 10 s as in Lambda (A6); 0 means that
+	Variables   Variables
+}
+
+// FunctionError is a failure that the caller sees as an answer, not as a refusal: the function's own error, a
+// time-out, a crash. Lambda A7.
+type FunctionError struct {
+	Type    string // "Runtime.ExitError", "Sandbox.Timedout"
+	Message string
+	Body    []byte // JSON of the answer; made from Type and Message where the runtime posted none
+}
+
+// Outcome is how a call ended in its environment.
+type Outcome struct {
+	Payload     []byte
+	ContentType string
+	Error       *FunctionError // nil: Payload is the function's answer
+	Duration    time.Duration  // from the start line to the answer
+	LogTail     []byte         // last 4 KB, if asked for
+	Reusable    bool           // the environment will ask for the next call; false when it is gone or doomed
+}
+
+// Run is one start of a call in an environment: what the manager tells its worker.
+type Run struct {
+	Call         *Call
+	Subject      string // on which the call was published; the worker compares it with the envelope
+	Environment  string
+	Arc          string // short name, "u.17"
+	Rank         int
+	Manager      string
+	Start        Start
+	InitDuration time.Duration // of a cold start; 0 otherwise
+
+	// Ended is called exactly once, before the answer goes out, on the goroutine that has it: the manager offers the
+	// environment and tells its status there, so that the caller's next call does not overtake the offer (DESIGN 2).
+	Ended func(*Run, *Outcome)
+}
+
+// EnvironmentEventKind says what happened to an environment.
+type EnvironmentEventKind uint8
+
+// The kinds of events, in the order of a life. Parked comes again after each call; exactly one of Failed and Gone comes
+// last.
+const (
+	// EnvironmentParked: it asks for a call (first time: its init is done). It can start one now.
+	EnvironmentParked EnvironmentEventKind = iota + 1
+	// EnvironmentFailed: its init failed; Error says how.
+	EnvironmentFailed
+	// EnvironmentGone: it ended after a good init: killed, crashed, exited.
+	EnvironmentGone
+)
+
+// EnvironmentEvent is what a worker tells the manager of an environment.
+type EnvironmentEvent struct {
+	Environment  string
+	Kind         EnvironmentEventKind
+	InitDuration time.Duration  // with the first Parked
+	Error        *FunctionError // with Failed
+}
+
+// Ends tells a frontend which of its calls ended, coalesced, off the caller's path.
+type Ends struct {
+	Manager     string   `msgpack:"m"`
+	Incarnation string   `msgpack:"i"`
+	Tokens      []uint64 `msgpack:"t"`
+}
+
+// Beat tells a frontend every 500 ms which of its calls run at a manager for longer than that. DESIGN 3.
+type Beat struct {
+	Manager     string   `msgpack:"m"`
+	Incarnation string   `msgpack:"i"`
+	Number      uint64   `msgpack:"n"`
+	Tokens      []uint64 `msgpack:"t"`
+}

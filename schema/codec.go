@@ -1,0 +1,32 @@
+package schema
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// Marshal encodes a record or status. It fails only for types that msgpack cannot write.
+func Marshal(v any) ([]byte, error) {
+	b, err := msgpack.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", v, err)
+	}
+	return b, nil
+}
+
+// Unmarshal scans b ([Scan]) and decodes it into v, a pointer to one of this package's types, never to an any.
+// Members that v does not know are skipped.
+func Unmarshal(b []byte, v any) error {
+	if err := Scan(b); err != nil {
+		return fmt.Errorf("decode %T: %w", v, err)
+	}
+	dec := msgpack.GetDecoder()
+	defer msgpack.PutDecoder(dec)
+	dec.Reset(bytes.NewReader(b))
+	if err := dec.Decode(v); err != nil {
+		return fmt.Errorf("decode %T: %w", v, err)
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+// Package driver is what a worker asks of the thing that isolates an environment: a bare process, a sandbox, or nothing
+// at all for measuring. Everything about calls (Runtime API, time-outs, logs, limits on bodies) stands above it, once.
+// DESIGN 8.
+package driver
+
+import (
+	"context"
+	"io"
+	"net"
+	"time"
+)
+
+// Driver makes environments on this host. It is safe for concurrent use.
+type Driver interface {
+	// Name is the driver's name on the command line: process, null, native.
+	Name() string
+	// Probe reports what this host lets the driver enforce, or an error with what is missing.
+	Probe(ctx context.Context) (Abilities, error)
+	// New makes an environment that holds nothing of any account yet.
+	New(ctx context.Context, spec Spec) (Environment, error)
+	// Close ends what is left and waits. No environment outlives it.
+	Close() error
+}
+
+// Abilities is what a driver enforces on this host.
+type Abilities struct {
+	Tenants bool     // may hold code of mutually hostile sub-tenants
+	Limits  bool     // memory, processes and CPU are bounded
+	Notes   []string // what is not enforced, one line each, for people
+}
+
+// Spec is what an environment is made with before it is bound.
+type Spec struct {
+	ID       string
+	MemoryMB int
+}
+
+// Command is what an environment runs once it is bound: the function's code and how to start it.
+type Command struct {
+	Path string   // executable
+	Args []string // without the path
+	Dir  string   // the unpacked package, read-only: /var/task
+	Env  []string // NAME=VALUE, the whole environment: nothing is inherited
+}
+
+// Environment is one isolated place. Methods are safe for concurrent use.
+type Environment interface {
+	// Listener is the Runtime API's socket as the function sees it; the worker serves it. The driver closes it at the end.
+	Listener() net.Listener
+	// APIAddress is the value of AWS_LAMBDA_RUNTIME_API inside.
+	APIAddress() string
+	// Start runs the command, once. Output receives stdout and stderr, until they end.
+	Start(ctx context.Context, cmd Command, output io.Writer) error
+	// Kill ends everything inside, at once. Safe twice and before Start.
+	Kill()
+	// Done is closed when everything inside has ended and its resources are free.
+	Done() <-chan struct{}
+	// Exit tells how it ended; valid after Done.
+	Exit() Exit
+}
+
+// Exit is how an environment's main process ended.
+type Exit struct {
+	Started     bool // there was a process
+	Code        int  // exit status, -1 if a signal ended it
+	Signal      string
+	CoreDumped  bool
+	OutOfMemory bool
+	Killed      bool // by Kill
+	Lived       time.Duration
+}
+
+// Inline is an environment that answers by itself, with no Runtime API: for measuring what the fabric alone costs.
+type Inline interface {
+	Invoke(payload []byte) []byte
+}
