@@ -1,0 +1,194 @@
+// Command fn is the function that scenarios call: one static program on one raw connection that does what its payload
+// says, so that hundreds of environments start in a second. A payload is a JSON string of words; anything else comes
+// back as it is.
+//
+//	"hold ADDR"     connect to the gate at ADDR, say the request id, answer when the gate closes the connection
+//	"exit N"        end the process with status N in the middle of the call
+//	"signal"        end by SIGKILL of itself
+//	"spin"          never answer, burning CPU
+//	"hang"          never answer, idle
+//	"error"         report a function error
+//	"twice"         answer twice; the second status is the next call's answer to "last"
+//	"other"         answer for another request id first; its status is the next call's answer to "last"
+//	"big N"         answer N bytes
+//	"last"          the last status remembered
+//	"count"         how many calls this environment has had
+//	"env NAME"      the value of a variable
+//	"leave"         answer, then exit 0 before asking for the next call
+//
+// The variable FN_INIT makes the start itself fail: exit, hang, error.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	switch os.Getenv("FN_INIT") {
+	case "exit":
+		os.Exit(7)
+	case "hang":
+		select {}
+	}
+	conn, err := net.Dial("tcp", os.Getenv("AWS_LAMBDA_RUNTIME_API"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fn:", err)
+		os.Exit(1)
+	}
+	rt := &runtime{conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}
+	if os.Getenv("FN_INIT") == "error" {
+		rt.post("init/error", `{"errorType":"Fn.InitFailed","errorMessage":"as asked"}`, false)
+		rt.status()
+		os.Exit(1)
+	}
+	rt.write([]byte(next))
+	for calls := 1; ; calls++ {
+		id, payload := rt.invocation()
+		rt.serve(id, payload, calls)
+	}
+}
+
+const (
+	base = "/2018-06-01/runtime/"
+	next = "GET " + base + "invocation/next HTTP/1.1\r\nHost: runtime\r\n\r\n"
+)
+
+// runtime speaks the Lambda Runtime API over one connection; an answer and the request for the next call go out in one
+// write.
+type runtime struct {
+	conn net.Conn
+	in   *bufio.Reader
+	last string
+}
+
+func (r *runtime) serve(id string, payload []byte, calls int) {
+	words := strings.Fields(strings.Trim(string(payload), `"`))
+	verb, arg := "", ""
+	if len(words) > 0 {
+		verb = words[0]
+	}
+	if len(words) > 1 {
+		arg = words[1]
+	}
+	answer := string(payload)
+	switch verb {
+	case "hold":
+		gate, err := net.Dial("tcp", arg)
+		if err != nil {
+			r.post("invocation/"+id+"/error", `{"errorType":"Fn.NoGate","errorMessage":`+strconv.Quote(err.Error())+`}`, true)
+			r.status()
+			return
+		}
+		fmt.Fprintln(gate, id)
+		_, _ = io.Copy(io.Discard, gate)
+		answer = `"held"`
+	case "exit":
+		code, _ := strconv.Atoi(arg)
+		os.Exit(code)
+	case "signal":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "spin":
+		for {
+		}
+	case "hang":
+		select {}
+	case "error":
+		r.post("invocation/"+id+"/error", `{"errorType":"Fn.Asked","errorMessage":"as asked"}`, true)
+		r.status()
+		return
+	case "twice":
+		r.post("invocation/"+id+"/response", answer, false)
+		r.status()
+		r.post("invocation/"+id+"/response", answer, true)
+		r.last = r.status()
+		return
+	case "other":
+		r.post("invocation/00000000-0000-4000-8000-000000000000/response", `"stolen"`, false)
+		r.last = r.status()
+	case "big":
+		n, _ := strconv.Atoi(arg)
+		answer = `"` + strings.Repeat("x", max(0, n-2)) + `"`
+	case "last":
+		answer = strconv.Quote(r.last)
+	case "count":
+		answer = strconv.Itoa(calls)
+	case "env":
+		answer = strconv.Quote(os.Getenv(arg))
+	case "leave":
+		r.post("invocation/"+id+"/response", answer, false)
+		r.status()
+		os.Exit(0)
+	}
+	r.post("invocation/"+id+"/response", answer, true)
+	r.status()
+}
+
+// post sends an answer; with more set, the request for the next call goes with it.
+func (r *runtime) post(path, body string, more bool) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "POST %s%s HTTP/1.1\r\nHost: runtime\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		base, path, len(body), body)
+	if more {
+		b.WriteString(next)
+	}
+	r.write(b.Bytes())
+}
+
+func (r *runtime) write(b []byte) {
+	if _, err := r.conn.Write(b); err != nil {
+		os.Exit(1)
+	}
+}
+
+// status reads the answer to a post and gives its status.
+func (r *runtime) status() string {
+	status, _, _ := r.read()
+	return status
+}
+
+// invocation reads the answer to next.
+func (r *runtime) invocation() (id string, payload []byte) {
+	_, id, payload = r.read()
+	return id, payload
+}
+
+func (r *runtime) read() (status, id string, body []byte) {
+	length := 0
+	for first := true; ; first = false {
+		line, err := r.in.ReadString('\n')
+		if err != nil {
+			os.Exit(1)
+		}
+		line = strings.TrimRight(line, "\r\n")
+		if first {
+			if f := strings.Fields(line); len(f) > 1 {
+				status = f[1]
+			}
+			continue
+		}
+		if line == "" {
+			break
+		}
+		name, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch strings.ToLower(name) {
+		case "content-length":
+			length, _ = strconv.Atoi(value)
+		case "lambda-runtime-aws-request-id":
+			id = value
+		}
+	}
+	body = make([]byte, length)
+	if _, err := io.ReadFull(r.in, body); err != nil {
+		os.Exit(1)
+	}
+	return status, id, body
+}
