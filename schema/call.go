@@ -37,15 +37,6 @@ type Call struct {
 	Payload       []byte
 }
 
-// Variables are environment variables in clear. They print as names only.
-type Variables map[string]string
-
-// String names the variables and hides their values.
-func (v Variables) String() string { return "***" }
-
-// GoString hides the values from %#v too.
-func (v Variables) GoString() string { return "***" }
-
 // Binding is what an environment is made for; a worker compares every call with it. Variables are in clear, so a Binding
 // never leaves the manager and its worker.
 type Binding struct {
@@ -57,7 +48,7 @@ type Binding struct {
 	MemoryMB    int
 	Timeout     time.Duration
 	InitTimeout time.Duration // 10 s as in Lambda (A6); 0 means that
-	Variables   Variables
+	Variables   Variables     `json:"-"` // not even by mistake
 }
 
 // FunctionError is a failure that the caller sees as an answer, not as a refusal: the function's own error, a

@@ -7,8 +7,14 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// Marshal encodes a record or status. It fails only for types that msgpack cannot write.
+// Marshal encodes a record or status. It fails for types that msgpack cannot write and for a record whose version nobody
+// would read ([CheckVersion]): a forgotten V is found where it is written.
 func Marshal(v any) ([]byte, error) {
+	if r, ok := v.(versioned); ok {
+		if err := CheckVersion(r.version()); err != nil {
+			return nil, fmt.Errorf("encode %T: %w", v, err)
+		}
+	}
 	b, err := msgpack.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
@@ -16,8 +22,9 @@ func Marshal(v any) ([]byte, error) {
 	return b, nil
 }
 
-// Unmarshal scans b ([Scan]) and decodes it into v, a pointer to one of this package's types, never to an any.
-// Members that v does not know are skipped.
+// Unmarshal scans b ([Scan]) and decodes it into v, a pointer to one of this package's types, never to an any. Members
+// that v does not know are skipped; a record of a version that this build does not read is refused ([CheckVersion]).
+// After an error v may be half written.
 func Unmarshal(b []byte, v any) error {
 	if err := Scan(b); err != nil {
 		return fmt.Errorf("decode %T: %w", v, err)
@@ -27,6 +34,11 @@ func Unmarshal(b []byte, v any) error {
 	dec.Reset(bytes.NewReader(b))
 	if err := dec.Decode(v); err != nil {
 		return fmt.Errorf("decode %T: %w", v, err)
+	}
+	if r, ok := v.(versioned); ok {
+		if err := CheckVersion(r.version()); err != nil {
+			return fmt.Errorf("decode %T: %w", v, err)
+		}
 	}
 	return nil
 }

@@ -1,104 +1,198 @@
 package schema
 
 import (
-	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
-
-	"github.com/vmihailenco/msgpack/v5"
 )
 
-// callFields is how many members the array of an envelope has. New ones are added at the end; a reader skips what it
-// does not know and leaves what is missing zero.
-const callFields = 21
+// An envelope is a msgpack array in a fixed order:
+//
+//	function id, version, code SHA-256, configuration revision, tenant, request id, account, function, qualifier,
+//	frontend, token, reply, reason, attempt, start-by (ns), timeout (ns), log tail, client context, traceparent,
+//	tracestate, payload
+//
+// New members come at the end; a reader skips what it does not know. It is written and read by hand, in the bytes that
+// package msgpack would write (a test compares the two): this way a call costs one allocation where it is read, none where
+// it is written, and its payload is never copied. Measured against package msgpack, which writes and reads all other
+// records: 42 ns against 204 to write, 270 against 790 with 12 allocations to read (its scan included).
+const callFields = 21 // of version 1
 
-// EncodeCall appends the envelope of c to dst and returns the whole: a msgpack array in a fixed order.
+// EncodeCall appends the envelope of c to dst and returns the whole. With room in dst it allocates nothing.
 func EncodeCall(dst []byte, c *Call) []byte {
-	buf := bytes.NewBuffer(dst)
-	enc := msgpack.GetEncoder()
-	defer msgpack.PutEncoder(enc)
-	enc.Reset(buf)
-	enc.UseCompactInts(true)
-	// Writes into a bytes.Buffer cannot fail.
-	_ = enc.EncodeArrayLen(callFields)
-	for _, s := range [...]string{c.FunctionID, c.Version, c.CodeSHA256} {
-		_ = enc.EncodeString(s)
+	b := append(dst, 0xdc, 0, callFields)
+	b = appendString(b, c.FunctionID)
+	b = appendString(b, c.Version)
+	b = appendString(b, c.CodeSHA256)
+	b = appendUint(b, c.ConfigRevision)
+	b = appendString(b, c.Tenant)
+	b = appendString(b, c.RequestID)
+	b = appendString(b, c.Account)
+	b = appendString(b, c.Function)
+	b = appendString(b, c.Qualifier)
+	b = appendString(b, c.Frontend)
+	b = appendUint(b, c.Token)
+	b = appendString(b, c.Reply)
+	b = appendString(b, string(c.Reason))
+	b = appendUint(b, uint64(c.Attempt))
+	b = appendUint(b, uint64(max(0, c.StartBy)))
+	b = appendUint(b, uint64(max(0, c.Timeout)))
+	if c.LogTail {
+		b = append(b, 0xc3)
+	} else {
+		b = append(b, 0xc2)
 	}
-	_ = enc.EncodeUint(c.ConfigRevision)
-	for _, s := range [...]string{c.Tenant, c.RequestID, c.Account, c.Function, c.Qualifier, c.Frontend} {
-		_ = enc.EncodeString(s)
-	}
-	_ = enc.EncodeUint(c.Token)
-	_ = enc.EncodeString(c.Reply)
-	_ = enc.EncodeString(string(c.Reason))
-	_ = enc.EncodeUint(uint64(c.Attempt))
-	_ = enc.EncodeInt(int64(c.StartBy))
-	_ = enc.EncodeInt(int64(c.Timeout))
-	_ = enc.EncodeBool(c.LogTail)
-	_ = enc.EncodeBytes(c.ClientContext)
-	_ = enc.EncodeString(c.Traceparent)
-	_ = enc.EncodeString(c.Tracestate)
-	_ = enc.EncodeBytes(c.Payload)
-	return buf.Bytes()
+	b = appendBytes(b, c.ClientContext)
+	b = appendString(b, c.Traceparent)
+	b = appendString(b, c.Tracestate)
+	return appendBytes(b, c.Payload)
 }
 
-// DecodeCall scans and reads an envelope into c.
+// CallSize is at least the length of c's envelope: what a buffer for it needs.
+func CallSize(c *Call) int {
+	n := 3 + 13*5 + 5*9 + 1 + 2*5 // heads at their longest
+	for _, s := range [...]string{
+		c.FunctionID, c.Version, c.CodeSHA256, c.Tenant, c.RequestID, c.Account, c.Function, c.Qualifier, c.Frontend, c.Reply,
+		string(c.Reason), c.Traceparent, c.Tracestate,
+	} {
+		n += len(s)
+	}
+	return n + len(c.ClientContext) + len(c.Payload)
+}
+
+// DecodeCall reads an envelope into c, whose earlier content is gone; after an error c is as it was. Payload and
+// ClientContext are parts of b, so b must not be written while they are used. All but the payload may be [MaxHeader] bytes.
+//
+// Reading the known members is their flat scan: none of them nests, and each length is held against the bytes left. What
+// comes after them goes through [Scan]'s.
 func DecodeCall(b []byte, c *Call) error {
-	if err := Scan(b); err != nil {
+	r := reader{b: b}
+	n := r.next(kindArray).children()
+	var d Call
+	var text [13]span
+	text[0], text[1], text[2] = r.text(), r.text(), r.text()
+	d.ConfigRevision = r.uint(math.MaxUint64)
+	for i := 3; i < 9; i++ {
+		text[i] = r.text()
+	}
+	d.Token = r.uint(math.MaxUint64)
+	text[9], text[10] = r.text(), r.text()
+	d.Attempt = uint32(r.uint(math.MaxUint32))
+	d.StartBy = time.Duration(r.uint(math.MaxInt64))
+	d.Timeout = time.Duration(r.uint(math.MaxInt64))
+	d.LogTail = r.next(kindBool).number == 1
+	d.ClientContext = r.bytes()
+	text[11], text[12] = r.text(), r.text()
+	end := r.at // of what strings may lie in
+	d.Payload = r.bytes()
+	switch beside := len(b) - len(d.Payload); {
+	case r.wrong != nil:
+		return fmt.Errorf("decode call: %w", r.wrong)
+	case n < callFields:
+		return fmt.Errorf("decode call: %w: %d members, at least %d", ErrHostile, n, callFields)
+	case beside > MaxHeader:
+		return fmt.Errorf("decode call: %w: %d bytes beside the payload, at most %d", ErrHostile, beside, MaxHeader)
+	}
+	if err := scan(b, r.at, n-callFields); err != nil {
 		return fmt.Errorf("decode call: %w", err)
 	}
-	dec := msgpack.GetDecoder()
-	defer msgpack.PutDecoder(dec)
-	dec.Reset(bytes.NewReader(b))
-	n, err := dec.DecodeArrayLen()
-	if err != nil || n < callFields {
-		return fmt.Errorf("decode call: %w: %d members", ErrHostile, n)
+	whole := string(b[:end]) // one allocation for all of them
+	for i, s := range [...]*string{
+		&d.FunctionID, &d.Version, &d.CodeSHA256, &d.Tenant, &d.RequestID, &d.Account, &d.Function, &d.Qualifier, &d.Frontend,
+		&d.Reply, (*string)(&d.Reason), &d.Traceparent, &d.Tracestate,
+	} {
+		*s = whole[text[i].from:text[i].to]
 	}
-	str := func(p *string) {
-		if err == nil {
-			*p, err = dec.DecodeString()
-		}
-	}
-	u64 := func() (v uint64) {
-		if err == nil {
-			v, err = dec.DecodeUint64()
-		}
-		return v
-	}
-	i64 := func() (v int64) {
-		if err == nil {
-			v, err = dec.DecodeInt64()
-		}
-		return v
-	}
-	bin := func() (v []byte) {
-		if err == nil {
-			v, err = dec.DecodeBytes()
-		}
-		return v
-	}
-	str(&c.FunctionID)
-	str(&c.Version)
-	str(&c.CodeSHA256)
-	c.ConfigRevision = u64()
-	for _, p := range [...]*string{&c.Tenant, &c.RequestID, &c.Account, &c.Function, &c.Qualifier, &c.Frontend} {
-		str(p)
-	}
-	c.Token = u64()
-	str(&c.Reply)
-	str((*string)(&c.Reason))
-	c.Attempt = uint32(u64())
-	c.StartBy = time.Duration(i64())
-	c.Timeout = time.Duration(i64())
-	if err == nil {
-		c.LogTail, err = dec.DecodeBool()
-	}
-	c.ClientContext = bin()
-	str(&c.Traceparent)
-	str(&c.Tracestate)
-	c.Payload = bin()
-	if err != nil {
-		return fmt.Errorf("decode call: %w", err)
-	}
+	*c = d
 	return nil
+}
+
+// reader reads values one after the other. The first that is malformed or of another kind than was asked for is
+// remembered; from then on it yields zeros.
+type reader struct {
+	b     []byte
+	at    int
+	wrong error
+}
+
+func (r *reader) next(want kind) value {
+	if r.wrong != nil {
+		return value{}
+	}
+	v := head(r.b[r.at:])
+	if v.kind == 0 {
+		r.wrong = refusal(r.at, "%w", fault(r.b[r.at:]))
+		return value{}
+	}
+	if v.kind != want && !(want == kindBytes && v.kind == kindNil) {
+		r.wrong = refusal(r.at, "not what stands there in an envelope")
+		return value{}
+	}
+	r.at += v.size
+	return v
+}
+
+func (r *reader) uint(most uint64) uint64 {
+	at := r.at
+	v := r.next(kindUint).number
+	if v > most {
+		r.wrong = refusal(at, "%d, at most %d", v, most)
+	}
+	return v
+}
+
+func (r *reader) text() span {
+	v := r.next(kindString)
+	return span{r.at - v.size + int(v.prefix), r.at}
+}
+
+func (r *reader) bytes() []byte {
+	v := r.next(kindBytes)
+	if v.kind != kindBytes { // nil
+		return nil
+	}
+	return r.b[r.at-v.size+int(v.prefix) : r.at : r.at]
+}
+
+func appendString(b []byte, s string) []byte {
+	switch n := len(s); {
+	case n < 32:
+		b = append(b, 0xa0|byte(n))
+	case n <= math.MaxUint8:
+		b = append(b, 0xd9, byte(n))
+	case n <= math.MaxUint16:
+		b = binary.BigEndian.AppendUint16(append(b, 0xda), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint32(append(b, 0xdb), uint32(n))
+	}
+	return append(b, s...)
+}
+
+func appendBytes(b, v []byte) []byte {
+	switch n := len(v); {
+	case v == nil:
+		return append(b, 0xc0)
+	case n <= math.MaxUint8:
+		b = append(b, 0xc4, byte(n))
+	case n <= math.MaxUint16:
+		b = binary.BigEndian.AppendUint16(append(b, 0xc5), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint32(append(b, 0xc6), uint32(n))
+	}
+	return append(b, v...)
+}
+
+func appendUint(b []byte, v uint64) []byte {
+	switch {
+	case v <= 0x7f:
+		return append(b, byte(v))
+	case v <= math.MaxUint8:
+		return append(b, 0xcc, byte(v))
+	case v <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(b, 0xcd), uint16(v))
+	case v <= math.MaxUint32:
+		return binary.BigEndian.AppendUint32(append(b, 0xce), uint32(v))
+	}
+	return binary.BigEndian.AppendUint64(append(b, 0xcf), v)
 }

@@ -3,6 +3,7 @@ package schema
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,7 @@ const (
 	CodeConflict           Code = "ResourceConflictException"
 	CodePrecondition       Code = "PreconditionFailedException"
 	CodeTooLarge           Code = "RequestTooLargeException"
+	CodeStorageExceeded    Code = "CodeStorageExceededException"
 	CodeUnsupportedMedia   Code = "UnsupportedMediaTypeException"
 	CodeAccessDenied       Code = "AccessDeniedException"
 	CodeMisdirected        Code = "MisdirectedRequest"
@@ -25,6 +27,7 @@ const (
 	CodeThrottled          Code = "TooManyRequestsException"
 	CodeCapacityExceeded   Code = "CapacityExceeded"
 	CodeUnavailable        Code = "Unavailable"
+	CodeNoAnswer           Code = "NoAnswer"
 	CodeInternal           Code = "Internal"
 	CodeExecutionLost      Code = "Hearth.ExecutionLost"
 	CodeTimedOut           Code = "Sandbox.Timedout"
@@ -39,25 +42,37 @@ const (
 	CodeRuntimeUnavailable Code = "Runtime.Unavailable"
 )
 
+// Reasons of a [CodeThrottled] or [CodeCapacityExceeded], Lambda's whole enum that applies here (B3).
+const (
+	ThrottleConcurrency         = "ConcurrentInvocationLimitExceeded"                 // of the account, the fabric, a sub-tenant
+	ThrottleFunctionConcurrency = "ReservedFunctionConcurrentInvocationLimitExceeded" // the function's cap
+	ThrottleRate                = "FunctionInvocationRateLimitExceeded"               // environments made too fast
+	ThrottleCaller              = "CallerRateLimitExceeded"                           // control operations
+)
+
 // Row is one line of the error table.
 type Row struct {
 	Code       Code
 	Status     int    // HTTP, and Nats-Service-Error-Code; 200 for what leaves as a function error
-	LambdaType string // X-Amzn-ErrorType; the same as Code unless AWS's model has another name for it
+	LambdaType string // X-Amzn-ErrorType; "" where the code has the name that AWS's model has
 	Retriable  bool   // certainly not started, or safe to send again
 	Exit       int    // of the command (CLI, Habits)
 	Hint       time.Duration
 	Advice     string // what to do, one line
 }
 
-// Table is the one table of errors: NATS headers, HTTP bodies and exit codes are read off it.
-var Table = []Row{
+// table is the one table of errors: NATS headers, HTTP bodies and exit codes are read off it. What may have started never
+// has a status above 499, and nothing has 502 or 504: SDKs send those again by themselves (DESIGN 3, Lambda B1). The two
+// that stand at 500 and 503 without being retriable never answer a call that may run: Internal answers operations and
+// calls before they are published, NoAnswer stays with the client that gave up.
+var table = [...]Row{
 	{CodeInvalidParameter, 400, "", false, 2, 0, "correct the named field"},
-	{CodeInvalidRequest, 400, "", false, 2, 0, "send JSON, or the members that the operation takes"},
+	{CodeInvalidRequest, 400, "", false, 2, 0, "send JSON with the members that the operation takes"},
 	{CodeNotFound, 404, "", false, 2, 0, "check the name and the qualifier; `hearth ls` lists what there is"},
 	{CodeConflict, 409, "", false, 2, 0, "read the current state, then try again"},
-	{CodePrecondition, 412, "", false, 2, 0, "somebody changed it meanwhile; read it again and repeat the change"},
-	{CodeTooLarge, 413, "", false, 2, 0, "send less: 6 MiB is the limit of a sync call; pass a reference to larger data"},
+	{CodePrecondition, 412, "", false, 2, 0, "somebody changed it meanwhile: read it again and repeat the change"},
+	{CodeTooLarge, 413, "", false, 2, 0, "send less, 6 MiB is the limit of a sync call; pass a reference to larger data"},
+	{CodeStorageExceeded, 400, "", false, 3, 0, "delete functions or versions that are not needed, or give the code store more room"},
 	{CodeUnsupportedMedia, 415, "", false, 2, 0, "send application/json or application/octet-stream"},
 	{CodeAccessDenied, 403, "", false, 2, 0, "call from a program on this host, not from a page or through a proxy"},
 	{CodeMisdirected, 421, "InvalidParameterValueException", false, 2, 0, "use localhost, a loopback address or a configured name as host"},
@@ -66,6 +81,7 @@ var Table = []Row{
 	{CodeThrottled, 429, "", true, 3, time.Second, "wait as the hint says, then call again, or raise the cap"},
 	{CodeCapacityExceeded, 429, "TooManyRequestsException", true, 3, time.Second, "it certainly did not start: call again later, or add capacity"},
 	{CodeUnavailable, 503, "ServiceException", true, 4, time.Second, "it certainly did not start: call again; `hearth ring` shows who is there"},
+	{CodeNoAnswer, 503, "ServiceException", false, 4, 0, "it may still run: look at its effects before calling again, or allow more time"},
 	{CodeInternal, 500, "ServiceException", false, 5, 0, "look at the log of the node that answered"},
 	{CodeExecutionLost, 200, "", false, 1, 0, "it may have run: check its effects before calling again, or make the function idempotent"},
 	{CodeTimedOut, 200, "", false, 1, 0, "raise the function's time-out or make it faster"},
@@ -75,28 +91,31 @@ var Table = []Row{
 	{CodeOutOfMemory, 200, "", false, 1, 0, "raise the function's memory"},
 	{CodeResponseTooLarge, 200, "", false, 1, 0, "answer with less than 6 MiB; return a reference to larger data"},
 	{CodeTruncatedResponse, 200, "", false, 1, 0, "the runtime cut its answer off; its log says why"},
-	{CodeInvalidMode, 200, "", false, 1, 0, "the runtime asked for a response mode that is not known"},
-	{CodeBindingMismatch, 200, "", false, 1, 0, "the call met an environment of another function; report this"},
+	{CodeInvalidMode, 200, "", false, 1, 0, "the runtime asked for a response mode that is not known; update its library"},
+	{CodeBindingMismatch, 200, "", false, 1, 0, "the call met an environment of another function and was not run; report this"},
 	{CodeRuntimeUnavailable, 200, "", false, 1, 0, "install the interpreter that the runtime names on the worker's host"},
 }
 
-var rows = func() map[Code]*Row {
-	m := make(map[Code]*Row, len(Table))
-	for i := range Table {
-		m[Table[i].Code] = &Table[i]
-	}
-	return m
-}()
+// Table is a copy of the table of errors, in the order of the codes.
+func Table() []Row { return slices.Clone(table[:]) }
 
-// Row is the line of a code; an unknown code is [CodeInternal]'s.
+// Row is the line of a code; an unknown code has [CodeInternal]'s.
 func (c Code) Row() Row {
-	if r := rows[c]; r != nil {
-		return *r
-	}
-	return *rows[CodeInternal]
+	row, _ := c.row()
+	return row
 }
 
-// LambdaType is the name under which AWS's clients know the error.
+func (c Code) row() (row Row, known bool) {
+	for i := range table {
+		if table[i].Code == c {
+			return table[i], true
+		}
+	}
+	row, _ = CodeInternal.row()
+	return row, false
+}
+
+// LambdaTypeName is the name under which AWS's clients know the error.
 func (r Row) LambdaTypeName() string {
 	if r.LambdaType != "" {
 		return r.LambdaType
@@ -104,17 +123,19 @@ func (r Row) LambdaTypeName() string {
 	return string(r.Code)
 }
 
-// Error is a refusal or failure with its code. Message says what was wrong with what; Cause is not shown to callers.
+// Error is a refusal or failure with its code. Message says to the caller what was wrong with what; Cause is for logs and
+// errors.Is.
 type Error struct {
 	Code    Code
 	Message string
 	Fields  []FieldError  // bad input, by field
-	Reason  string        // of a throttle, Lambda's enum (B3)
+	Reason  string        // of a throttle: one of the Throttle constants
 	Retry   time.Duration // hint; 0 means the table's
 	Cause   error
 }
 
-// Errorf makes an [Error]; a %w among the arguments becomes its Cause.
+// Errorf makes an [Error]; a %w among the arguments becomes its Cause, and its text a part of the message that callers
+// read.
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{Code: code, Message: err.Error(), Cause: errors.Unwrap(err)}

@@ -1,6 +1,10 @@
 package schema
 
-import "time"
+import (
+	"time"
+
+	"github.com/hearth-run/hearth/subjects"
+)
 
 // Fabric is the numbers that all nodes share: key fabric of bucket ring, written by the first manager, changed by
 // `hearth fabric set`. The JSON names are those of the command. DESIGN 5, CLI.
@@ -26,8 +30,8 @@ type Fabric struct {
 // DefaultFabric is what the first manager writes where nothing else was asked for.
 func DefaultFabric() Fabric {
 	return Fabric{
-		V: Version, Theta: 1, T: 16, Arcs: 64, Vnodes: 160, Reclaim: 10 * time.Second, KeepAlive: 10 * time.Minute,
-		Quiet: 30 * time.Second, Catch: 2 * time.Millisecond, StartBy: 10 * time.Second, Growth: 1000, TenantPolicy: "any",
-		RecordVersion: Version,
+		V: Version, Theta: 1, T: subjects.DefaultT, Arcs: subjects.DefaultArcs, Vnodes: subjects.DefaultVnodes,
+		Reclaim: 10 * time.Second, KeepAlive: 10 * time.Minute, Quiet: 30 * time.Second, Catch: 2 * time.Millisecond,
+		StartBy: 10 * time.Second, Growth: 1000, TenantPolicy: "any", RecordVersion: Version,
 	}
 }

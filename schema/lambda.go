@@ -209,14 +209,3 @@ type FabricOutput struct {
 type FabricInput struct {
 	Values map[string]string `json:"values"`
 }
-
-// APIError is the body of an error on HTTP and of a control operation on NATS (B2).
-type APIError struct {
-	Type    string       `json:"Type"` // User, Service
-	Message string       `json:"Message"`
-	Lower   string       `json:"message"`
-	Code    Code         `json:"Code,omitempty"`
-	Advice  string       `json:"Advice,omitempty"`
-	Reason  string       `json:"Reason,omitempty"`
-	Fields  []FieldError `json:"Fields,omitempty"`
-}

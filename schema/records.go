@@ -37,6 +37,8 @@ type VersionRecord struct {
 	SecretKey      string        `msgpack:"secret,omitempty"`    // key in bucket secrets, "" if no variables
 	SecretsSHA256  string        `msgpack:"secretsum,omitempty"` // keyed digest, to tell an unchanged set
 	LogFormat      string        `msgpack:"logformat,omitempty"`
+	LogGroup       string        `msgpack:"loggroup,omitempty"`
+	Tracing        string        `msgpack:"tracing,omitempty"` // Active, PassThrough; "" is PassThrough
 	Idempotent     bool          `msgpack:"idempotent,omitempty"`
 	Egress         []string      `msgpack:"egress,omitempty"`
 	Audiences      []string      `msgpack:"audiences,omitempty"`
@@ -65,7 +67,8 @@ type EventInvokeConfigRecord struct {
 type SecretRecord struct {
 	V      int    `msgpack:"v"`
 	KeyID  string `msgpack:"key"`    // which public key
-	Sealed []byte `msgpack:"sealed"` // X25519 sealed box of the msgpack map of variables
+	Sealed []byte `msgpack:"sealed"` // X25519 sealed box of the variables and of the key under which they lie (internal/seal)
+	At     string `msgpack:"-"`      // the key in bucket secrets from which it was read; whoever reads it sets it
 }
 
 // SealKeyRecord is the managers' public key in bucket keys, under [SealKeyName].

@@ -1,9 +1,10 @@
 package subjects
 
-// Bounds of the number of unreserved arcs, and the default of reserved environments a manager. DESIGN 5.
+// Numbers of arcs, and the default of reserved environments a manager. DESIGN 5, 9.
 const (
-	DefaultArcs = 64
-	MaxArcs     = 256
+	DefaultArcs = 64  // unreserved
+	MaxArcs     = 256 // unreserved
+	MaxShards   = 64  // streams of reserved arcs
 	DefaultT    = 16
 )
 
@@ -15,6 +16,7 @@ func UnreservedArc(account, function, tenant string, arcs int) int {
 		return 0
 	}
 	key := hashString(hashString(hashString(seedGroup, account), function), tenant)
+	// The one float operation chain has no sum of a product, so no compiler fuses it: every processor gets the same arc.
 	b, j := int64(-1), int64(0)
 	for j < int64(arcs) {
 		b = j

@@ -42,6 +42,8 @@ func Unescape(token string) (string, bool) {
 		return "", true
 	case "=5F":
 		return Absent, true
+	case "=24LATEST": // the commonest name that is escaped; this way it costs no allocation
+		return "$LATEST", true
 	}
 	if plain(token) {
 		return token, true

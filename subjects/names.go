@@ -74,13 +74,13 @@ func (n Names) API(account, operation string) string {
 // APIAny is the filter of one operation for every account.
 func (n Names) APIAny(operation string) string { return n.prefix + ".api.*." + operation }
 
-// ManagerControl and ManagerClaim are where a manager hears orders and claims passed on to it.
+// ManagerControl is where a manager hears orders.
 func (n Names) ManagerControl(id string) string { return n.prefix + ".m." + Escape(id) + ".ctl" }
 
 // ManagerClaim is where a manager is given a claim by another one.
 func (n Names) ManagerClaim(id string) string { return n.prefix + ".m." + Escape(id) + ".claim" }
 
-// ManagerStatus and FrontendStatus are where a node tells its state.
+// ManagerStatus is where a manager tells its state.
 func (n Names) ManagerStatus(id string) string { return n.prefix + ".status.manager." + Escape(id) }
 
 // FrontendStatus is where a frontend tells its calls in flight.
@@ -116,7 +116,7 @@ func (n Names) reserved(kind string, shard int, account, function, version strin
 		Escape(version) + "." + strconv.FormatUint(epoch, 10)
 }
 
-// UnreservedAll and the other filters are the subjects that a CALLS stream takes.
+// UnreservedAll is the filter of all calls on unreserved arcs: what CALLS_U takes.
 func (n Names) UnreservedAll() string { return n.prefix + ".arc.u.>" }
 
 // ReservedAll is the filter of all calls of one shard.
@@ -132,10 +132,13 @@ func (n Names) MarkersAll(shard int) string {
 // UnreservedDurable is the durable consumer of unreserved arc nn.
 func (n Names) UnreservedDurable(nn int) string { return "u-" + strconv.Itoa(nn) }
 
-// CallsU is the stream of all unreserved arcs; CallsR is that of one shard of reserved arcs.
+// ReservedDurable is the durable consumer of the reserved arc that was opened at this epoch, which never repeats.
+func (n Names) ReservedDurable(epoch uint64) string { return "r-" + strconv.FormatUint(epoch, 10) }
+
+// CallsU is the stream of all unreserved arcs.
 func (n Names) CallsU() string { return n.upper + "CALLS_U" }
 
-// CallsR is the stream of one shard of reserved arcs, 0 to 63.
+// CallsR is the stream of one shard of reserved arcs, 0 to [MaxShards]-1.
 func (n Names) CallsR(shard int) string { return n.upper + "CALLS_R" + strconv.Itoa(shard) }
 
 // Events is the stream of the async calls of an account.
@@ -147,7 +150,7 @@ func (n Names) Stream(kind string) string { return n.upper + kind }
 // Bucket names a KV bucket or an object store: functions, reservations, members, ring, arcs, limits, secrets, keys, code.
 func (n Names) Bucket(kind string) string { return n.upper + kind }
 
-// Inboxes of the roles. The id is the node's; rest may be several tokens.
+// FrontendInbox is an inbox of a frontend. The id is the node's; rest may be several tokens.
 func FrontendInbox(id, rest string) string { return "_HF." + Escape(id) + "." + rest }
 
 // ManagerInbox is an inbox of a manager.

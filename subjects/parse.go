@@ -1,6 +1,7 @@
 package subjects
 
 import (
+	"math"
 	"strconv"
 	"strings"
 )
@@ -51,8 +52,12 @@ func (n Names) ParseAPI(subject string) (account, operation string, ok bool) {
 	if token == FabricAccount {
 		return FabricAccount, operation, true
 	}
+	// An account that is really called "_" is spelled "=5F": it must not pass for the fabric.
 	account, ok = name(token)
-	return account, operation, ok
+	if !ok || account == FabricAccount {
+		return "", "", false
+	}
+	return account, operation, true
 }
 
 // ArcCall is what the subject of a published call says.
@@ -136,8 +141,18 @@ func number(s string) (uint64, bool) {
 	return v, ok && v <= 1<<16
 }
 
-// number64 accepts the one decimal spelling of a number: no sign, no leading zero.
-func number64(s string) (uint64, bool) {
-	v, err := strconv.ParseUint(s, 10, 64)
-	return v, err == nil && strconv.FormatUint(v, 10) == s
+// number64 accepts the one decimal spelling of a number: no sign, no leading zero. It allocates nothing, also for what
+// is no number (strconv's errors do).
+func number64(s string) (v uint64, ok bool) {
+	if s == "" || len(s) > 20 || s[0] == '0' && len(s) > 1 {
+		return 0, false
+	}
+	for i := range len(s) {
+		d := uint64(s[i] - '0')
+		if d > 9 || v > (math.MaxUint64-d)/10 {
+			return 0, false
+		}
+		v = v*10 + d
+	}
+	return v, true
 }

@@ -1,27 +1,31 @@
 package subjects
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
-// DefaultVnodes is how many points every manager has on the ring.
-const DefaultVnodes = 160
+// DefaultVnodes is how many points every manager has on the ring: with 256, 1,000 functions over 8 managers lie within
+// 15 % of even at the median in all but 2 of 500 fabrics (with 160 in all but 5, with 64 in one of ten they do not).
+const DefaultVnodes = 256
 
 // Ring is the managers on a consistent hash ring. It is immutable and safe for concurrent use; every node that builds
 // one from the same members and number of virtual nodes has the same ring (S02).
 type Ring struct {
 	managers []string // sorted, no duplicates
-	points   []point  // by hash
+	points   []point  // ascending
 }
 
-type point struct {
-	hash    uint64
-	manager int32 // index into managers
-}
+// point is a place on the ring and who stands there: the upper bits of its hash, then the index into managers. One word,
+// so that a ring sorts twice as fast as one of structs, and equal hashes have one order on every node.
+type point uint64
+
+const managerBits = 20
+
+func (p point) manager() int { return int(p & (1<<managerBits - 1)) }
+
+// MaxManagers is how many managers a ring can hold.
+const MaxManagers = 1 << managerBits
 
 // NewRing builds the ring of these managers, each with vnodes points (0 means [DefaultVnodes]). The order of the
-// managers and duplicates among them do not matter.
+// managers and duplicates among them do not matter; those above [MaxManagers] are left out.
 func NewRing(vnodes int, managers []string) *Ring {
 	if vnodes <= 0 {
 		vnodes = DefaultVnodes
@@ -29,16 +33,16 @@ func NewRing(vnodes int, managers []string) *Ring {
 	ids := slices.Clone(managers)
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
+	ids = ids[:min(len(ids), MaxManagers)]
 	r := &Ring{managers: ids, points: make([]point, 0, len(ids)*vnodes)}
 	for m, id := range ids {
 		base := hashString(seedManager, id)
 		for v := range vnodes {
-			r.points = append(r.points, point{mix(base + uint64(v)*golden), int32(m)})
+			hash := mix(base + uint64(v)*golden)
+			r.points = append(r.points, point(hash>>managerBits<<managerBits|uint64(m)))
 		}
 	}
-	slices.SortFunc(r.points, func(a, b point) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.manager, b.manager))
-	})
+	slices.Sort(r.points)
 	return r
 }
 
@@ -49,15 +53,28 @@ func (r *Ring) Len() int { return len(r.managers) }
 func (r *Ring) Managers() []string { return r.managers }
 
 // Arc appends to dst the first length managers met clockwise from hash, as indexes into [Ring.Managers]: place 0 is
-// rank 0. A length above the number of managers gives them all. With room in dst it allocates nothing.
+// rank 0. A length above the number of managers gives them all. With room in dst, and up to 1,024 managers, it allocates
+// nothing.
 func (r *Ring) Arc(dst []int, hash uint64, length int) []int {
 	length = min(length, len(r.managers))
-	first := len(dst)
-	at, _ := slices.BinarySearchFunc(r.points, hash, func(p point, h uint64) int { return cmp.Compare(p.hash, h) })
-	for n := 0; n < len(r.points) && len(dst)-first < length; n++ {
-		m := int(r.points[(at+n)%len(r.points)].manager)
-		if !slices.Contains(dst[first:], m) {
+	if length <= 0 {
+		return dst
+	}
+	var few [1024 / 64]uint64
+	met := few[:]
+	if len(r.managers) > 1024 {
+		met = make([]uint64, (len(r.managers)+63)/64)
+	}
+	at, _ := slices.BinarySearch(r.points, point(hash>>managerBits<<managerBits))
+	for found := 0; found < length; at++ {
+		if at == len(r.points) {
+			at = 0
+		}
+		m := r.points[at].manager()
+		if word, bit := &met[m/64], uint64(1)<<(m%64); *word&bit == 0 {
+			*word |= bit
 			dst = append(dst, m)
+			found++
 		}
 	}
 	return dst

@@ -220,7 +220,9 @@ func (f *Fabric) DeployFn(name string, flags ...string) {
 }
 
 // Client is a Go client with the admin's credential, closed by the test's cleanup.
-func (f *Fabric) Client() *client.Client { return f.connect(client.Options{URL: f.NATS, Creds: f.Creds}) }
+func (f *Fabric) Client() *client.Client {
+	return f.connect(client.Options{URL: f.NATS, Creds: f.Creds})
+}
 
 // Anonymous is a Go client without any credential, as every process of the host may have.
 func (f *Fabric) Anonymous() *client.Client { return f.connect(client.Options{URL: f.NATS}) }

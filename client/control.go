@@ -1,0 +1,185 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// controlPatience bounds a request to the control service: longer than that itself takes for anything.
+const controlPatience = 65 * time.Second
+
+// Do runs an operation of the control service for the client's account: in is marshalled as its JSON request, its
+// answer unmarshalled into out unless that is nil. The named methods below are this with types. Errors are
+// [*schema.Error].
+func (c *Client) Do(ctx context.Context, operation string, in, out any) error {
+	return c.do(ctx, c.account, operation, in, out)
+}
+
+func (c *Client) do(ctx context.Context, account, operation string, in, out any) error {
+	request, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("%s: write the request: %w", operation, err)
+	}
+	reply, err := c.request(ctx, &nats.Msg{Subject: c.names.API(account, operation), Data: request}, controlPatience)
+	if err != nil {
+		return c.failure(ctx, err, operation, controlPatience)
+	}
+	if err := refusal(reply); err != nil {
+		return err
+	}
+	if out == nil || len(reply.Data) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(reply.Data, out); err != nil {
+		return fmt.Errorf("%s: read the answer: %w", operation, err)
+	}
+	return nil
+}
+
+func typed[Out any](ctx context.Context, c *Client, account, operation string, in any) (*Out, error) {
+	out := new(Out)
+	if err := c.do(ctx, account, operation, in, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// CreateFunction makes a function of code that [Client.PutCode] has put into the store. [schema.CodeConflict]: one of
+// this name is there.
+func (c *Client) CreateFunction(ctx context.Context, in schema.FunctionInput) (*schema.FunctionConfiguration, error) {
+	return typed[schema.FunctionConfiguration](ctx, c, c.account, "CreateFunction", in)
+}
+
+// UpdateFunctionCode has $LATEST run other code. Of two at once one wins and the other is a [schema.CodeConflict] that
+// names the winner; with RevisionId set, a [schema.CodePrecondition].
+func (c *Client) UpdateFunctionCode(ctx context.Context, in schema.FunctionInput) (*schema.FunctionConfiguration, error) {
+	return typed[schema.FunctionConfiguration](ctx, c, c.account, "UpdateFunctionCode", in)
+}
+
+// UpdateFunctionConfiguration changes the members of $LATEST that in has.
+func (c *Client) UpdateFunctionConfiguration(ctx context.Context, in schema.FunctionInput) (*schema.FunctionConfiguration, error) {
+	return typed[schema.FunctionConfiguration](ctx, c, c.account, "UpdateFunctionConfiguration", in)
+}
+
+// GetFunction reads a version of a function; an empty qualifier means $LATEST. [schema.CodeNotFound]: there is none.
+func (c *Client) GetFunction(ctx context.Context, name, qualifier string) (*schema.GetFunctionOutput, error) {
+	return typed[schema.GetFunctionOutput](ctx, c, c.account, "GetFunction", schema.ListInput{FunctionName: name, Qualifier: qualifier})
+}
+
+// GetFunctionConfiguration reads the configuration of a version alone.
+func (c *Client) GetFunctionConfiguration(ctx context.Context, name, qualifier string) (*schema.FunctionConfiguration, error) {
+	return typed[schema.FunctionConfiguration](ctx, c, c.account, "GetFunctionConfiguration", schema.ListInput{FunctionName: name, Qualifier: qualifier})
+}
+
+// DeleteFunction deletes a function, or one published version of it. Calls that run end as they would have.
+func (c *Client) DeleteFunction(ctx context.Context, name, qualifier string) error {
+	return c.do(ctx, c.account, "DeleteFunction", schema.ListInput{FunctionName: name, Qualifier: qualifier}, nil)
+}
+
+// PublishVersion makes an immutable version of $LATEST; unchanged since the last one, it is that one again.
+func (c *Client) PublishVersion(ctx context.Context, in schema.FunctionInput) (*schema.FunctionConfiguration, error) {
+	return typed[schema.FunctionConfiguration](ctx, c, c.account, "PublishVersion", in)
+}
+
+// ListFunctions are the functions of the account by name, fetched a page at a time. An error ends the sequence.
+func (c *Client) ListFunctions(ctx context.Context) iter.Seq2[schema.FunctionConfiguration, error] {
+	return pages(func(marker string) ([]schema.FunctionConfiguration, string, error) {
+		out, err := typed[schema.ListFunctionsOutput](ctx, c, c.account, "ListFunctions", schema.ListInput{Marker: marker})
+		if err != nil {
+			return nil, "", err
+		}
+		return out.Functions, out.NextMarker, nil
+	})
+}
+
+// ListVersions are the versions of a function: $LATEST, then the published ones by number.
+func (c *Client) ListVersions(ctx context.Context, name string) iter.Seq2[schema.FunctionConfiguration, error] {
+	return pages(func(marker string) ([]schema.FunctionConfiguration, string, error) {
+		out, err := typed[schema.ListVersionsOutput](ctx, c, c.account, "ListVersionsByFunction",
+			schema.ListInput{FunctionName: name, Marker: marker})
+		if err != nil {
+			return nil, "", err
+		}
+		return out.Versions, out.NextMarker, nil
+	})
+}
+
+// CreateAlias names a version, or two by weight.
+func (c *Client) CreateAlias(ctx context.Context, in schema.AliasInput) (*schema.AliasConfiguration, error) {
+	return typed[schema.AliasConfiguration](ctx, c, c.account, "CreateAlias", in)
+}
+
+// UpdateAlias changes the members of an alias that in has.
+func (c *Client) UpdateAlias(ctx context.Context, in schema.AliasInput) (*schema.AliasConfiguration, error) {
+	return typed[schema.AliasConfiguration](ctx, c, c.account, "UpdateAlias", in)
+}
+
+// GetAlias reads an alias.
+func (c *Client) GetAlias(ctx context.Context, function, alias string) (*schema.AliasConfiguration, error) {
+	return typed[schema.AliasConfiguration](ctx, c, c.account, "GetAlias", schema.AliasInput{FunctionName: function, Name: alias})
+}
+
+// DeleteAlias removes an alias; one that is not there counts as removed.
+func (c *Client) DeleteAlias(ctx context.Context, function, alias string) error {
+	return c.do(ctx, c.account, "DeleteAlias", schema.AliasInput{FunctionName: function, Name: alias}, nil)
+}
+
+// ListAliases are the aliases of a function by name.
+func (c *Client) ListAliases(ctx context.Context, name string) iter.Seq2[schema.AliasConfiguration, error] {
+	return pages(func(marker string) ([]schema.AliasConfiguration, string, error) {
+		out, err := typed[schema.ListAliasesOutput](ctx, c, c.account, "ListAliases", schema.ListInput{FunctionName: name, Marker: marker})
+		if err != nil {
+			return nil, "", err
+		}
+		return out.Aliases, out.NextMarker, nil
+	})
+}
+
+// Ring is the managers and arcs of the fabric; with a function's name its arcs alone.
+func (c *Client) Ring(ctx context.Context, function string) (*schema.RingOutput, error) {
+	in := schema.RingInput{FunctionName: function}
+	if function != "" {
+		in.Account = c.account
+	}
+	return typed[schema.RingOutput](ctx, c, subjects.FabricAccount, "GetRing", in)
+}
+
+// Fabric is the numbers that all nodes share, by the names of `hearth fabric`.
+func (c *Client) Fabric(ctx context.Context) (*schema.FabricOutput, error) {
+	return typed[schema.FabricOutput](ctx, c, subjects.FabricAccount, "GetFabric", struct{}{})
+}
+
+// SetFabric changes some of them, all or none, and returns what they are then.
+func (c *Client) SetFabric(ctx context.Context, values map[string]string) (*schema.FabricOutput, error) {
+	return typed[schema.FabricOutput](ctx, c, subjects.FabricAccount, "PutFabric", schema.FabricInput{Values: values})
+}
+
+// pages yields the items of a list that comes in pages, fetching the next when its first item is wanted.
+func pages[T any](fetch func(marker string) (items []T, next string, err error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for marker := ""; ; {
+			items, next, err := fetch(marker)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if marker = next; marker == "" {
+				return
+			}
+		}
+	}
+}

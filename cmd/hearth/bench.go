@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// Bounds and defaults of a measurement.
+const (
+	maxConcurrency = 1024
+	maxDuration    = 10 * time.Minute
+	benchSlice     = 250 * time.Millisecond
+	benchPayload   = 128 // bytes
+)
+
+// benchFlags are what was asked for.
+type benchFlags struct {
+	concurrency int
+	duration    time.Duration
+	function    string
+	payload     string
+	driver      string
+	loop        string
+	own         bool
+}
+
+func (a *app) bench() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure calls against plain NATS request-reply, interleaved in one run",
+		Long: `Measure a closed loop of calls and, in turns of 250 ms within the same run, a plain NATS request-reply echo through the
+same server: p50, p99, rate, the fabric's CPU time for each call (Linux), and the ratios of the two. Read the ratios:
+absolute figures are those of this machine at this moment.
+
+Caller, core echo and fabric are processes of their own, over TCP on loopback. It measures the fabric that --server,
+--context or a running ` + "`hearth up`" + ` of this user name, else (or with --own) one of its own in a temporary folder.
+Without --function it deploys an echo for the time of the run.`,
+		Example: `  hearth bench
+  hearth bench --concurrency 8 --duration 20s --json
+  hearth bench --own --driver null
+  hearth bench --own --loop aws              # an echo on aws-lambda-go instead of our lean loop
+  hearth bench --function count --payload '{"text": "a b"}'`,
+		GroupID: groupSee,
+		Args:    exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.validate(); err != nil {
+				return err
+			}
+			return a.runBench(cmd, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.IntVar(&f.concurrency, "concurrency", 1, "callers, each with one request in flight on a connection of its own")
+	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long to measure, after the warm-up")
+	flags.StringVar(&f.function, "function", "", "function to call (default: an echo made for the run)")
+	flags.StringVar(&f.payload, "payload", "", "JSON to call it with (default: a string of 128 bytes)")
+	flags.BoolVar(&f.own, "own", false, "measure a fabric of its own, even if one runs")
+	flags.StringVar(&f.driver, "driver", "process", "driver of its own fabric: process or null")
+	flags.StringVar(&f.loop, "loop", "", "what runs the echo: lean, aws, nodejs or python (default: the first that this host has)")
+	_ = cmd.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"process", "null"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("loop", cobra.FixedCompletions(loops[:], cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("function", a.completeFunction)
+	jsonFlag(cmd)
+	return cmd
+}
+
+func (f *benchFlags) validate() error {
+	switch {
+	case f.concurrency < 1 || f.concurrency > maxConcurrency:
+		return usagef("--concurrency is %d; 1 to %d", f.concurrency, maxConcurrency)
+	case f.duration < time.Millisecond || f.duration > maxDuration:
+		return usagef("--duration is %v; up to %v", f.duration, maxDuration)
+	case f.driver != "process" && f.driver != "null":
+		return usagef("--driver is %q; process or null", f.driver)
+	case f.payload != "" && !json.Valid([]byte(f.payload)):
+		return usagef("--payload is no JSON: %.40q", f.payload)
+	case f.function != "" && f.own:
+		return usagef("--function names one of a running fabric and --own starts one without any; leave one of them out")
+	case f.function != "" && f.loop != "":
+		return usagef("--loop is for the echo made for the run; leave it out with --function")
+	}
+	return knownLoop(f.loop)
+}
+
+// runBench finds or starts a fabric, makes the echo, and lets a process of its own measure.
+func (a *app) runBench(cmd *cobra.Command, f benchFlags) (err error) {
+	ctx := cmd.Context()
+	t, err := a.target(cmd)
+	if err != nil {
+		return err
+	}
+	running := t.note != nil || a.settings.given("server") || a.settings.given("context")
+	if f.function != "" {
+		if err := checkFunction(ctx, t, f.function); err != nil {
+			return err
+		}
+	}
+	if f.own || !running && f.function == "" {
+		stop := a.progress("starting a fabric to measure")
+		own, err := startOwnFabric(ctx, f)
+		stop()
+		if err != nil {
+			return err
+		}
+		defer own.stop()
+		t = own.target
+	} else if a.settings.given("driver") {
+		return usagef("--driver is that of a fabric of its own; add --own, or leave it out")
+	}
+
+	spec := callerSpec{
+		Target: specOf(t), Callers: f.concurrency, Duration: f.duration, Slice: benchSlice, Payload: []byte(f.payload),
+		Function: f.function, Echo: f.function == "", Subject: "bench-" + strings.ToLower(rand.Text()[:8]),
+	}
+	if t.note != nil {
+		spec.PID = t.note.PID
+	}
+	if len(spec.Payload) == 0 {
+		spec.Payload = []byte(`"` + strings.Repeat("x", benchPayload-2) + `"`)
+	}
+	loop := f.loop
+	if f.function == "" {
+		spec.Function = spec.Subject
+		stop := a.progress("deploying an echo")
+		remove, used, err := a.deployEcho(ctx, t, spec.Function, f)
+		stop()
+		if err != nil {
+			return err
+		}
+		defer remove()
+		loop = used
+	}
+	echo, err := startPart(ctx, "bench-echo", echoSpec{Target: spec.Target, Subject: spec.Subject})
+	if err != nil {
+		return err
+	}
+	defer echo.stop()
+	if err := echo.ready(ctx); err != nil {
+		return err
+	}
+	stop := a.progress(fmt.Sprintf("measuring for %v", f.duration))
+	result, err := measure(ctx, spec)
+	stop()
+	if err != nil {
+		return err
+	}
+	result.Loop = loop
+	if f.own || !running {
+		result.Driver = f.driver
+	}
+	return a.printBench(cmd, result)
+}
+
+// checkFunction finds out before anything is started whether there is such a function.
+func checkFunction(ctx context.Context, t target, name string) error {
+	if err := schema.ValidateFunctionName(name); err != nil {
+		return inFlags(err)
+	}
+	c, err := t.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.GetFunctionConfiguration(ctx, name, "")
+	return named(ctx, c.Client, name, err)
+}
+
+// measure runs the caller's process and reads its result.
+func measure(ctx context.Context, spec callerSpec) (*benchResult, error) {
+	caller, err := startPart(ctx, "bench-caller", spec)
+	if err != nil {
+		return nil, err
+	}
+	defer caller.stop()
+	line, err := caller.line(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var result benchResult
+	if err := json.NewDecoder(bytes.NewReader(line)).Decode(&result); err != nil {
+		return nil, fmt.Errorf("read the result of the caller %.80q: %w", line, err)
+	}
+	return &result, nil
+}
+
+func (a *app) printBench(cmd *cobra.Command, r *benchResult) error {
+	if r.Function.Calls == 0 || r.Core.Calls == 0 {
+		return fmt.Errorf("no call succeeded, %d failed, the first: %s", r.Errors, r.FirstError)
+	}
+	if asJSON(cmd) {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+	} else if err := a.printBenchTable(r); err != nil {
+		return err
+	}
+	if r.Errors > 0 {
+		return fmt.Errorf("%d of %d calls failed, the first: %s", r.Errors, r.Errors+r.Function.Calls+r.Core.Calls, r.FirstError)
+	}
+	return nil
+}
+
+func (a *app) printBenchTable(r *benchResult) error {
+	t := a.table("", "P50", "P99", "CALLS/S", "FABRIC CPU", "FUNCTIONS' CPU")
+	us := func(v float64) string { return fmt.Sprintf("%.0f us", v) }
+	cpu := func(v *float64) string {
+		if v == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%.0f us a call", *v)
+	}
+	t.row("function", us(r.Function.P50), us(r.Function.P99), fmt.Sprintf("%.0f", r.Function.Rate), cpu(r.Function.CPU), cpu(r.Function.FunctionsCPU))
+	t.row("core NATS", us(r.Core.P50), us(r.Core.P99), fmt.Sprintf("%.0f", r.Core.Rate), cpu(r.Core.CPU), "-")
+	t.row("ratio", fmt.Sprintf("%.2f", r.RatioP50), fmt.Sprintf("%.2f", ratio(r.Function.P99, r.Core.P99)), fmt.Sprintf("%.2f", r.RatioRate), "-", "-")
+	if err := t.flush(); err != nil {
+		return err
+	}
+	what := []string{fmt.Sprintf("%d in flight", r.Concurrency), fmt.Sprintf("%d rounds", r.Rounds), fmt.Sprintf("%d errors", r.Errors)}
+	if r.Loop != "" {
+		what = append([]string{"echo by " + r.Loop}, what...)
+	}
+	if r.Driver != "" {
+		what = append([]string{"driver " + r.Driver}, what...)
+	}
+	_, err := fmt.Fprintln(a.stdout, strings.Join(what, ", "))
+	return err
+}

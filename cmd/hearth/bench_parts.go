@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// The parts of a measurement are processes of their own: this binary again, by a hidden command that reads what to do as
+// JSON from its standard input and ends when that closes, so that none outlives the measurement.
+
+// targetSpec is a target as it is handed to a part.
+type targetSpec struct{ URL, Creds, Context, Prefix string }
+
+func specOf(t target) targetSpec { return targetSpec{t.url, t.creds, t.context, t.names.Prefix()} }
+
+func (s targetSpec) target() (target, error) {
+	names, err := subjects.NewNames(s.Prefix)
+	return target{url: s.URL, creds: s.Creds, context: s.Context, names: names}, err
+}
+
+// echoSpec is what the core echo is told.
+type echoSpec struct {
+	Target  targetSpec
+	Subject string
+}
+
+// callerSpec is what the caller is told.
+type callerSpec struct {
+	Target   targetSpec
+	Subject  string // of the core echo
+	Function string
+	Echo     bool // the function must answer what it was sent
+	Payload  []byte
+	Callers  int
+	Duration time.Duration
+	Slice    time.Duration
+	PID      int // of the fabric, 0 if it is not on this host
+}
+
+// benchParts are the hidden commands.
+func (a *app) benchParts() []*cobra.Command {
+	part := func(name string, run func(cmd *cobra.Command, in *bufio.Reader) error) *cobra.Command {
+		return &cobra.Command{
+			Use: name, Hidden: true, Args: cobra.NoArgs,
+			Short: "A part of `hearth bench`, started by it",
+			// Its settings come by standard input alone.
+			PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
+			RunE:              func(cmd *cobra.Command, _ []string) error { return run(cmd, bufio.NewReader(a.stdin)) },
+		}
+	}
+	return []*cobra.Command{part("bench-echo", a.benchEcho), part("bench-caller", a.benchCaller)}
+}
+
+func readSpec[T any](in *bufio.Reader) (spec T, err error) {
+	line, err := in.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &spec)
+	}
+	if err != nil {
+		err = usagef("this command is started by `hearth bench`: %v", err)
+	}
+	return spec, err
+}
+
+// benchEcho answers requests with what they carry, until standard input closes.
+func (a *app) benchEcho(cmd *cobra.Command, in *bufio.Reader) error {
+	spec, err := readSpec[echoSpec](in)
+	if err != nil {
+		return err
+	}
+	t, err := spec.Target.target()
+	if err != nil {
+		return err
+	}
+	c, err := t.connect(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	nc := c.Conn()
+	if _, err := nc.Subscribe(t.names.Bench(spec.Subject), func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
+		return fmt.Errorf("subscribe to the echo's subject: %w", err)
+	}
+	if err := nc.FlushWithContext(cmd.Context()); err != nil {
+		return fmt.Errorf("subscribe to the echo's subject: %w", err)
+	}
+	if err := nc.LastError(); err != nil {
+		return fmt.Errorf("subscribe to the echo's subject: %w", err)
+	}
+	fmt.Fprintln(a.stdout, "ready")
+	_, err = io.Copy(io.Discard, in)
+	return err
+}
+
+// maxWarmUp bounds the wait for enough warm environments.
+const maxWarmUp = 20 * time.Second
+
+// benchCaller measures and prints the result as JSON.
+func (a *app) benchCaller(cmd *cobra.Command, in *bufio.Reader) error {
+	spec, err := readSpec[callerSpec](in)
+	if err != nil {
+		return err
+	}
+	t, err := spec.Target.target()
+	if err != nil {
+		return err
+	}
+	conns := make([]*nats.Conn, spec.Callers)
+	for i := range conns {
+		c, err := t.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		conns[i] = c.Conn()
+	}
+	var cold atomic.Int64
+	l := load{
+		callers: spec.Callers, slice: spec.Slice, duration: spec.Duration, cpu: cpuMeter{spec.PID},
+		core: func(ctx context.Context, i int) error {
+			answer, err := request(ctx, conns[i], t.names.Bench(spec.Subject), spec.Payload)
+			if err != nil {
+				return fmt.Errorf("core echo: %w", err)
+			}
+			return sameBytes(answer.Data, spec.Payload)
+		},
+		function: func(ctx context.Context, i int) error {
+			answer, err := request(ctx, conns[i], t.names.Invoke(subjects.DefaultAccount, spec.Function, ""), spec.Payload)
+			if err != nil {
+				return fmt.Errorf("call: %w", err)
+			}
+			if answer.Header.Get(schema.HeaderStart) == string(schema.StartCold) {
+				cold.Add(1)
+			}
+			if text := answer.Header.Get(schema.HeaderError); text != "" {
+				return errors.New(text)
+			}
+			if answer.Header.Get(schema.HeaderFunctionError) != "" {
+				return fmt.Errorf("the function failed: %.200s", answer.Data)
+			}
+			if spec.Echo {
+				return sameBytes(answer.Data, spec.Payload)
+			}
+			return nil
+		},
+	}
+	l.warmUp(cmd.Context(), &cold)
+	return a.printJSON(l.run(cmd.Context()))
+}
+
+// warmUp calls until a slice passes without a cold start.
+func (l *load) warmUp(ctx context.Context, cold *atomic.Int64) {
+	var discard benchSide
+	l.runSlice(ctx, &discard, l.core)
+	for begin := time.Now(); ; {
+		before := cold.Load()
+		failed, _ := l.runSlice(ctx, &discard, l.function)
+		if cold.Load() == before && failed == 0 || time.Since(begin) > maxWarmUp || ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// requestTimeout bounds one call, so that a lost answer is an error and no end of the loop.
+const requestTimeout = 15 * time.Second
+
+func request(ctx context.Context, nc *nats.Conn, subject string, payload []byte) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return nc.RequestWithContext(ctx, subject, payload)
+}
+
+func sameBytes(got, want []byte) error {
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("the answer %.40q is not what was sent", got)
+	}
+	return nil
+}
+
+// part is a process of a measurement.
+type part struct {
+	name   string
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	stdout *bufio.Reader
+	stderr *bytes.Buffer
+	ended  func() error
+}
+
+// startPart starts this binary again with a hidden command and tells it what to do.
+func startPart(ctx context.Context, name string, spec any) (*part, error) {
+	told, err := json.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	p, err := startSelf(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.stdin.(io.Writer).Write(append(told, '\n')); err != nil {
+		p.stop()
+		return nil, fmt.Errorf("start %s: %w: %s", name, err, p.stderr)
+	}
+	return p, nil
+}
+
+// startSelf starts this binary again, without the caller's HEARTH_ variables, which are meant for the caller.
+func startSelf(ctx context.Context, args ...string) (*part, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this binary: %w", err)
+	}
+	p := &part{name: args[0], cmd: exec.CommandContext(ctx, self, args...), stderr: new(bytes.Buffer)}
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "HEARTH_") {
+			p.cmd.Env = append(p.cmd.Env, v)
+		}
+	}
+	p.cmd.Stderr = p.stderr
+	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
+	p.cmd.WaitDelay = 10 * time.Second
+	stdin, err := p.cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	p.stdin, p.stdout, p.ended = stdin, bufio.NewReader(stdout), sync.OnceValue(p.cmd.Wait)
+	return p, nil
+}
+
+// line is the next line that the part prints; if it ends without one, the error says what it complained of. It ends with
+// the part, and that with the context it was started with.
+func (p *part) line(ctx context.Context) ([]byte, error) {
+	line, err := p.stdout.ReadBytes('\n')
+	if err == nil {
+		return line, nil
+	}
+	ended := p.ended()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return nil, fmt.Errorf("%s ended (%v): %s", p.name, ended, strings.TrimPrefix(strings.TrimSpace(p.stderr.String()), "hearth: "))
+}
+
+// ready waits for the word.
+func (p *part) ready(ctx context.Context) error {
+	_, err := p.line(ctx)
+	return err
+}
+
+// stop closes the part's input, which ends it, and waits.
+func (p *part) stop() {
+	_ = p.stdin.Close()
+	_ = p.ended()
+}

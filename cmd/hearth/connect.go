@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"github.com/synadia-io/orbit.go/natscontext"
+
+	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+const defaultServer = "nats://127.0.0.1:4222"
+
+// connectTimeout bounds the wait for a server to greet: a server on this host answers in milliseconds.
+const connectTimeout = 5 * time.Second
+
+// target is the fabric that a client command speaks to.
+type target struct {
+	url     string
+	creds   string // file; "" is nobody in particular
+	context string // of the nats CLI; then url and creds are empty
+	names   subjects.Names
+	note    *note // of the running fabric of this user, if it is that one
+}
+
+// target finds the fabric: a context, a server or both if they were given; else what a running `hearth up` of this user
+// noted, the one at the default address first; else the default address.
+func (a *app) target(cmd *cobra.Command) (target, error) {
+	value := func(name string) string { return cmd.Flag(name).Value.String() }
+	t := target{url: value("server"), creds: value("creds"), context: value("context")}
+	prefix := value("prefix")
+	if t.context == "" {
+		running, err := a.notes()
+		if err != nil {
+			running = nil // no home, no notes: the credential has to be named
+		}
+		picked, err := pickNote(running, t.url, a.settings.given("server"), prefix, a.settings.given("prefix"))
+		if err != nil {
+			return target{}, err
+		}
+		if picked != nil {
+			t.note, t.url, prefix = picked, picked.NATS, picked.Prefix
+			if t.creds == "" {
+				t.creds = picked.Creds
+			}
+		}
+	} else if !a.settings.given("server") {
+		t.url = ""
+	}
+	var err error
+	if t.names, err = subjects.NewNames(prefix); err != nil {
+		return target{}, usagef("%v; give another with --prefix", err)
+	}
+	return t, nil
+}
+
+// pickNote is the noted fabric that is meant, or nil.
+func pickNote(running []note, server string, serverGiven bool, prefix string, prefixGiven bool) (*note, error) {
+	var fit []note
+	for _, n := range running {
+		if n.Prefix == "" {
+			n.Prefix = subjects.DefaultPrefix
+		}
+		switch {
+		case prefixGiven && n.Prefix != prefix:
+		case sameServer(n.NATS, server):
+			return &n, nil
+		case !serverGiven:
+			fit = append(fit, n)
+		}
+	}
+	switch len(fit) {
+	case 0:
+		return nil, nil
+	case 1:
+		return &fit[0], nil
+	}
+	var urls []string
+	for _, n := range fit {
+		urls = append(urls, n.NATS)
+	}
+	return nil, usagef("%d fabrics of yours run, at %s; say which with --server", len(fit), strings.Join(urls, " and "))
+}
+
+// connectError is why the fabric's server cannot be used. It says itself what to do.
+type connectError struct{ error }
+
+func (e *connectError) Unwrap() error { return e.error }
+
+// connect gives a client of the target; its Close ends the connection.
+func (t target) connect(ctx context.Context) (*conn, error) {
+	if t.context == "" {
+		c, err := client.Connect(ctx, client.Options{URL: t.url, Prefix: t.names.Prefix(), Creds: t.creds, Name: "hearth"})
+		if err != nil {
+			return nil, &connectError{err}
+		}
+		return &conn{c, c.Close}, nil
+	}
+	nc, settings, err := natscontext.Connect(t.context, nats.Name("hearth"), nats.Timeout(connectTimeout), nats.MaxReconnects(-1))
+	switch {
+	case err == nil:
+		return &conn{client.New(nc, t.names), nc.Close}, nil
+	case settings.URL == "" && !errors.Is(err, nats.ErrNoServers):
+		return nil, usagef("NATS context %q: %v; `nats context ls` lists them", t.context, err)
+	}
+	return nil, &connectError{&schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: fmt.Sprintf(
+		"no connection by NATS context %q: %v", t.context, err)}}
+}
+
+// conn is a client and how to end it: one over a connection that somebody else made does not close that.
+type conn struct {
+	*client.Client
+	close func()
+}
+
+// Close ends the connection.
+func (c *conn) Close() { c.close() }
+
+// connect gives a client of the fabric that cmd is about.
+func (a *app) connect(cmd *cobra.Command) (*conn, error) {
+	t, err := a.target(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return t.connect(cmd.Context())
+}
+
+// functionNames are the names of the fabric's functions for completion and suggestions; whatever goes wrong, there are
+// none.
+func functionNames(ctx context.Context, c *client.Client) []string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var names []string
+	for f, err := range c.ListFunctions(ctx) {
+		if err != nil {
+			return names
+		}
+		names = append(names, f.FunctionName)
+	}
+	return names
+}
+
+// completeFunction completes the first argument with the functions that there are.
+func (a *app) completeFunction(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 || a.settings.resolve(cmd, a.lookup) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second) // of somebody who pressed a key
+	defer cancel()
+	cmd.SetContext(ctx)
+	c, err := a.connect(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer c.Close()
+	return functionNames(ctx, c.Client), cobra.ShellCompDirectiveNoFileComp
+}
+
+// named adds the nearest function to an error about one that is not known.
+func named(ctx context.Context, c *client.Client, function string, err error) error {
+	if schema.CodeOf(err) != schema.CodeNotFound {
+		return err
+	}
+	known := functionNames(ctx, c)
+	for _, k := range known {
+		if k == function {
+			return err // it is the qualifier that is unknown
+		}
+	}
+	if best := nearest(function, known); best != "" {
+		return fmt.Errorf("%w; did you mean %s?", err, best)
+	}
+	return err
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hearth-run/hearth/deploy"
+)
+
+// upFlags are what was asked for.
+type upFlags struct {
+	data, http, nats, driver string
+	managers, capacity       int
+	set                      []string
+	noAnonymous              bool
+	drain                    time.Duration
+	readyFile                string
+	logLevel, logFormat      string
+	noNote                   bool
+}
+
+func (a *app) up() *cobra.Command {
+	var f upFlags
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run a whole fabric in one process until SIGINT or SIGTERM",
+		Long: `Run all roles with an embedded NATS server: managers with their workers, a frontend, and the HTTP listener. Data lies in
+--data: stop it, start it, the functions are there. When everything serves it prints ` + "`ready`" + ` with both URLs. The first
+SIGINT or SIGTERM lets running calls end, for at most --drain-timeout; the second ends at once.
+
+Client commands of the same user find it by themselves. With --server it uses a NATS server that runs, instead of its own.`,
+		Example: `  hearth up
+  hearth up --managers 3 --data /var/lib/hearth --http 127.0.0.1:8080
+  hearth up --nats 127.0.0.1:0 --http 127.0.0.1:0 --ready-file ready.json
+  hearth up --set keep-alive=1m --set theta=0.9`,
+		GroupID: groupFabric,
+		Args:    exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.upConfig(cmd, f)
+			if err != nil {
+				return err
+			}
+			return a.runUp(cmd.Context(), cfg, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.data, "data", deploy.DefaultData, "folder for everything that must outlast the process")
+	flags.StringVar(&f.http, "http", deploy.DefaultHTTP, "address of the HTTP listener; port 0 picks a free one")
+	flags.StringVar(&f.nats, "nats", deploy.DefaultNATS, "address of the embedded NATS server; port 0 picks a free one")
+	flags.IntVar(&f.managers, "managers", 1, "managers in this process")
+	flags.IntVar(&f.capacity, "capacity", 0, "environments of 128 MB, all managers together (default: 3/4 of the free memory)")
+	flags.StringVar(&f.driver, "driver", deploy.DriverProcess, "what isolates environments: process, or null for measuring")
+	flags.StringArrayVar(&f.set, "set", nil, "KEY=VALUE, first value of a number of `hearth fabric` (repeatable)")
+	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither")
+	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
+	flags.StringVar(&f.readyFile, "ready-file", "", "file to write the URLs to, as JSON, when everything serves")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	flags.BoolVar(&f.noNote, "no-note", false, "do not tell this user's client commands of it")
+	_ = flags.MarkHidden("no-note")
+	_ = cmd.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{deploy.DriverProcess, deploy.DriverNull}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("set", completeFabricKey("="))
+	return cmd
+}
+
+// upConfig checks the flags and gives what package deploy is told.
+func (a *app) upConfig(cmd *cobra.Command, f upFlags) (deploy.Config, error) {
+	logger, err := a.logger(f.logLevel, f.logFormat)
+	if err != nil {
+		return deploy.Config{}, err
+	}
+	set, err := fabricValues(f.set)
+	if err != nil {
+		return deploy.Config{}, fmt.Errorf("--set: %w", err)
+	}
+	switch {
+	case f.managers < 1 || f.managers > 64:
+		return deploy.Config{}, usagef("--managers is %d; 1 to 64", f.managers)
+	case f.capacity < 0:
+		return deploy.Config{}, usagef("--capacity is %d; 1 or more, or 0 for what the memory allows", f.capacity)
+	case f.driver != deploy.DriverProcess && f.driver != deploy.DriverNull:
+		return deploy.Config{}, usagef("--driver is %q%s; process or null (the sandbox is not built yet)", f.driver,
+			didYouMean(f.driver, []string{deploy.DriverProcess, deploy.DriverNull}))
+	case f.drain < 0:
+		return deploy.Config{}, usagef("--drain-timeout is %v; 0s or more", f.drain)
+	}
+	cfg := deploy.Config{
+		DataDir: f.data, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
+		Anonymous: !f.noAnonymous, Prefix: cmd.Flag("prefix").Value.String(), Build: thisBuild().String(), Logger: logger,
+	}
+	if a.settings.given("context") {
+		return deploy.Config{}, usagef("up takes no --context; name the server with --server and its credential with --creds")
+	}
+	if a.settings.given("server") {
+		if a.settings.given("nats") {
+			return deploy.Config{}, usagef("--nats is the address of the embedded server and --server names another one; leave one of them out")
+		}
+		cfg.ServerURL, cfg.Creds = cmd.Flag("server").Value.String(), cmd.Flag("creds").Value.String()
+	}
+	return cfg, nil
+}
+
+func (a *app) logger(level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level is %q; debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(a.stderr, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(a.stderr, options)), nil
+	}
+	return nil, usagef("--log-format is %q; text or json", format)
+}
+
+// runUp serves until the context ends.
+func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
+	if cfg.Driver == deploy.DriverProcess {
+		a.complain("functions run as bare processes (driver process): run only code that you trust")
+	}
+	begin := time.Now()
+	fabric, err := deploy.Up(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	err = a.serve(ctx, fabric, cfg, f, begin)
+	return errors.Join(err, a.stopFabric(ctx, fabric, f.drain))
+}
+
+// serve tells everybody that the fabric serves and waits for the end of ctx.
+func (a *app) serve(ctx context.Context, fabric *deploy.Fabric, cfg deploy.Config, f upFlags, begin time.Time) error {
+	n := note{
+		HTTP: fabric.HTTPURL, NATS: fabric.NATSURL, Creds: fabric.CredsFile, PID: os.Getpid(), Prefix: cfg.Prefix, Started: begin.UTC(),
+	}
+	if !f.noNote {
+		remove, err := a.leaveNote(n)
+		if err != nil {
+			a.complain("%v; client commands need --server and --creds", err)
+		} else {
+			defer remove()
+		}
+	}
+	if f.readyFile != "" {
+		if err := writeAtomically(f.readyFile, readyLine{n.HTTP, n.NATS, n.Creds, n.PID}); err != nil {
+			return fmt.Errorf("write the ready file: %w", err)
+		}
+	}
+	a.println(strings.TrimRight("ready "+n.HTTP+" "+n.NATS, " "))
+	<-ctx.Done()
+	return nil
+}
+
+// readyLine is what the ready file holds (CLI, `up`).
+type readyLine struct {
+	HTTP  string `json:"http"`
+	NATS  string `json:"nats"`
+	Creds string `json:"creds"`
+	PID   int    `json:"pid"`
+}
+
+// keepRunning is the end of `demo --keep`: the fabric serves until it is interrupted, which is no failure.
+func (a *app) keepRunning(ctx context.Context, cmd *cobra.Command, fabric *deploy.Fabric) error {
+	remove, err := a.leaveNote(note{
+		HTTP: fabric.HTTPURL, NATS: fabric.NATSURL, Creds: fabric.CredsFile, PID: os.Getpid(), Started: time.Now().UTC(),
+	})
+	if err == nil {
+		defer remove()
+	}
+	fmt.Fprintf(a.progressStream(cmd), "It goes on at %s and %s until Ctrl-C; `hearth ls` in another terminal shows the functions.\n",
+		fabric.HTTPURL, fabric.NATSURL)
+	<-ctx.Done()
+	return nil
+}
+
+// stopFabric ends a fabric in order, whatever ended before.
+func (a *app) stopFabric(ctx context.Context, fabric *deploy.Fabric, within time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cmp.Or(within, time.Nanosecond),
+		fmt.Errorf("calls still ran after %v", within))
+	defer cancel()
+	if err := fabric.Stop(ctx); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	return nil
+}

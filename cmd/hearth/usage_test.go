@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// commands are all commands, with the words that call them.
+func commands(root *cobra.Command) map[string]*cobra.Command {
+	all := map[string]*cobra.Command{}
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		all[cmd.CommandPath()] = cmd
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+	return all
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	for path, cmd := range commands(surroundings{}.app(t).root()) {
+		if cmd.Hidden || strings.Contains(path, "completion") || path == "hearth help" {
+			continue
+		}
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			r := alone(t, append(strings.Fields(path)[1:], "--help")...)
+			if r.code != exitOK || r.stderr != "" {
+				t.Errorf("exit %d: %s", r.code, r.stderr)
+			}
+			golden(t, "help/"+strings.ReplaceAll(path, " ", "-")+".txt", r.stdout)
+		})
+	}
+}
+
+// CLI, Habits: an example for every command, a use for every flag, and no command of what is not there yet.
+func TestEveryCommandHasAnExample(t *testing.T) {
+	t.Parallel()
+	all := commands(surroundings{}.app(t).root())
+	for path, cmd := range all {
+		if cmd.Hidden || strings.HasPrefix(path, "hearth completion ") {
+			continue
+		}
+		if cmd.Example == "" || cmd.Short == "" {
+			t.Errorf("%s has no example or no short help", path)
+		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Usage == "" {
+				t.Errorf("--%s of %s has no help", f.Name, path)
+			}
+		})
+	}
+	for _, later := range []string{"reserve", "limit", "events", "deadletters", "logs", "trace", "drain", "doctor", "sim", "token", "frontend", "manager", "worker"} {
+		if all["hearth "+later] != nil {
+			t.Errorf("there is a command %s, whose work is not there", later)
+		}
+	}
+}
+
+func TestBadUsage(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ args, says string }{
+		{"depoly", "did you mean deploy?"},
+		{"qqqq", "`hearth --help` lists them"},
+		{"deploy", "misses NAME and PATH"},
+		{"deploy x", "misses PATH"},
+		{"deploy x y z", `does not take "z"`},
+		{"invoke", "misses NAME"},
+		{"ls x", `does not take "x"`},
+		{"ring a b", `does not take "b"`},
+		{"up --manager 3", "did you mean --managers?"},
+		{"up --managers", "flag needs an argument"},
+		{"up --managers x", "invalid argument"},
+		{"up --managers 0", "--managers is 0; 1 to 64"},
+		{"up --capacity -1", "--capacity is -1"},
+		{"up --driver nul", "did you mean null?"},
+		{"up --set theta", "KEY=VALUE is wanted"},
+		{"up --set tetha=1", "did you mean theta?"},
+		{"up --set theta=7", "a number above 0, at most 1"},
+		{"up --drain-timeout -1s", "--drain-timeout is -1s"},
+		{"up --log-level loud", "debug, info, warn or error"},
+		{"up --log-format xml", "text or json"},
+		{"up --server nats://x --nats 127.0.0.1:1", "leave one of them out"},
+		{"up --context x", "up takes no --context"},
+		{"up -x", "unknown shorthand flag"},
+		{"fabric sett", "did you mean set?"},
+		{"fabric get thet", "did you mean theta?"},
+		{"fabric set", "misses KEY=VALUE"},
+		{"fabric set t=0 arcs=x", "t: is \"0\""},
+		{"fabric set t=0 arcs=x", "arcs: is \"x\""},
+		{"fabric set t=2 t=3", "t stands twice"},
+		{"invoke a/b", "NAME: is"},
+		{"invoke x --payload {", "--payload is no JSON"},
+		{"invoke x --payload @/nowhere/at/all", "no such file"},
+		{"invoke x --timeout -1s", "--timeout is -1s"},
+		{"invoke x --tenant *", "TenantId"},
+		{"invoke x --async", "--async: events are not there yet"},
+		{"describe a:b", "NAME: is"},
+		{"rm a:b:c:d", "NAME: is"},
+		{"deploy a/b . --runtime provided", "NAME: is"},
+		{"deploy x . --runtime wasm", "--runtime: is \"wasm\""},
+		{"deploy x . --runtime provided --memory 1", "--memory: is \"1\""},
+		{"deploy x . --runtime provided --timeout 1500ms", "--timeout: is \"1.5s\""},
+		{"deploy x . --runtime provided --timeout 1h", "--timeout: is \"3600\""},
+		{"deploy x . --runtime provided --tenancy each", "--tenancy: is \"each\""},
+		{"deploy x . --runtime provided --egress here", "--egress: is \"here\""},
+		{"deploy x . --runtime provided --alias 7", "--alias: is \"7\""},
+		{"deploy x . --runtime provided --env AWS_REGION=x", "--env AWS_REGION: is reserved"},
+		{"deploy x . --runtime nodejs --handler=", "--handler: required"},
+		{"deploy x /nowhere/at/all --runtime provided", "PATH: is"},
+		{"bench --concurrency 0", "--concurrency is 0"},
+		{"bench --duration 11m", "--duration is 11m"},
+		{"bench --driver native", "--driver is"},
+		{"bench --payload {", "--payload is no JSON"},
+		{"bench --own --function x", "leave one of them out"},
+		{"bench --loop leen", "did you mean lean?"},
+		{"bench --function x --loop aws", "leave it out with --function"},
+		{"config upp", "did you mean up?"},
+		{"ls --prefix Upper", "give another with --prefix"},
+		{"bench-echo", "started by `hearth bench`"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			r := alone(t, strings.Fields(c.args)...)
+			if r.code != exitUsage {
+				t.Errorf("exit %d, want %d", r.code, exitUsage)
+			}
+			if !strings.HasPrefix(r.stderr, "hearth: ") || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, c.says) {
+				t.Errorf("%q: want one line that says %q", r.stderr, c.says)
+			}
+			if r.stdout != "" {
+				t.Errorf("data of a refused command: %q", r.stdout)
+			}
+		})
+	}
+}
+
+// A value of a variable may be a secret: it stands in no error.
+func TestBadVariableIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	r := alone(t, "deploy", "x", ".", "--runtime", "provided", "--env", "hunter2", "--env", "1A=hunter3")
+	if r.code != exitUsage || strings.Contains(r.stderr, "hunter") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"ls", "ring", "describe x", "rm x", "invoke x", "fabric get", "fabric set t=3", "bench --function x"} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			r := alone(t, append(strings.Fields(args), "--server", "nats://127.0.0.1:1")...)
+			if r.code != exitUnreachable || !strings.Contains(r.stderr, "`hearth up`") || strings.Count(r.stderr, "\n") != 1 {
+				t.Errorf("exit %d: %q", r.code, r.stderr)
+			}
+		})
+	}
+}
+
+func TestInvokeTellsARefusalAsJSONToo(t *testing.T) {
+	t.Parallel()
+	r := alone(t, "invoke", "x", "--json", "--server", "nats://127.0.0.1:1")
+	if r.code != exitUnreachable || !strings.Contains(r.stdout, `"status":"unavailable"`) || !strings.Contains(r.stdout, `"code":"Unavailable"`) {
+		t.Errorf("exit %d: %s", r.code, r.stdout)
+	}
+}
+
+// Every row of the table of errors decides the exit code, whatever wraps the error.
+func TestExitCodesAreThoseOfTheTable(t *testing.T) {
+	t.Parallel()
+	for _, row := range schema.Table() {
+		code, advice := verdict(&connectError{&schema.Error{Code: row.Code, Message: "m"}})
+		if code != row.Exit || advice != row.Advice {
+			t.Errorf("%s ends with %d and %q, want %d and %q", row.Code, code, advice, row.Exit, row.Advice)
+		}
+	}
+	if code, _ := verdict(context.DeadlineExceeded); code != exitUnreachable {
+		t.Errorf("the client's own time-out ends with %d", code)
+	}
+	if code, _ := verdict(context.Canceled); code != 5 {
+		t.Errorf("anything else ends with %d", code)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errInterrupted)
+	r := surroundings{}.runContext(ctx, t, "ls", "--server", "nats://127.0.0.1:1")
+	if r.code != exitInterrupted {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+}
+
+func TestErrorsAreOneHarmlessLine(t *testing.T) {
+	t.Parallel()
+	got := oneLine("a\nb\r\tc\x1b[31md\u009b2J\xff ")
+	if got != "a b  c?[31md?2J?" {
+		t.Errorf("%q", got)
+	}
+}

@@ -1,0 +1,158 @@
+package topology
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// Settings of an arc's consumer that whoever pulls from it has to know. DESIGN 2, 9.
+const (
+	// AckWait is how long a claim may stay without its ack before the call goes to another manager. Open pulls expire
+	// before it.
+	AckWait = 3 * time.Second
+	// PriorityGroup is the one priority group of every arc's consumer; a pull names it.
+	PriorityGroup = "h"
+	// MaxWaiting is how many pulls may wait on an arc. A full queue refuses warm pulls too, and it is immutable.
+	MaxWaiting = 65536
+)
+
+// Bounds of the streams.
+const (
+	CallsMaxBytes   = 256 << 20 // of each CALLS stream
+	CallsPerSubject = 1000      // calls that wait on one subject
+	eventsMaxBytes  = 1 << 30   // of each account's EVENTS
+	deadMaxBytes    = 256 << 20
+	logsMaxBytes    = 512 << 20
+	logsMaxAge      = 7 * 24 * time.Hour
+	spareConsumers  = 64 // above those that a CALLS stream is meant to have: a raised number of arcs, people who look
+	eventsConsumers = 20_000
+	dedupWindow     = 2 * time.Minute
+	unlimited       = -1
+)
+
+// Kinds of streams that are one of their kind; names.Stream(kind) is the stream.
+const (
+	Retries     = "RETRIES"
+	DeadLetters = "DEADLETTERS"
+	Logs        = "LOGS"
+)
+
+// CallsU is the stream of all unreserved arcs, with the first sequence that a creator at this moment gives it: Unix
+// microseconds, so that the sequences of a stream made again lie above those of the lost one, and no start-by, lock or
+// marker of then meets a message of now. Its calls live in memory: whoever waits for their answer is told at once when
+// the server goes.
+func CallsU(names subjects.Names, now time.Time) jetstream.StreamConfig {
+	return calls(names.CallsU(), subjects.MaxArcs, now, names.UnreservedAll())
+}
+
+// CallsR is the stream of one shard of reserved arcs and of their open markers. It is made when a reservation needs it.
+func CallsR(names subjects.Names, shard int, now time.Time) jetstream.StreamConfig {
+	return calls(names.CallsR(shard), ReservedArcs, now, names.ReservedAll(shard), names.MarkersAll(shard))
+}
+
+// ReservedArcs is how many reserved arcs a shard holds at most: every ack walks all consumers of its stream (64 cost
+// nothing, 1,000 cost five times).
+const ReservedArcs = 64
+
+func calls(name string, consumers int, now time.Time, taken ...string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:      name,
+		Subjects:  taken,
+		Retention: jetstream.WorkQueuePolicy,
+		Storage:   jetstream.MemoryStorage,
+		Replicas:  1,
+		// Full is an error that the frontend hears at once, never a message that goes silently.
+		Discard:              jetstream.DiscardNew,
+		DiscardNewPerSubject: true,
+		MaxMsgsPerSubject:    CallsPerSubject,
+		MaxBytes:             CallsMaxBytes,
+		MaxMsgs:              unlimited,
+		// Explicit: the server's own limit is 1,000, and -1 does not lift it.
+		MaxConsumers: consumers + spareConsumers,
+		AllowMsgTTL:  true,
+		AllowDirect:  true,
+		// No deduplication by id: ids are the caller's, and a window costs 100 bytes of heap for each. The shortest there is.
+		Duplicates: 100 * time.Millisecond,
+		FirstSeq:   uint64(now.UnixMicro()),
+	}
+}
+
+// Arc is the consumer of unreserved arc nn. An open pull on it is a warm environment, or room for one (DESIGN 2).
+func Arc(names subjects.Names, nn int) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:        names.UnreservedDurable(nn),
+		FilterSubject:  names.UnreservedFilter(nn),
+		DeliverPolicy:  jetstream.DeliverAllPolicy,
+		AckPolicy:      jetstream.AckExplicitPolicy,
+		AckWait:        AckWait,
+		MaxDeliver:     unlimited,
+		MaxAckPending:  unlimited, // open pulls bound the claims
+		MaxWaiting:     MaxWaiting,
+		ReplayPolicy:   jetstream.ReplayInstantPolicy,
+		PriorityPolicy: jetstream.PriorityPolicyPrioritized,
+		PriorityGroups: []string{PriorityGroup},
+		Replicas:       1,
+		MemoryStorage:  true,
+	}
+}
+
+// Events is the stream of an account's async calls. It is a value only: [Ensure] makes none until pollers exist, because
+// its PubAck is the promise that an event will run, and a promise that nobody keeps must not be given. It allows no rollup,
+// schedule, TTL or purge: whoever may publish an event could use their headers against the events of others (DESIGN 4).
+func Events(names subjects.Names, account string) jetstream.StreamConfig {
+	c := queue(names.Events(account), eventsMaxBytes, names.EventsOf(account))
+	c.MaxMsgSize = schema.MaxEventPayload + schema.MaxHeader
+	c.MaxConsumers = eventsConsumers
+	c.DenyPurge = true
+	return c
+}
+
+// RetriesStream holds events that wait for their next attempt, each until its schedule puts it back. Pollers alone write it.
+// A stream with schedules must discard the oldest when full (nats-server 2.15.2 refuses discard new), which would lose an
+// accepted event: so it has no bound of its own, and the account's store is what refuses.
+func RetriesStream(names subjects.Names) jetstream.StreamConfig {
+	c := queue(names.Stream(Retries), unlimited, names.RetriesAll())
+	c.Discard = jetstream.DiscardOld
+	c.AllowMsgSchedules = true
+	c.AllowRollup = true // a schedule replaces the one before it
+	c.AllowMsgTTL = true
+	return c
+}
+
+// DeadLettersStream holds events that failed for good, until somebody redrives or deletes them.
+func DeadLettersStream(names subjects.Names) jetstream.StreamConfig {
+	c := queue(names.Stream(DeadLetters), deadMaxBytes, names.DeadLettersAll())
+	c.Retention = jetstream.LimitsPolicy
+	c.AllowDirect = true
+	return c
+}
+
+// LogsStream holds what functions wrote; the oldest lines go first.
+func LogsStream(names subjects.Names) jetstream.StreamConfig {
+	c := queue(names.Stream(Logs), logsMaxBytes, names.LogsAll())
+	c.Retention = jetstream.LimitsPolicy
+	c.Discard = jetstream.DiscardOld
+	c.MaxAge = logsMaxAge
+	c.AllowDirect = true
+	return c
+}
+
+func queue(name string, maxBytes int64, taken ...string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              name,
+		Subjects:          taken,
+		Retention:         jetstream.WorkQueuePolicy,
+		Storage:           jetstream.FileStorage,
+		Replicas:          1,
+		Discard:           jetstream.DiscardNew,
+		MaxBytes:          maxBytes,
+		MaxMsgs:           unlimited,
+		MaxMsgsPerSubject: unlimited,
+		MaxConsumers:      unlimited,
+		Duplicates:        dedupWindow,
+	}
+}

@@ -1,0 +1,416 @@
+package topology_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sourcegraph/conc/pool"
+
+	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+func TestMain(m *testing.M) { natstest.Main(m) }
+
+const patience = 20 * time.Second
+
+func within(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// layout is every stream with its settings and every arc's consumer with its own, as the server tells them.
+type layout struct {
+	streams   map[string]jetstream.StreamConfig
+	created   map[string]time.Time
+	consumers map[string]jetstream.ConsumerConfig
+}
+
+func read(t testing.TB, js jetstream.JetStream, names subjects.Names) layout {
+	t.Helper()
+	l := layout{map[string]jetstream.StreamConfig{}, map[string]time.Time{}, map[string]jetstream.ConsumerConfig{}}
+	streams := js.ListStreams(within(t))
+	for info := range streams.Info() {
+		l.streams[info.Config.Name], l.created[info.Config.Name] = info.Config, info.Created
+	}
+	if err := streams.Err(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(within(t), names.CallsU())
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumers := s.ListConsumers(within(t))
+	for info := range consumers.Info() {
+		l.consumers[info.Name] = info.Config
+	}
+	if err := consumers.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestEnsureMakesTheLayoutOfTheDesign(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	js := f.JetStream(t)
+	before := uint64(time.Now().Add(-time.Hour).UnixMicro())
+	got := read(t, js, f.Names)
+
+	want := []string{"HEARTH_CALLS_U", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS", "OBJ_HEARTH_code"}
+	for _, kind := range []string{"functions", "reservations", "members", "ring", "arcs", "limits", "secrets", "keys"} {
+		want = append(want, "KV_HEARTH_"+kind)
+	}
+	for _, name := range want {
+		if _, ok := got.streams[name]; !ok {
+			t.Errorf("stream %s is missing", name)
+		}
+	}
+	// No EVENTS: what it accepted nobody would run.
+	if len(got.streams) != len(want) {
+		t.Errorf("%d streams, want %d", len(got.streams), len(want))
+	}
+
+	calls := got.streams[f.Names.CallsU()]
+	if calls.FirstSeq < before {
+		t.Errorf("first sequence %d is not Unix microseconds", calls.FirstSeq)
+	}
+	calls.FirstSeq, calls.Metadata, calls.ConsumerLimits = 0, nil, jetstream.StreamConsumerLimits{}
+	if want := (jetstream.StreamConfig{
+		Name: "HEARTH_CALLS_U", Subjects: []string{"hearth.arc.u.>"}, Retention: jetstream.WorkQueuePolicy,
+		Storage: jetstream.MemoryStorage, Replicas: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+		MaxMsgsPerSubject: 1000, MaxBytes: 256 << 20, MaxMsgs: -1, MaxMsgSize: -1, MaxConsumers: 320, AllowMsgTTL: true, AllowDirect: true,
+		Duplicates: 100 * time.Millisecond,
+	}); !reflect.DeepEqual(calls, want) {
+		t.Errorf("CALLS_U is\n%+v\nwant\n%+v", calls, want)
+	}
+
+	if len(got.consumers) != subjects.DefaultArcs {
+		t.Errorf("%d consumers, want %d", len(got.consumers), subjects.DefaultArcs)
+	}
+	for nn := range subjects.DefaultArcs {
+		c := got.consumers[fmt.Sprintf("u-%d", nn)]
+		c.Metadata = nil
+		if want := (jetstream.ConsumerConfig{
+			Name: fmt.Sprintf("u-%d", nn), Durable: fmt.Sprintf("u-%d", nn), FilterSubject: fmt.Sprintf("hearth.arc.u.%d.>", nn),
+			AckPolicy: jetstream.AckExplicitPolicy, AckWait: 3 * time.Second, MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 65536,
+			PriorityPolicy: jetstream.PriorityPolicyPrioritized, PriorityGroups: []string{"h"}, MemoryStorage: true, Replicas: 1,
+		}); !reflect.DeepEqual(c, want) {
+			t.Errorf("consumer %d is\n%+v\nwant\n%+v", nn, c, want)
+		}
+	}
+
+	if m := got.streams["KV_HEARTH_members"]; m.MaxAge != 2*time.Second || m.SubjectDeleteMarkerTTL != 5*time.Second || m.MaxMsgsPerSubject != 1 {
+		t.Errorf("members: age %v, markers %v, history %d", m.MaxAge, m.SubjectDeleteMarkerTTL, m.MaxMsgsPerSubject)
+	}
+}
+
+// A bucket is a stream of ours, made without nats.go's CreateKeyValue: it has to be one to nats.go all the same.
+func TestBucketsAreThoseOfNATS(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	js := f.JetStream(t)
+	for _, kind := range topology.Buckets() {
+		config := jetstream.KeyValueConfig{Bucket: f.Names.Bucket(kind), Storage: jetstream.FileStorage, History: 1}
+		if kind == topology.Members {
+			config.TTL, config.LimitMarkerTTL = 2*time.Second, 5*time.Second
+		}
+		if _, err := js.CreateKeyValue(within(t), config); err != nil {
+			t.Errorf("bucket %s is not what nats.go makes: %v", kind, err)
+		}
+	}
+	if _, err := js.CreateObjectStore(within(t), jetstream.ObjectStoreConfig{
+		Bucket: f.Names.Bucket(topology.Code), Storage: jetstream.FileStorage,
+	}); err != nil {
+		t.Errorf("the object store is not what nats.go makes: %v", err)
+	}
+}
+
+func TestLeasesExpireVisibly(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	kv, err := f.JetStream(t).KeyValue(within(t), f.Names.Bucket(topology.Members))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(within(t), "manager.m1", "lease"); err != nil {
+		t.Fatal(err)
+	}
+	w, err := kv.WatchAll(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	ctx := within(t)
+	for {
+		select {
+		case e := <-w.Updates():
+			if e != nil && e.Operation() == jetstream.KeyValuePurge {
+				return
+			}
+		case <-ctx.Done():
+			t.Fatal("nobody was told that the lease expired")
+		}
+	}
+}
+
+func TestEnsureAgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	js := f.JetStream(t)
+	before := read(t, js, f.Names)
+	if err := topology.Ensure(within(t), js, f.Names, schema.DefaultFabric()); err != nil {
+		t.Fatal(err)
+	}
+	if after := read(t, js, f.Names); !reflect.DeepEqual(before, after) {
+		t.Errorf("before\n%+v\nafter\n%+v", before, after)
+	}
+}
+
+func TestEnsureBySeveralAtOnce(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t, natstest.Bare())
+	p := pool.New().WithErrors()
+	for range 3 {
+		js := f.JetStream(t)
+		p.Go(func() error { return topology.Ensure(within(t), js, f.Names, schema.DefaultFabric()) })
+	}
+	if err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, f.JetStream(t), f.Names); len(got.streams) != 13 || len(got.consumers) != subjects.DefaultArcs {
+		t.Errorf("%d streams, %d consumers", len(got.streams), len(got.consumers))
+	}
+}
+
+func TestEnsureRestoresWhatARestartTook(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	js, err := jetstream.New(f.ConnectTCP(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, js, f.Names)
+	kv, err := js.KeyValue(within(t), f.Names.Bucket(topology.Functions))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(within(t), "default.f", "kept"); err != nil {
+		t.Fatal(err)
+	}
+	f.Restart(t)
+	// At once, while the connection is still coming back: it has to wait for the server by itself.
+	if err := topology.Ensure(within(t), js, f.Names, schema.DefaultFabric()); err != nil {
+		t.Fatal(err)
+	}
+	after := read(t, js, f.Names)
+	was, is := before.streams[f.Names.CallsU()], after.streams[f.Names.CallsU()]
+	if is.FirstSeq <= was.FirstSeq {
+		t.Errorf("first sequence %d after %d: sequences come again", is.FirstSeq, was.FirstSeq)
+	}
+	if !reflect.DeepEqual(after.consumers, before.consumers) {
+		t.Errorf("consumers after the restart:\n%+v\nbefore:\n%+v", after.consumers, before.consumers)
+	}
+	if e, err := kv.Get(within(t), "default.f"); err != nil || string(e.Value()) != "kept" {
+		t.Errorf("default.f: %v, %v", e, err)
+	}
+}
+
+func TestEnsureWithMoreArcsOpensThemAndWithFewerLeavesThem(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t, natstest.Numbers(schema.Fabric{Arcs: 4}))
+	js := f.JetStream(t)
+	for _, arcs := range []int{4, 8, 2} {
+		if err := topology.EnsureCalls(within(t), js, f.Names, schema.Fabric{Arcs: arcs}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := len(read(t, js, f.Names).consumers), max(arcs, 4); arcs != 2 && got != want || arcs == 2 && got != 8 {
+			t.Errorf("%d consumers for %d arcs", got, arcs)
+		}
+	}
+	err := topology.EnsureCalls(within(t), js, f.Names, schema.Fabric{Arcs: subjects.MaxArcs + 1})
+	if !errors.Is(err, &schema.Error{Code: schema.CodeInvalidParameter}) {
+		t.Errorf("too many arcs: %v", err)
+	}
+}
+
+func TestEnsureBesideAnother(t *testing.T) {
+	t.Parallel()
+	names, err := subjects.NewNames("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := func(change func(*jetstream.StreamConfig)) jetstream.StreamConfig {
+		c := topology.CallsU(names, time.Now())
+		change(&c)
+		return c
+	}
+	otherArc := func(change func(*jetstream.ConsumerConfig)) *jetstream.ConsumerConfig {
+		c := topology.Arc(names, 3)
+		change(&c)
+		return &c
+	}
+	leases := topology.Bucket(names, topology.Members)
+	leases.MaxAge = time.Hour
+	plain := other(func(*jetstream.StreamConfig) {})
+	for name, tt := range map[string]struct {
+		stream   jetstream.StreamConfig
+		consumer *jetstream.ConsumerConfig
+		says     []string // of the error; none: it is taken
+		check    func(t *testing.T, l layout)
+	}{
+		"a stream in a file": {
+			stream: other(func(c *jetstream.StreamConfig) { c.Storage = jetstream.FileStorage }),
+			says:   []string{"HEARTH_CALLS_U", "storage is File, must be Memory"},
+		},
+		"no work queue, other subjects": {
+			stream: other(func(c *jetstream.StreamConfig) {
+				c.Retention, c.Subjects = jetstream.LimitsPolicy, []string{"hearth.arc.u.>", "orders.>"}
+			}),
+			says: []string{"HEARTH_CALLS_U", "retention is Limits, must be WorkQueue", "subjects is hearth.arc.u.> orders.>"},
+		},
+		"leases that last": {
+			stream: leases,
+			says:   []string{"KV_HEARTH_members", "age is 1h0m0s, must be 2s"},
+		},
+		"a foreign stream over our subjects": {
+			stream: jetstream.StreamConfig{Name: "AUDIT", Subjects: []string{"hearth.>"}},
+			says:   []string{"subjects overlap"},
+		},
+		"an arc's consumer without priorities": {
+			stream: plain,
+			consumer: otherArc(func(c *jetstream.ConsumerConfig) {
+				c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyNone, nil
+			}),
+			says: []string{"consumer u-3 of stream HEARTH_CALLS_U", "priority policy"},
+		},
+		"an arc's consumer with the server's 512 waiting pulls": {
+			stream:   plain,
+			consumer: otherArc(func(c *jetstream.ConsumerConfig) { c.MaxWaiting = 512 }),
+			says:     []string{"max waiting is 512, must be 65536"},
+		},
+		"bounds of an operator are left": {
+			stream: other(func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxMsgsPerSubject = 64<<20, 10 }),
+			check: func(t *testing.T, l layout) {
+				if c := l.streams["HEARTH_CALLS_U"]; c.MaxBytes != 64<<20 || c.MaxMsgsPerSubject != 10 {
+					t.Errorf("bytes %d, per subject %d", c.MaxBytes, c.MaxMsgsPerSubject)
+				}
+			},
+		},
+		"missing abilities are turned on": {
+			stream: other(func(c *jetstream.StreamConfig) { c.AllowMsgTTL, c.AllowDirect, c.MaxConsumers = false, false, 8 }),
+			check: func(t *testing.T, l layout) {
+				if c := l.streams["HEARTH_CALLS_U"]; !c.AllowMsgTTL || !c.AllowDirect || c.MaxConsumers != 320 {
+					t.Errorf("TTL %v, direct %v, consumers %d", c.AllowMsgTTL, c.AllowDirect, c.MaxConsumers)
+				}
+			},
+		},
+		"a consumer's short ack wait is raised": {
+			stream: plain,
+			consumer: otherArc(func(c *jetstream.ConsumerConfig) {
+				c.AckWait, c.MaxAckPending, c.MaxDeliver = time.Second, 10, 3
+			}),
+			check: func(t *testing.T, l layout) {
+				if c := l.consumers["u-3"]; c.AckWait != topology.AckWait || c.MaxAckPending != -1 || c.MaxDeliver != -1 {
+					t.Errorf("ack wait %v, ack pending %d, deliveries %d", c.AckWait, c.MaxAckPending, c.MaxDeliver)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := natstest.Start(t, natstest.Bare())
+			js := f.JetStream(t)
+			if _, err := js.CreateStream(within(t), tt.stream); err != nil {
+				t.Fatal(err)
+			}
+			if tt.consumer != nil {
+				if _, err := js.CreateConsumer(within(t), tt.stream.Name, *tt.consumer); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := topology.Ensure(within(t), js, f.Names, schema.DefaultFabric())
+			if len(tt.says) == 0 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				tt.check(t, read(t, js, f.Names))
+				return
+			}
+			if err == nil {
+				t.Fatal("it was taken")
+			}
+			for _, part := range tt.says {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%q does not say %q", err, part)
+				}
+			}
+		})
+	}
+}
+
+func TestEnsureEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t, natstest.Bare(), natstest.Server(func(o *natstest.ServerOptions) { o.JetStream = false }))
+	js, err := jetstream.New(f.Connect(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cause := errors.New("told to stop")
+	ctx, cancel := context.WithTimeoutCause(within(t), 50*time.Millisecond, cause)
+	defer cancel()
+	err = topology.Ensure(ctx, js, f.Names, schema.DefaultFabric())
+	if !errors.Is(err, cause) || !errors.Is(err, nats.ErrNoResponders) || schema.CodeOf(err) != schema.CodeUnavailable {
+		t.Errorf("without JetStream, told to stop: %v", err)
+	}
+}
+
+// The values that are made later, with reservations and pollers, have to be ones that the server takes.
+func TestValuesThatEnsureDoesNotMake(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	js := f.JetStream(t)
+	for _, c := range []jetstream.StreamConfig{
+		topology.CallsR(f.Names, 0, time.Now()), topology.CallsR(f.Names, 63, time.Now()),
+		topology.Events(f.Names, "default"), topology.Events(f.Names, "a.b c"),
+	} {
+		if _, err := js.CreateStream(within(t), c); err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+		}
+	}
+}
+
+func BenchmarkEnsure(b *testing.B) {
+	f := natstest.Start(b)
+	js := f.JetStream(b)
+	b.Run("nothing to do", func(b *testing.B) {
+		for b.Loop() {
+			if err := topology.Ensure(within(b), js, f.Names, schema.DefaultFabric()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("64 arcs", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			if err := js.DeleteStream(within(b), f.Names.CallsU()); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			if err := topology.EnsureCalls(within(b), js, f.Names, schema.DefaultFabric()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

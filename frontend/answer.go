@@ -1,0 +1,121 @@
+package frontend
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// refuse answers a call that certainly did not start. The caller has taken it out of the pending calls.
+func (f *Frontend) refuse(c *call, err error) {
+	if e, ok := err.(*schema.Error); ok {
+		e.Message = "function " + c.name() + ": " + e.Message
+	}
+	f.counters.refuse(err)
+	if c.waiter != nil {
+		c.waiter <- ended{err: err}
+		return
+	}
+	if c.reply == "" {
+		return // its caller has gone
+	}
+	f.send(&nats.Msg{Subject: c.reply, Header: refusal(err, c.requestID)})
+}
+
+// lose ends a call that may have run and of which nobody tells any more. An idempotent function's call is published
+// again while its caller waits; any other is answered as a function error, never as something that clients send again
+// by themselves (DESIGN 3).
+func (f *Frontend) lose(c *call) {
+	if c.waiter == nil && c.reply == "" {
+		f.counters.untold.Add(1)
+		return // answered already, or its caller has gone: only the notice of its end got lost
+	}
+	if f.again(c) {
+		return
+	}
+	f.counters.lost.Add(1)
+	m := &nats.Msg{Subject: c.reply, Header: lostHeader(c), Data: lostBody(c.requestID, lostText)}
+	if c.waiter != nil {
+		c.waiter <- ended{answer: m}
+		return
+	}
+	f.send(m)
+}
+
+const lostText = "the manager that had taken the call is gone and nobody can tell whether it ran"
+
+// lostBody is Lambda's error object for a lost execution (Lambda A7, B3).
+func lostBody(requestID, why string) []byte {
+	body, _ := json.Marshal(struct { // strings only: cannot fail
+		Type    string `json:"errorType"`
+		Message string `json:"errorMessage"`
+	}{string(schema.CodeExecutionLost), "RequestId: " + requestID + " Error: " + why})
+	return body
+}
+
+// lostHeader is what this frontend knows of a call, as a worker would have said it.
+func lostHeader(c *call) nats.Header {
+	h := nats.Header{
+		schema.HeaderRequestID:       {c.requestID},
+		schema.HeaderFunctionError:   {schema.FunctionErrorUnhandled},
+		schema.HeaderExecutedVersion: {c.version.record.Version},
+		schema.HeaderContentType:     {"application/json"},
+		schema.HeaderArc:             {subjects.UnreservedName(c.arc)},
+		schema.HeaderReason:          {string(c.reason)},
+		schema.HeaderAttempt:         {strconv.FormatUint(uint64(c.attempt), 10)},
+	}
+	if c.tenant != "" {
+		h[schema.HeaderTenant] = []string{c.tenant}
+	}
+	return h
+}
+
+// again publishes the next attempt of a lost call of an idempotent function, and reports whether it did.
+func (f *Frontend) again(c *call) bool {
+	left := time.Until(c.giveUp)
+	if c.again == nil || left < slotTime {
+		return false
+	}
+	fabric := f.view.fabric.Load()
+	next := &call{
+		version: c.version, tenant: c.tenant, requestID: c.requestID, attempt: c.attempt + 1, reply: c.reply,
+		startBy: min(fabric.StartBy, left), large: c.large, again: c.again, giveUp: c.giveUp, waiter: c.waiter,
+	}
+	next.token, _ = f.random.draw()
+	env := *c.again
+	env.Token, env.Attempt, env.StartBy = next.token, next.attempt, next.startBy
+	if c.waiter != nil {
+		env.Reply = tokenSubject(f.answerInbox, next.token)
+	}
+	if err := f.launch(next, &env, fabric); err != nil {
+		f.log.Info("lost call of an idempotent function not published again", "request", c.requestID, "error", err)
+		return false
+	}
+	f.counters.again.Add(1)
+	return true
+}
+
+// send publishes an answer. What NATS does not take cannot be told to the caller either; it is logged.
+func (f *Frontend) send(m *nats.Msg) {
+	if err := f.nc.PublishMsg(m); err != nil {
+		f.log.Warn("answer not sent", "error", err)
+	}
+}
+
+// refusal is the header of a refused call: a micro error, and the request id where there is one.
+func refusal(err error, requestID string) nats.Header {
+	status, text := schema.ErrorHeaders(err)
+	h := nats.Header{schema.HeaderErrorCode: {status}, schema.HeaderError: {text}}
+	if requestID != "" {
+		h[schema.HeaderRequestID] = []string{requestID}
+	}
+	return h
+}
+
+// name is the function and qualifier of a call, for messages.
+func (c *call) name() string { return c.version.function.Name + ":" + c.version.record.Version }

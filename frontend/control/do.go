@@ -1,0 +1,167 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// Bounds of a request in bytes: MaxRequest over NATS, where code lies in the object store, and MaxCodeRequest for doors
+// that bring the zip along (Lambda B6).
+const (
+	MaxRequest     = 1 << 20
+	MaxCodeRequest = 70_167_211
+)
+
+// Deadlines of operations that the configuration leaves open.
+const (
+	usualDeadline = 10 * time.Second
+	codeDeadline  = time.Minute
+)
+
+// operation is one row of the table that every door reads.
+type operation struct {
+	name     string
+	ofFabric bool // under account `_`, else under an account
+	code     bool // may bring a package: larger requests, a longer deadline
+	do       func(s *Service, ctx context.Context, account string, request []byte) (any, error)
+}
+
+// operations are all that there are, in the order in which INFO lists them.
+func operations() []operation {
+	return []operation{
+		{name: "CreateFunction", code: true, do: (*Service).createFunction},
+		{name: "UpdateFunctionCode", code: true, do: (*Service).updateFunctionCode},
+		{name: "UpdateFunctionConfiguration", do: (*Service).updateFunctionConfiguration},
+		{name: "GetFunction", do: (*Service).getFunction},
+		{name: "GetFunctionConfiguration", do: (*Service).getFunctionConfiguration},
+		{name: "ListFunctions", do: (*Service).listFunctions},
+		{name: "DeleteFunction", do: (*Service).deleteFunction},
+		{name: "PublishVersion", do: (*Service).publishVersion},
+		{name: "ListVersionsByFunction", do: (*Service).listVersions},
+		{name: "CreateAlias", do: (*Service).createAlias},
+		{name: "UpdateAlias", do: (*Service).updateAlias},
+		{name: "GetAlias", do: (*Service).getAlias},
+		{name: "DeleteAlias", do: (*Service).deleteAlias},
+		{name: "ListAliases", do: (*Service).listAliases},
+		{name: "GetRing", ofFabric: true, do: (*Service).getRing},
+		{name: "GetFabric", ofFabric: true, do: (*Service).getFabric},
+		{name: "PutFabric", ofFabric: true, do: (*Service).putFabric},
+	}
+}
+
+// Do runs one operation for an account, [subjects.FabricAccount] for those on the fabric itself: the one entry of every
+// door. The request is its JSON object, the answer its JSON body, empty where the operation answers nothing. Every
+// error is a [*schema.Error], ready for [schema.ErrorHeaders] and [schema.APIErrorOf]. Ending ctx gives up waiting; a
+// change that was on its way may stand. DESIGN 9.
+func (s *Service) Do(ctx context.Context, account, name string, request []byte) ([]byte, error) {
+	op, err := find(account, name)
+	if err != nil {
+		return nil, err
+	}
+	if limit := op.limit(); len(request) > limit {
+		return nil, schema.Errorf(schema.CodeInvalidRequest, "%s: a request of %d bytes; at most %d", name, len(request), limit)
+	}
+	if !s.ready.Load() {
+		return nil, schema.Errorf(schema.CodeUnavailable, "%s: this frontend is starting or stopping", name)
+	}
+	deadline := s.cfg.Deadline
+	if deadline == 0 {
+		deadline = usualDeadline
+		if op.code {
+			deadline = codeDeadline
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	value, err := op.do(s, ctx, account, request)
+	if err != nil {
+		return nil, s.refusal(op.name, account, err)
+	}
+	if value == nil {
+		return nil, nil
+	}
+	answer, err := json.Marshal(value)
+	if err != nil {
+		return nil, s.refusal(op.name, account, fmt.Errorf("write the answer: %w", err))
+	}
+	return answer, nil
+}
+
+func (op *operation) limit() int {
+	if op.code {
+		return MaxCodeRequest
+	}
+	return MaxRequest
+}
+
+// find is the operation of that name, if the account has it.
+func find(account, name string) (*operation, error) {
+	ops := operations()
+	i := slices.IndexFunc(ops, func(op operation) bool { return op.name == name })
+	switch {
+	case i < 0:
+		all := make([]string, len(ops))
+		for i, op := range ops {
+			all[i] = op.name
+		}
+		return nil, schema.Errorf(schema.CodeUnknownOperation, "no operation %q; there are %s", clip(name), strings.Join(all, ", "))
+	case ops[i].ofFabric && account != subjects.FabricAccount:
+		return nil, schema.Errorf(schema.CodeUnknownOperation, "%s is an operation of the fabric: ask it of account %q, not of %q",
+			name, subjects.FabricAccount, clip(account))
+	case ops[i].ofFabric:
+	case account == subjects.FabricAccount:
+		return nil, schema.Errorf(schema.CodeUnknownOperation, "%s is an operation of an account: ask it of %q, not of the fabric",
+			name, subjects.DefaultAccount)
+	case account != subjects.DefaultAccount:
+		return nil, schema.Errorf(schema.CodeNotFound, "no account %q: %q is the only one", clip(account), subjects.DefaultAccount)
+	}
+	return &ops[i], nil
+}
+
+// refusal is what callers hear of err. What says nothing to them is logged here and goes no further.
+func (s *Service) refusal(operation, account string, err error) *schema.Error {
+	var known *schema.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, context.Canceled):
+		return &schema.Error{Code: schema.CodeUnavailable, Message: operation + ": the caller gave up", Cause: err}
+	case unreachable(err):
+		s.log.Warn("store unreachable", "operation", operation, "account", account, "error", err)
+		return &schema.Error{
+			Code: schema.CodeUnavailable, Cause: err,
+			Message: operation + ": the store did not answer in time; a change may stand, so look before you repeat it",
+		}
+	}
+	s.log.Error("operation failed", "operation", operation, "account", account, "error", err)
+	return &schema.Error{Code: schema.CodeInternal, Message: operation + ": failed inside", Cause: err}
+}
+
+// unreachable reports whether err says that NATS or JetStream is not there now.
+func unreachable(err error) bool {
+	return slices.ContainsFunc([]error{
+		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected,
+		nats.ErrConnectionReconnecting, nats.ErrConnectionDraining, jetstream.ErrNoStreamResponse, jetstream.ErrStreamNotFound,
+		jetstream.ErrBucketNotFound, jetstream.ErrJetStreamNotEnabled,
+	}, func(target error) bool { return errors.Is(err, target) })
+}
+
+// clip shortens what a caller sent to what an error may repeat of it.
+func clip(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "?") + "..."
+}

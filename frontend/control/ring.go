@@ -1,0 +1,151 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// MemberSilent is the state of a manager that stands on the ring and whose status this frontend does not hear.
+const MemberSilent schema.MemberState = "silent"
+
+// Unknown stands for the number of waiting or claimed calls of an arc of which the stream said nothing in time.
+const Unknown = -1
+
+// tellTime bounds the one request that asks the stream what waits.
+const tellTime = 2 * time.Second
+
+// getRing answers with the managers, and the arcs with their managers by rank and what waits on them: of all, or of one
+// function.
+func (s *Service) getRing(ctx context.Context, _ string, request []byte) (any, error) {
+	in, err := decode[schema.RingInput](request)
+	if err != nil {
+		return nil, err
+	}
+	account := cmp.Or(in.Account, subjects.DefaultAccount)
+	if account != subjects.DefaultAccount {
+		return nil, schema.Errorf(schema.CodeNotFound, "no account %q: %q is the only one", clip(account), subjects.DefaultAccount)
+	}
+	record, fabric, managers := s.view.Ring(), s.view.Fabric(), s.view.Managers()
+	numbers, err := s.arcsOf(ctx, account, in.FunctionName, fabric.Arcs, managers)
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := s.waiting(ctx)
+	if err != nil {
+		s.log.Info("the stream does not tell what waits", "stream", s.cfg.Names.CallsU(), "error", err)
+	}
+	ring := subjects.NewRing(fabric.Vnodes, record.Members)
+	out := schema.RingOutput{Epoch: record.Epoch, Managers: ringManagers(record, managers), Arcs: []schema.RingArc{}}
+	var places []int
+	for _, nn := range numbers {
+		places = ring.Unreserved(places[:0], nn, s.view.ArcLength(nn))
+		arc := schema.RingArc{
+			Subject: s.cfg.Names.UnreservedFilter(nn), Kind: "unreserved", Length: len(places), Ranks: make([]string, len(places)),
+			Pending: Unknown, Claimed: Unknown,
+		}
+		for rank, i := range places {
+			arc.Ranks[rank] = ring.Managers()[i]
+		}
+		if w, ok := waiting[s.cfg.Names.UnreservedDurable(nn)]; ok {
+			arc.Pending, arc.Claimed = w.pending, w.claimed
+		}
+		out.Arcs = append(out.Arcs, arc)
+	}
+	return out, nil
+}
+
+// arcsOf are the numbers of the arcs to show, ascending: all that there are, or those on which a function's calls may
+// stand. The calls of a function with sub-tenants spread over all arcs, so of it those are shown where managers have
+// environments for it.
+func (s *Service) arcsOf(ctx context.Context, account, functionName string, arcs int, managers []schema.ManagerStatus) ([]int, error) {
+	var numbers []int
+	if functionName == "" {
+		for nn := range arcs {
+			numbers = append(numbers, nn)
+		}
+		return numbers, nil
+	}
+	name, _, err := target(functionName, "")
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.read(ctx, account, name)
+	if err != nil {
+		return nil, err
+	}
+	if !rec.PerTenant {
+		numbers = append(numbers, subjects.UnreservedArc(account, name, "", arcs))
+	}
+	for _, m := range managers {
+		for _, a := range m.Arcs {
+			if nn, ok := unreservedNumber(a.Arc); ok && a.Account == account && a.Function == name {
+				numbers = append(numbers, nn)
+			}
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers), nil
+}
+
+// unreservedNumber reads the short name of an unreserved arc, as [subjects.UnreservedName] writes it.
+func unreservedNumber(arc string) (int, bool) {
+	text, ok := strings.CutPrefix(arc, "u.")
+	nn, err := strconv.Atoi(text)
+	return nn, ok && err == nil && nn >= 0 && nn < subjects.MaxArcs && subjects.UnreservedName(nn) == arc
+}
+
+// ringManagers are the managers on the ring, those that leave it, and any other that tells its status, by id.
+func ringManagers(record schema.RingRecord, statuses []schema.ManagerStatus) []schema.RingManager {
+	byID := make(map[string]schema.RingManager)
+	for _, id := range record.Members {
+		byID[id] = schema.RingManager{ID: id, State: MemberSilent}
+	}
+	for _, id := range record.Leaving {
+		byID[id] = schema.RingManager{ID: id, State: schema.MemberDraining}
+	}
+	for _, m := range statuses {
+		byID[m.ID] = schema.RingManager{
+			ID: m.ID, State: m.State, Capacity: m.Capacity, Environments: schema.RingEnvironments{
+				Idle: m.Idle, Busy: m.Busy, Starting: m.Starting, Reserved: m.Reserved, Surplus: m.Surplus,
+			},
+		}
+	}
+	out := make([]schema.RingManager, 0, len(byID))
+	for _, m := range byID {
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b schema.RingManager) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+type waiting struct{ pending, claimed int }
+
+// waiting asks the stream of unreserved arcs for all its consumers, which is one request while there are at most 256
+// arcs, and gives what waits by the durable's name.
+func (s *Service) waiting(ctx context.Context) (map[string]waiting, error) {
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	stream, err := s.store.js.Stream(ctx, s.cfg.Names.CallsU())
+	if err != nil {
+		return nil, fmt.Errorf("look at stream %s: %w", s.cfg.Names.CallsU(), err)
+	}
+	lister := stream.ListConsumers(ctx)
+	out := make(map[string]waiting)
+	for info := range lister.Info() {
+		out[info.Name] = waiting{pending: int(info.NumPending), claimed: info.NumAckPending}
+	}
+	if err := lister.Err(); err != nil && err != jetstream.ErrEndOfData {
+		return out, fmt.Errorf("list consumers of %s: %w", s.cfg.Names.CallsU(), err)
+	}
+	return out, nil
+}

@@ -1,0 +1,53 @@
+// Package frontend takes calls and sees that each of them is answered.
+//
+// # What it owns
+//
+// Admission, the choice of the arc, publication, the start-by, and the count of calls in flight (C). It never picks a
+// manager: which one claims a call is decided by the server, by the priority of open pulls (DESIGN 2). It never touches
+// the answer of a NATS caller, which goes straight from the worker to the caller's inbox; of an HTTP caller it is the
+// inbox.
+//
+// # How a call passes (DESIGN 3)
+//
+//	door        endpoint.go (NATS), lambdaapi (HTTP): what only the door can see becomes a [schema.Request]
+//	admission   admission.go: names, sizes, sub-tenant, the version that the qualifier names. A refusal ends here, with
+//	            its code, and nothing is published
+//	arc         route.go: the one decision; publish.go: the arc's number and subject
+//	publication publish.go: one message, its reply subject this frontend's inbox, its time to live the start-by and a bit
+//	inbox       inbox.go: the PubAck (or why the stream did not take it), answers of HTTP callers, ends and beats
+//
+// From NATS the whole way to the publication runs on the subscription's goroutine, without a hop.
+//
+// # States of a call, and who moves them
+//
+//	            PubAck              start-by           delete: done
+//	published ---------> stored ------------> deleting ------------> refused: CapacityExceeded, it did not start
+//	    |                  |  \ beat             | delete: not found
+//	    | PubAck: error    |   `-------.         v
+//	    v                  |            `----> gone: it may have started
+//	 refused at once       | look: gone ---------^  |        beat
+//	                       |                        +------> running: named by its manager each 500 ms
+//	                       v                        |           |
+//	                     ended <--------------------|-----------'  end notice, from any state
+//	                                                v              beats stop for 3 s, or never came for 2 s
+//	                                              lost: ExecutionLost, or published again (idempotent)
+//
+// pending.go holds the calls and is moved by inbox.go (messages), startby.go (time) and lost.go (the sweep, each 500
+// ms). All silence is measured on clock.go's clock, which stands still while this frontend is cut off or stopped, so
+// that nobody is declared lost for its own absence.
+//
+// # What it trusts, and for how long
+//
+// The caller: nothing; a reply subject that is not an inbox is dropped unanswered (SECURITY 2). The copy of functions:
+// until the watch brings a change; a name that it lacks is read from KV before it is called unknown. The ring: only
+// whether anybody is on it. Managers' statuses and beats: for what is told by themselves, for two and three seconds.
+// What it does not know for certain not to have started is never refused, and what may have started never leaves as an
+// error that clients send again by themselves.
+//
+// # What it never does
+//
+// Wait for a time-out to learn that nobody is there: no responders, a full stream and an empty ring are told at once.
+// Copy a client's header into a message of the fabric. Answer a call that it does not know.
+//
+// DESIGN 3, 5, 9, 10, 12; SECURITY 2, 5, 6.
+package frontend

@@ -1,0 +1,402 @@
+package frontend_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/frontend"
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// patience bounds every wait for something that must happen.
+const patience = 15 * time.Second
+
+// bundle is a fabric with one frontend, and what stands for its managers.
+type bundle struct {
+	*natstest.Fabric
+	f       *frontend.Frontend
+	caller  *nats.Conn // has no part in the fabric
+	manager *nats.Conn
+	url     string // of HTTP, "" without
+}
+
+type settings struct {
+	fabric    func(*schema.Fabric)
+	config    func(*frontend.Config)
+	http      bool
+	deserted  bool // nobody is on the ring
+	functions []*schema.FunctionRecord
+	server    []natstest.Option
+}
+
+// setup starts a frontend on a fabric of its own, with function "echo" and those asked for.
+func setup(t testing.TB, s settings) *bundle {
+	t.Helper()
+	numbers := schema.DefaultFabric()
+	if s.fabric != nil {
+		s.fabric(&numbers)
+	}
+	b := &bundle{Fabric: natstest.Start(t, s.server...)}
+	b.caller, b.manager = b.Connect(t), b.Connect(t)
+	ring := schema.RingRecord{V: schema.Version, Epoch: 1}
+	if !s.deserted {
+		ring.Members = []string{"m1"}
+	}
+	b.put(t, topology.Ring, schema.FabricKey, &numbers)
+	b.put(t, topology.Ring, schema.RingKey, &ring)
+	b.deploy(t, record("echo"))
+	for _, fn := range s.functions {
+		b.deploy(t, fn)
+	}
+	b.beStatus(t, "m1")
+	b.f = b.start(t, s)
+	return b
+}
+
+// start starts one more frontend on the fabric, stopped by the test's cleanup.
+func (b *bundle) start(t testing.TB, s settings) *frontend.Frontend {
+	t.Helper()
+	cfg := frontend.Config{Names: b.Names, Anonymous: true}
+	if s.http {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.HTTP, b.url = l, "http://"+l.Addr().String()
+	}
+	if s.config != nil {
+		s.config(&cfg)
+	}
+	f, err := frontend.New(b.Connect(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := f.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel() // whatever a test has left in flight is not waited for
+		_ = f.Stop(ctx)
+	})
+	return f
+}
+
+// record is a function of one unpublished version.
+func record(name string) *schema.FunctionRecord {
+	return &schema.FunctionRecord{
+		V: schema.Version, Account: subjects.DefaultAccount, Name: name, ID: "id-" + name, NextVersion: 1,
+		Latest: schema.VersionRecord{
+			Version: schema.Latest, Runtime: "provided", MemoryMB: 128, Timeout: 3 * time.Second,
+			CodeSHA256: strings.Repeat("ab", 32), ConfigRevision: 1,
+		},
+	}
+}
+
+func (b *bundle) kv(t testing.TB, kind string) jetstream.KeyValue {
+	t.Helper()
+	kv, err := b.JetStream(t).KeyValue(t.Context(), b.Names.Bucket(kind))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kv
+}
+
+func (b *bundle) put(t testing.TB, kind, key string, v any) uint64 {
+	t.Helper()
+	data, err := schema.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revision, err := b.kv(t, kind).Put(t.Context(), key, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return revision
+}
+
+func (b *bundle) deploy(t testing.TB, fn *schema.FunctionRecord) uint64 {
+	t.Helper()
+	return b.put(t, topology.Functions, subjects.Escape(fn.Account)+"."+subjects.Escape(fn.Name), fn)
+}
+
+// beStatus tells the status of a manager until the test ends.
+func (b *bundle) beStatus(t testing.TB, id string) {
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ticker := time.NewTicker(50 * time.Millisecond)
+		defer ticker.Stop()
+		for n := uint64(1); ; n++ {
+			data, err := schema.Marshal(&schema.ManagerStatus{
+				V: schema.Version, ID: id, Incarnation: "life-" + id, Number: n, State: schema.MemberActive, Capacity: 4, Room: 4,
+			})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = b.manager.Publish(b.Names.ManagerStatus(id), data) // fails while a test restarts the server
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+			}
+		}
+	})
+	t.Cleanup(func() { close(stop); wg.Wait() })
+}
+
+// claim is one call that a claimer has.
+type claim struct {
+	b    *bundle
+	msg  *nats.Msg
+	call schema.Call
+	arc  subjects.ArcCall
+}
+
+// claimer pulls from the arc of a function, one claim at a time, as a manager with one idle environment does.
+type claimer struct {
+	b       *bundle
+	subject string
+	sub     *nats.Subscription
+}
+
+func (b *bundle) claimer(t testing.TB, function string) *claimer {
+	t.Helper()
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, function, "", schema.DefaultFabric().Arcs)
+	sub, err := b.manager.SubscribeSync(subjects.ManagerInbox("m1", nats.NewInbox()[7:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &claimer{b, "$JS.API.CONSUMER.MSG.NEXT." + b.Names.CallsU() + "." + b.Names.UnreservedDurable(nn), sub}
+	t.Cleanup(func() { _ = sub.Unsubscribe() })
+	return c
+}
+
+// pull opens a pull without waiting for it.
+func (c *claimer) pull(t testing.TB) {
+	t.Helper()
+	body := fmt.Sprintf(`{"batch":1,"expires":%d,"group":%q,"priority":0}`, patience, topology.PriorityGroup)
+	if err := c.b.manager.PublishRequest(c.subject, c.sub.Subject, []byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.b.manager.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// claim pulls and waits for a call.
+func (c *claimer) claim(t testing.TB) *claim {
+	t.Helper()
+	c.pull(t)
+	return c.next(t)
+}
+
+func (c *claimer) next(t testing.TB) *claim {
+	t.Helper()
+	msg, err := c.sub.NextMsg(patience)
+	if err != nil {
+		t.Fatalf("no claim: %v", err)
+	}
+	out := &claim{b: c.b, msg: msg}
+	if err := schema.DecodeCall(msg.Data, &out.call); err != nil {
+		t.Fatalf("claimed %s with headers %v: %v", msg.Subject, msg.Header, err)
+	}
+	var ok bool
+	if out.arc, ok = c.b.Names.ParseArc(msg.Subject); !ok {
+		t.Fatalf("claimed from %q, no call's subject", msg.Subject)
+	}
+	return out
+}
+
+// ack is the start line.
+func (c *claim) ack(t testing.TB) *claim {
+	t.Helper()
+	if err := c.msg.AckSync(nats.Context(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// answer sends what a worker sends: payload and headers, straight to the caller.
+func (c *claim) answer(t testing.TB, payload []byte, more nats.Header) {
+	t.Helper()
+	h := nats.Header{
+		schema.HeaderRequestID:       {c.call.RequestID},
+		schema.HeaderExecutedVersion: {c.call.Version},
+		schema.HeaderArc:             {c.arc.ArcName()},
+		schema.HeaderReason:          {string(c.call.Reason)},
+		schema.HeaderStart:           {string(schema.StartWarm)},
+		schema.HeaderRank:            {"0"},
+		schema.HeaderManager:         {"m1"},
+		schema.HeaderEnvironment:     {"e1"},
+		schema.HeaderAttempt:         {fmt.Sprint(c.call.Attempt)},
+		schema.HeaderDuration:        {"1ms"},
+		schema.HeaderContentType:     {"application/json"},
+	}
+	for k, v := range more {
+		h[k] = v
+	}
+	if err := c.b.manager.PublishMsg(&nats.Msg{Subject: c.call.Reply, Header: h, Data: payload}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// end tells the frontend that the call has ended.
+func (c *claim) end(t testing.TB) {
+	c.tell(t, "e", &schema.Ends{Manager: "m1", Tokens: []uint64{c.call.Token}})
+}
+
+// beat tells the frontend that the call runs.
+func (c *claim) beat(t testing.TB) {
+	c.tell(t, "b", &schema.Beat{Manager: "m1", Tokens: []uint64{c.call.Token}})
+}
+
+func (c *claim) tell(t testing.TB, kind string, v any) {
+	t.Helper()
+	data, err := schema.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.b.manager.Publish(subjects.FrontendInbox(c.call.Frontend, kind), data); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serve answers every call of a function with what do makes of it, until the test ends.
+func (b *bundle) serve(t testing.TB, function string, do func(*schema.Call) ([]byte, nats.Header)) {
+	t.Helper()
+	c := b.claimer(t, function)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	c.pull(t)
+	wg.Go(func() {
+		for {
+			msg, err := c.sub.NextMsg(20 * time.Millisecond)
+			if err == nil && len(msg.Data) > 0 {
+				out := &claim{b: b, msg: msg}
+				if err := schema.DecodeCall(msg.Data, &out.call); err != nil {
+					t.Error(err)
+					return
+				}
+				out.arc, _ = b.Names.ParseArc(msg.Subject)
+				_ = msg.Ack()
+				c.pull(t)
+				payload, h := do(&out.call)
+				out.answer(t, payload, h)
+				out.end(t)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	t.Cleanup(func() { close(stop); wg.Wait() })
+}
+
+func echo(c *schema.Call) ([]byte, nats.Header) { return c.Payload, nil }
+
+// request sends a call over NATS and waits for its answer.
+func (b *bundle) request(t testing.TB, function string, payload []byte, h nats.Header) *nats.Msg {
+	t.Helper()
+	m, err := b.caller.RequestMsg(&nats.Msg{
+		Subject: b.Names.Invoke(subjects.DefaultAccount, function, ""), Data: payload, Header: h,
+	}, patience)
+	if err != nil {
+		t.Fatalf("call of %s: %v", function, err)
+	}
+	return m
+}
+
+// send sends a call over NATS and gives the inbox of its answer.
+func (b *bundle) send(t testing.TB, function string, h nats.Header) *nats.Subscription {
+	t.Helper()
+	inbox := b.caller.NewInbox()
+	sub, err := b.caller.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &nats.Msg{Subject: b.Names.Invoke(subjects.DefaultAccount, function, ""), Reply: inbox, Data: []byte(`{}`), Header: h}
+	if err := b.caller.PublishMsg(m); err != nil {
+		t.Fatal(err)
+	}
+	return sub
+}
+
+func next(t testing.TB, sub *nats.Subscription) *nats.Msg {
+	t.Helper()
+	m, err := sub.NextMsg(patience)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	return m
+}
+
+// wantRefusal checks a micro error: status, code and a part of its text.
+func wantRefusal(t testing.TB, m *nats.Msg, code schema.Code, text string) {
+	t.Helper()
+	row := code.Row()
+	if got := m.Header.Get(schema.HeaderErrorCode); got != fmt.Sprint(row.Status) {
+		t.Errorf("status %q, want %d; headers %v, body %q", got, row.Status, m.Header, m.Data)
+	}
+	got := m.Header.Get(schema.HeaderError)
+	e := schema.ParseErrorHeaders(m.Header.Get(schema.HeaderErrorCode), got)
+	if e.Code != code || !strings.HasPrefix(got, string(code)+": ") || !strings.Contains(e.Message, text) {
+		t.Errorf("error %q, want code %s and %q", got, code, text)
+	}
+	if len(got) > 1024 {
+		t.Errorf("the refusal repeats %d bytes of what it refuses", len(got))
+	}
+	if len(m.Data) != 0 {
+		t.Errorf("a refusal has body %q", m.Data)
+	}
+}
+
+// wantLost checks the answer of a call that may have run.
+func wantLost(t testing.TB, m *nats.Msg) {
+	t.Helper()
+	if m.Header.Get(schema.HeaderFunctionError) != schema.FunctionErrorUnhandled || m.Header.Get(schema.HeaderErrorCode) != "" {
+		t.Errorf("headers %v, want a function error", m.Header)
+	}
+	var body struct{ ErrorType, ErrorMessage string }
+	if err := json.Unmarshal(m.Data, &body); err != nil || body.ErrorType != string(schema.CodeExecutionLost) {
+		t.Errorf("body %s (%v), want %s", m.Data, err, schema.CodeExecutionLost)
+	}
+	if want := "RequestId: " + m.Header.Get(schema.HeaderRequestID) + " Error: "; !strings.HasPrefix(body.ErrorMessage, want) {
+		t.Errorf("message %q, want it to begin with %q", body.ErrorMessage, want)
+	}
+}
+
+// nothingInFlight waits until C is 0 (S07).
+func (b *bundle) nothingInFlight(t testing.TB) {
+	t.Helper()
+	natstest.Eventually(t, patience, func() bool { return b.f.Counters().InFlight == 0 }, "calls stay in flight")
+}
+
+// waiting is how many calls stand in the stream.
+func (b *bundle) waiting(t testing.TB) uint64 {
+	t.Helper()
+	stream, err := b.JetStream(t).Stream(t.Context(), b.Names.CallsU())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().State.Msgs
+}

@@ -1,0 +1,197 @@
+package frontend
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/sourcegraph/conc"
+
+	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/internal/watch"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// serviceVersion is the version that the micro service tells, that of the protocol between callers and frontends.
+const serviceVersion = "1.0.0"
+
+// DefaultMaxInFlight is how many calls a frontend has in flight at most unless told otherwise.
+const DefaultMaxInFlight = 65_536
+
+// Config is what a frontend may be told. The zero value is a frontend that serves NATS alone.
+type Config struct {
+	ID          string               // names its inboxes and statuses; "" draws one for this start
+	Names       subjects.Names       // of the fabric; required
+	HTTP        net.Listener         // where the Lambda API is served; nil: nowhere. The frontend closes it
+	Hosts       []string             // names beside localhost and loopback addresses under which HTTP is served
+	Anonymous   bool                 // HTTP callers need not say who they are (on loopback only)
+	MaxInFlight int                  // calls in flight; 0: [DefaultMaxInFlight]
+	Logger      *slog.Logger         // nil: nothing is logged
+	Telemetry   *telemetry.Telemetry // nil: no spans
+}
+
+// Frontend takes calls over NATS and HTTP, publishes them on their arcs, and sees that each is answered. One connection
+// carries it. It is safe for concurrent use.
+type Frontend struct {
+	nc          *nats.Conn
+	names       subjects.Names
+	id          string
+	incarnation string
+	log         *slog.Logger
+	tel         *telemetry.Telemetry
+	random      *names
+	counters    *counters
+	functions   *functions
+	pending     *pending
+	startBys    *wheel
+	view        *view
+	clock       clock
+	publication publication
+	door        *httpDoor // nil without HTTP
+	service     micro.Service
+	misses      chan missedRequest
+
+	functionsChanged chan struct{} // holds one: the functions changed since the last status
+	watches          watches
+	subs             []*nats.Subscription
+
+	// Inboxes and subjects of this frontend, built once.
+	inbox, publishInbox, answerInbox, deleteInbox, lookInbox, streamInbox string
+	deleteSubject, lookSubject, streamSubject, statusPrefix               string
+
+	lastSequence atomic.Uint64 // highest sequence of the stream of calls seen here
+	streamFirst  atomic.Uint64 // its first sequence at its creation: tells one stream from its successor; 0: not known
+	streamAsked  atomic.Bool   // a question for it is open
+	deletes      int           // sent in this turn of the wheel; its goroutine's alone
+
+	stopping, serving atomic.Bool
+	life              sync.Mutex // one Start or Stop at a time
+	started, stopped  bool
+	cancel            context.CancelFunc
+	loops             conc.WaitGroup
+	done              chan struct{} // closed when this frontend answers nobody any more
+}
+
+// watches are the KV-fed caches.
+type watches struct {
+	functions *watch.Cache[*schema.FunctionRecord]
+	ring      *watch.Cache[schema.RingRecord]
+	fabric    *watch.Cache[schema.Fabric]
+	arcs      *watch.Cache[schema.ArcRecord]
+}
+
+// New makes a frontend on a connection that it shares and does not close. It starts nothing.
+func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
+	if nc == nil {
+		return nil, errors.New("new frontend: no connection")
+	}
+	if cfg.Names == (subjects.Names{}) {
+		return nil, errors.New("new frontend: Config.Names is required")
+	}
+	if cfg.MaxInFlight < 0 {
+		return nil, fmt.Errorf("new frontend: Config.MaxInFlight is %d; 0 or more", cfg.MaxInFlight)
+	}
+	id := cmp.Or(cfg.ID, randomID())
+	f := &Frontend{
+		nc: nc, names: cfg.Names, id: id, incarnation: randomID(),
+		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("frontend", id), tel: cfg.Telemetry,
+		random: newNames(), counters: newCounters(), functions: newFunctions(),
+		pending: newPending(cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight)), startBys: newWheel(), view: newView(),
+		misses: make(chan missedRequest, missQueue), functionsChanged: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	inbox := func(kind byte) string { return subjects.FrontendInbox(id, string(rune(kind))) }
+	f.inbox = subjects.FrontendInbox(id, "")
+	f.publishInbox, f.answerInbox = inbox(kindPublish)+".", inbox(kindAnswer)+"."
+	f.deleteInbox, f.lookInbox, f.streamInbox = inbox(kindDelete)+".", inbox(kindLook)+".", inbox(kindStream)
+	stream := f.names.CallsU()
+	f.deleteSubject, f.lookSubject, f.streamSubject = deleteAPI+stream, lookAPI+stream, streamAPI+stream
+	f.statusPrefix = f.names.Prefix() + ".status."
+	f.clock.tick.Store(1) // 0 means never
+	if cfg.HTTP != nil {
+		f.door = newHTTPDoor(f, cfg.HTTP, cfg.Hosts, cfg.Anonymous, f.log)
+	}
+	return f, nil
+}
+
+// ID is the name of this frontend for this start.
+func (f *Frontend) ID() string { return f.id }
+
+// Start waits until the fabric is set up and its functions, ring and a round of statuses are here, then serves (DESIGN
+// 6). It returns when this frontend takes calls, or with what it waited for when ctx ends. A frontend starts once.
+func (f *Frontend) Start(ctx context.Context) error {
+	f.life.Lock()
+	defer f.life.Unlock()
+	switch {
+	case f.stopped:
+		return errors.New("start frontend: it has been stopped")
+	case f.started:
+		return nil
+	}
+	f.started = true
+	run, cancel := context.WithCancel(context.Background())
+	f.cancel = cancel
+	if err := f.start(ctx, run); err != nil {
+		f.halt()
+		return fmt.Errorf("start frontend %s: %w", f.id, err)
+	}
+	f.serving.Store(true)
+	f.log.Info("frontend serves", "functions", f.view.seen.Load(), "managers", len(f.view.ring.Load().Members))
+	return nil
+}
+
+func (f *Frontend) start(ctx, run context.Context) error {
+	js, err := jetstream.New(f.nc)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	// Listen first, so that nothing that is told meanwhile is missed.
+	f.clock.up.Store(f.nc.IsConnected())
+	status := f.nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	f.loops.Go(func() {
+		defer f.nc.RemoveStatusListener(status)
+		f.clock.run(run, f.nc, status, f.sweep, f.back)
+	})
+	if err := f.subscribe(f.inbox+">", f.received); err != nil {
+		return err
+	}
+	if err := f.subscribe(f.names.StatusAll(), f.heard); err != nil {
+		return err
+	}
+	if err := f.awaitSetUp(ctx, js); err != nil {
+		return err
+	}
+	f.loops.Go(func() { f.startBys.run(run, func() { f.deletes = 0 }, f.expire) })
+	f.loops.Go(func() { f.tell(run) })
+	for range missReaders {
+		f.loops.Go(func() { f.readMisses(run) })
+	}
+	f.awaitRound(ctx)
+	if err := f.openEndpoint(); err != nil {
+		return err
+	}
+	if f.door != nil {
+		f.loops.Go(f.door.serve)
+	}
+	return nil
+}
+
+func (f *Frontend) subscribe(subject string, handle nats.MsgHandler) error {
+	sub, err := f.nc.Subscribe(subject, handle)
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	f.subs = append(f.subs, sub)
+	if err := sub.SetPendingLimits(pendingAnswers, pendingAnswersBytes); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package frontend
+
+import (
+	"testing"
+	"time"
+)
+
+// The rules of DESIGN 3 and 6, each at its edge, in ticks of the connected clock.
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	const start = uint64(100)
+	base := func(change func(*call)) *call {
+		c := &call{published: start, sequence: 1000, startBy: 10 * time.Second, floor: 990}
+		if change != nil {
+			change(c)
+		}
+		return c
+	}
+	yes := func(uint64, uint64) bool { return true }
+	no := func(uint64, uint64) bool { return false }
+	silent := func(string) uint64 { return 0 }
+	at := func(tick uint64) func(string) uint64 { return func(string) uint64 { return tick } }
+	for _, c := range []struct {
+		name string
+		call *call
+		now  moment
+		want verdict
+	}{
+		{"just published", base(nil), moment{tick: start, streamFirst: 1, beat: silent, spoke: no}, wait},
+		{"in the stream, not yet two seconds", base(nil), moment{tick: start + twoSeconds - 1, beat: silent}, wait},
+		{"two seconds without a beat", base(nil), moment{tick: start + twoSeconds, beat: silent}, look},
+		{"found there lately", base(func(c *call) { c.seen = start + 3 }), moment{tick: start + 3 + twoSeconds - 1, beat: silent}, wait},
+		{"found there two seconds ago", base(func(c *call) { c.seen = start + 3 }), moment{tick: start + 3 + twoSeconds, beat: silent}, look},
+		{"a large one is not fetched", base(func(c *call) { c.large = true }), moment{tick: start + 10, beat: silent}, wait},
+		{"its delete is on the way", base(func(c *call) { c.deleting = true }), moment{tick: start + 10, beat: silent}, wait},
+		{"no PubAck yet", base(func(c *call) { c.sequence = 0 }), moment{tick: start + 10, beat: silent}, wait},
+		{"gone, a beat may still come", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds - 1, beat: silent}, wait},
+		{"gone for two seconds", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds, beat: silent}, lost},
+		{"runs", base(func(c *call) { c.gone, c.beat = start+4, start+5 }), moment{tick: start + 5 + threeSeconds - 1, beat: at(start + 5)}, wait},
+		{"beats stopped for three seconds", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + threeSeconds, beat: at(start + 5)}, lost},
+		{"its manager beats on without it", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + twoSeconds, beat: at(start + 5 + twoSeconds)}, lost},
+		{"its manager has beaten on once", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 7, beat: at(start + 6)}, wait},
+		{"ended, its answer is under way", base(func(c *call) { c.over = start + 5 }), moment{tick: start + 5 + threeSeconds - 1, beat: silent}, wait},
+		{"ended, its answer got lost", base(func(c *call) { c.over = start + 5 }), moment{tick: start + 5 + threeSeconds, beat: silent}, lost},
+
+		{"stream lost, too early to tell", base(nil), moment{tick: start + 6, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: yes}, wait},
+		{"stream lost, all managers spoke", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: yes}, notStarted},
+		{"stream lost, one is silent", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: no}, wait},
+		{"stream lost, one stays silent", base(nil), moment{tick: start + 5 + threeSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: no}, lost},
+		{"stream lost, but it runs", base(func(c *call) { c.beat = start + 6 }), moment{tick: start + 8, reconnected: start + 5, streamFirst: 2000, beat: at(start + 6), spoke: yes}, wait},
+		{"stream lost before the PubAck came", base(func(c *call) { c.sequence = 0 }), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: yes}, notStarted},
+		{"stream lost, this one is in the new one", base(func(c *call) { c.sequence = 2001 }), moment{tick: start + 3, reconnected: start, streamFirst: 2000, beat: silent, spoke: yes}, wait},
+		{"same stream after a reconnect", base(nil), moment{tick: start + 3, reconnected: start + 1, streamFirst: 990, beat: silent, spoke: yes}, wait},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := c.call.judge(c.now); got != c.want {
+				t.Errorf("verdict %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// A call whose PubAck and delete were lost is not kept for ever: its message outlives its time to live, then two
+// seconds without a beat make it lost.
+func TestJudgeEnds(t *testing.T) {
+	t.Parallel()
+	for _, c := range []*call{
+		{published: 1, startBy: 10 * time.Second},
+		{published: 1, startBy: 10 * time.Second, sequence: 7, deleting: true},
+		{published: 1, startBy: 10 * time.Second, sequence: 7, large: true},
+	} {
+		now := moment{beat: func(string) uint64 { return 0 }, spoke: func(uint64, uint64) bool { return false }}
+		for now.tick = 1; c.judge(now) != lost; now.tick++ {
+			if now.tick > 100 {
+				t.Fatalf("%+v is never lost", c)
+			}
+		}
+		// 10 s start-by, 2 s grace, 2 s to be sure, 2 s for a beat, with a tick to spare for each.
+		if least := uint64(16 * time.Second / tickTime); now.tick < least || now.tick > least+5 {
+			t.Errorf("lost at tick %d, want %d or little later", now.tick, least)
+		}
+	}
+}

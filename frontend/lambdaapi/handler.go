@@ -1,0 +1,87 @@
+package lambdaapi
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// Invoker runs one call and waits for its answer; the frontend is one. An error is a refusal; the cause of ctx comes
+// back when the caller has gone.
+type Invoker interface {
+	Invoke(ctx context.Context, r *schema.Request) (*schema.Answer, error)
+}
+
+// Handler serves the Lambda API. It is safe for concurrent use.
+type Handler struct {
+	invoker Invoker
+	bodies  budget
+}
+
+// New makes a handler that runs calls by invoker.
+func New(invoker Invoker) *Handler {
+	return &Handler{invoker: invoker, bodies: budget{limit: bodyBudget}}
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	op, params, err := route(r.Method, r.URL.EscapedPath())
+	if err == nil {
+		if op.name == opInvoke {
+			h.invoke(w, r, params)
+			return
+		}
+		err = schema.Errorf(schema.CodeInvalidParameter,
+			"%s is not served over HTTP yet; use the hearth command, or NATS subject hearth.api.<account>.%s", op.name, op.name)
+		if op.never {
+			err = schema.Errorf(schema.CodeInvalidParameter, "%s has no meaning in Hearth and is not served", op.name)
+		}
+	}
+	WriteError(w, "", err)
+}
+
+// route finds the operation of a method and an escaped path, and the decoded values of the path's names.
+func route(method, path string) (operation, map[string]string, error) {
+	parts := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
+	var known []string // methods under which the path is known
+	for _, op := range operations() {
+		params, ok := match(op.path, parts)
+		if !ok {
+			continue
+		}
+		if op.method == method {
+			return op, params, nil
+		}
+		known = append(known, op.method)
+	}
+	if len(known) > 0 {
+		return operation{}, nil, schema.Errorf(schema.CodeMethodNotAllowed, "method %.16q; this path takes %s", method, strings.Join(known, ", "))
+	}
+	return operation{}, nil, schema.Errorf(schema.CodeUnknownOperation, "no operation of Lambda's API has the path %.200q", path)
+}
+
+// match compares a pattern, whose names stand in braces, with the parts of an escaped path.
+func match(pattern string, parts []string) (map[string]string, bool) {
+	want := strings.Split(pattern, "/")
+	if len(want) != len(parts) {
+		return nil, false
+	}
+	params := make(map[string]string)
+	for i, w := range want {
+		if !strings.HasPrefix(w, "{") {
+			if w != parts[i] {
+				return nil, false
+			}
+			continue
+		}
+		value, err := url.PathUnescape(parts[i])
+		if err != nil || value == "" {
+			return nil, false
+		}
+		params[w[1:len(w)-1]] = value
+	}
+	return params, true
+}

@@ -1,0 +1,286 @@
+package lambdaapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+const (
+	readTime  = time.Minute // to send a body
+	writeTime = time.Minute // to take an answer
+)
+
+// invoke serves POST /2015-03-31/functions/{FunctionName}/invocations (B4).
+func (h *Handler) invoke(w http.ResponseWriter, r *http.Request, params map[string]string) {
+	control := http.NewResponseController(w)
+	req, err := readInvoke(r, params["FunctionName"])
+	if err != nil {
+		WriteError(w, "", err)
+		return
+	}
+	// The deadlines stand on the connection; writers that have none, as in tests, go without.
+	_ = control.SetReadDeadline(time.Now().Add(readTime))
+	body, release, err := h.readBody(w, r)
+	if err != nil {
+		WriteError(w, "", err)
+		return
+	}
+	defer release()
+	_ = control.SetReadDeadline(time.Time{}) // a caller may wait for 15 minutes without a byte
+	if req.Payload, err = readPayload(body); err != nil {
+		WriteError(w, "", err)
+		return
+	}
+	answer, err := h.invoker.Invoke(r.Context(), req)
+	_ = control.SetWriteDeadline(time.Now().Add(writeTime))
+	switch {
+	case err == nil:
+		writeAnswer(w, answer)
+	case r.Context().Err() != nil && !errors.As(err, new(*schema.Error)):
+		// The caller has gone: nobody reads what would be written.
+	default:
+		WriteError(w, "", err)
+	}
+	_ = control.SetWriteDeadline(time.Time{})
+}
+
+// readInvoke reads everything of the request but its body.
+func readInvoke(r *http.Request, name string) (*schema.Request, error) {
+	req := &schema.Request{Account: subjects.DefaultAccount}
+	var err error
+	if req.Function, req.Qualifier, err = schema.ParseFunctionName(name); err != nil {
+		return nil, err
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, schema.Errorf(schema.CodeInvalidParameter, "the query cannot be read: %w", err)
+	}
+	if err := readQualifier(req, query); err != nil {
+		return nil, err
+	}
+	if err := checkContentType(r.Header); err != nil {
+		return nil, err
+	}
+	for _, read := range [...]func(*schema.Request, http.Header) error{
+		readInvocationType, readLogType, readClientContext, readTenant, readTimeout, readTrace,
+	} {
+		if err := read(req, r.Header); err != nil {
+			return nil, err
+		}
+	}
+	if r.Header.Get("X-Amz-Durable-Execution-Name") != "" {
+		return nil, schema.Invalid(schema.FieldError{Field: "X-Amz-Durable-Execution-Name", Allowed: "durable functions are not served"})
+	}
+	return req, nil
+}
+
+// readQualifier takes in the query's qualifier, which may repeat the name's and not contradict it.
+func readQualifier(req *schema.Request, query url.Values) error {
+	values := query["Qualifier"]
+	switch {
+	case len(values) == 0:
+		return nil
+	case len(values) > 1:
+		return schema.Invalid(schema.FieldError{Field: "Qualifier", Got: strconv.Itoa(len(values)) + " values", Allowed: "one value"})
+	}
+	q := values[0]
+	if err := schema.ValidateQualifier(q); err != nil {
+		return err
+	}
+	if req.Qualifier != "" && req.Qualifier != q {
+		return schema.Invalid(schema.FieldError{
+			Field: "Qualifier", Got: q, Allowed: "the same as in FunctionName, " + strconv.Quote(req.Qualifier) + ", or left out",
+		})
+	}
+	req.Qualifier = q
+	return nil
+}
+
+// checkContentType lets JSON pass, and what SDKs send for it: octet-stream, or nothing at all (B1).
+func checkContentType(h http.Header) error {
+	value := h.Get("Content-Type")
+	kind, _, _ := strings.Cut(value, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	switch {
+	case kind == "", kind == "application/octet-stream", kind == "application/json", kind == "text/json":
+		return nil
+	case strings.HasPrefix(kind, "application/") && (strings.HasSuffix(kind, "+json") || strings.HasPrefix(kind, "application/x-amz-json")):
+		return nil
+	}
+	return schema.Errorf(schema.CodeUnsupportedMedia, "Content-Type %.80q is not JSON", value)
+}
+
+// header is the one value of a header, "" if it is absent.
+func header(h http.Header, name string) (string, error) {
+	values := h.Values(name)
+	if len(values) > 1 {
+		return "", schema.Invalid(schema.FieldError{Field: name, Got: strconv.Itoa(len(values)) + " values", Allowed: "one value"})
+	}
+	if len(values) == 0 {
+		return "", nil
+	}
+	return values[0], nil
+}
+
+func readInvocationType(_ *schema.Request, h http.Header) error {
+	const name = "X-Amz-Invocation-Type"
+	kind, err := header(h, name)
+	switch {
+	case err != nil:
+		return err
+	case kind == "", kind == "RequestResponse":
+		return nil
+	case kind == "Event", kind == "DryRun":
+		return schema.Invalid(schema.FieldError{Field: name, Got: kind, Allowed: "RequestResponse; the others are not served yet"})
+	}
+	return schema.Invalid(schema.FieldError{Field: name, Got: clip(kind), Allowed: "RequestResponse"})
+}
+
+func readLogType(req *schema.Request, h http.Header) error {
+	const name = "X-Amz-Log-Type"
+	kind, err := header(h, name)
+	switch {
+	case err != nil:
+		return err
+	case kind == "", kind == "None":
+		return nil
+	case kind == "Tail":
+		req.LogTail = true
+		return nil
+	}
+	return schema.Invalid(schema.FieldError{Field: name, Got: clip(kind), Allowed: "None or Tail"})
+}
+
+// readClientContext decodes the base64; the frontend's admission looks at the JSON in it.
+func readClientContext(req *schema.Request, h http.Header) error {
+	const name = "X-Amz-Client-Context"
+	text, err := header(h, name)
+	if err != nil || text == "" {
+		return err
+	}
+	if len(text) > schema.MaxClientContext {
+		return schema.Invalid(schema.FieldError{
+			Field: name, Got: strconv.Itoa(len(text)) + " bytes", Allowed: "at most " + strconv.Itoa(schema.MaxClientContext) + " bytes of base64",
+		})
+	}
+	if req.ClientContext, err = base64.StdEncoding.DecodeString(text); err != nil {
+		return schema.Invalid(schema.FieldError{Field: name, Allowed: "base64 of a JSON object"})
+	}
+	return nil
+}
+
+func readTenant(req *schema.Request, h http.Header) (err error) {
+	req.Tenant, err = header(h, "X-Amz-Tenant-Id")
+	return err
+}
+
+// readTimeout lets HTTP callers say how long they wait, as NATS callers do.
+func readTimeout(req *schema.Request, h http.Header) error {
+	text, err := header(h, schema.HeaderTimeout)
+	if err != nil || text == "" {
+		return err
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > schema.MaxTimeout {
+		return schema.Invalid(schema.FieldError{
+			Field: schema.HeaderTimeout, Got: clip(text), Allowed: "a Go duration above 0, at most " + schema.MaxTimeout.String(),
+		})
+	}
+	req.Timeout = d
+	return nil
+}
+
+// readBody reads the body, at most 6 MiB of it; a body that announces more is refused before it is read. What bodies
+// in service hold together is bounded; release gives this one's share back.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
+	size := r.ContentLength
+	if size > schema.MaxPayload {
+		return nil, nil, tooLarge()
+	}
+	if size < 0 {
+		size = schema.MaxPayload
+	}
+	if !h.bodies.take(size) {
+		return nil, nil, &schema.Error{
+			Code: schema.CodeThrottled, Reason: "CallerRateLimitExceeded", Message: "the bodies of the requests in service take too much memory",
+		}
+	}
+	release = func() { h.bodies.give(size) }
+	if r.ContentLength >= 0 {
+		body = make([]byte, size)
+		_, err = io.ReadFull(r.Body, body)
+	} else {
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, schema.MaxPayload))
+	}
+	if err == nil {
+		return body, release, nil
+	}
+	release()
+	if errors.As(err, new(*http.MaxBytesError)) {
+		return nil, nil, tooLarge()
+	}
+	return nil, nil, schema.Errorf(schema.CodeInvalidRequest, "the body ended early: %w", err)
+}
+
+func tooLarge() error {
+	return schema.Errorf(schema.CodeTooLarge, "Request must be smaller than %d bytes for the InvokeFunction operation", schema.MaxPayload)
+}
+
+// readPayload is the body as the function sees it: nothing counts as {}, and anything else must be JSON, as on AWS.
+func readPayload(body []byte) ([]byte, error) {
+	if len(body) == 0 {
+		return []byte("{}"), nil
+	}
+	if json.Valid(body) {
+		return body, nil
+	}
+	var ignored json.RawMessage
+	err := json.Unmarshal(body, &ignored)
+	return nil, schema.Errorf(schema.CodeInvalidRequest, "Could not parse request body into json: %w", err)
+}
+
+// writeAnswer gives a call's answer: its bytes as they came, Lambda's headers, and all of ours.
+func writeAnswer(w http.ResponseWriter, a *schema.Answer) {
+	h := w.Header()
+	for name, values := range a.Header {
+		if strings.HasPrefix(name, "Hearth-") && len(values) == 1 {
+			h[name] = values
+		}
+	}
+	set := func(name, value string) {
+		if value != "" {
+			h[name] = []string{value}
+		}
+	}
+	set(requestIDHeader, a.RequestID)
+	set("X-Amz-Executed-Version", a.Get(schema.HeaderExecutedVersion))
+	set("X-Amz-Function-Error", a.Get(schema.HeaderFunctionError))
+	set("X-Amz-Log-Result", a.Get(schema.HeaderLogResult))
+	set("Content-Type", a.Get(schema.HeaderContentType))
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/json")
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(a.Payload)))
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(a.Payload) // the caller has gone
+}
+
+// clip shortens what an error repeats of a request.
+func clip(s string) string {
+	if len(s) > 64 {
+		return s[:64] + "..."
+	}
+	return s
+}

@@ -1,0 +1,70 @@
+package lambdaapi
+
+import "net/http"
+
+const opInvoke = "Invoke"
+
+// operation is one operation of Lambda's API: its method and path, parts with a name in braces.
+type operation struct {
+	name, method, path string
+	never              bool // Hearth has nothing that it could mean
+}
+
+// operations are those that clients may ask for (Lambda B4, B5). What is not served is still known, so that it is
+// refused by its name and with what to use instead.
+func operations() []operation {
+	const (
+		get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+		functions           = "2015-03-31/functions"
+		function            = "2015-03-31/functions/{FunctionName}"
+	)
+	return []operation{
+		{name: opInvoke, method: post, path: function + "/invocations"},
+		{name: "InvokeAsync", method: post, path: "2014-11-13/functions/{FunctionName}/invoke-async"},
+		{name: "InvokeWithResponseStream", method: post, path: "2021-11-15/functions/{FunctionName}/response-streaming-invocations"},
+		{name: "CreateFunction", method: post, path: functions},
+		{name: "ListFunctions", method: get, path: functions},
+		{name: "GetFunction", method: get, path: function},
+		{name: "DeleteFunction", method: del, path: function},
+		{name: "GetFunctionConfiguration", method: get, path: function + "/configuration"},
+		{name: "UpdateFunctionConfiguration", method: put, path: function + "/configuration"},
+		{name: "UpdateFunctionCode", method: put, path: function + "/code"},
+		{name: "PublishVersion", method: post, path: function + "/versions"},
+		{name: "ListVersionsByFunction", method: get, path: function + "/versions"},
+		{name: "CreateAlias", method: post, path: function + "/aliases"},
+		{name: "ListAliases", method: get, path: function + "/aliases"},
+		{name: "GetAlias", method: get, path: function + "/aliases/{Name}"},
+		{name: "UpdateAlias", method: put, path: function + "/aliases/{Name}"},
+		{name: "DeleteAlias", method: del, path: function + "/aliases/{Name}"},
+		{name: "AddPermission", method: post, path: function + "/policy"},
+		{name: "GetPolicy", method: get, path: function + "/policy"},
+		{name: "RemovePermission", method: del, path: function + "/policy/{StatementId}"},
+		{name: "PutFunctionConcurrency", method: put, path: "2017-10-31/functions/{FunctionName}/concurrency"},
+		{name: "DeleteFunctionConcurrency", method: del, path: "2017-10-31/functions/{FunctionName}/concurrency"},
+		{name: "GetFunctionConcurrency", method: get, path: "2019-09-30/functions/{FunctionName}/concurrency"},
+		{name: "PutProvisionedConcurrencyConfig", method: put, path: "2019-09-30/functions/{FunctionName}/provisioned-concurrency"},
+		{name: "GetProvisionedConcurrencyConfig", method: get, path: "2019-09-30/functions/{FunctionName}/provisioned-concurrency"},
+		{name: "DeleteProvisionedConcurrencyConfig", method: del, path: "2019-09-30/functions/{FunctionName}/provisioned-concurrency"},
+		{name: "PutFunctionEventInvokeConfig", method: put, path: "2019-09-25/functions/{FunctionName}/event-invoke-config"},
+		{name: "UpdateFunctionEventInvokeConfig", method: post, path: "2019-09-25/functions/{FunctionName}/event-invoke-config"},
+		{name: "GetFunctionEventInvokeConfig", method: get, path: "2019-09-25/functions/{FunctionName}/event-invoke-config"},
+		{name: "DeleteFunctionEventInvokeConfig", method: del, path: "2019-09-25/functions/{FunctionName}/event-invoke-config"},
+		{name: "ListFunctionEventInvokeConfigs", method: get, path: "2019-09-25/functions/{FunctionName}/event-invoke-config/list"},
+		{name: "CreateFunctionUrlConfig", method: post, path: "2021-10-31/functions/{FunctionName}/url"},
+		{name: "UpdateFunctionUrlConfig", method: put, path: "2021-10-31/functions/{FunctionName}/url"},
+		{name: "GetFunctionUrlConfig", method: get, path: "2021-10-31/functions/{FunctionName}/url"},
+		{name: "DeleteFunctionUrlConfig", method: del, path: "2021-10-31/functions/{FunctionName}/url"},
+		{name: "ListFunctionUrlConfigs", method: get, path: "2021-10-31/functions/{FunctionName}/urls"},
+		{name: "ListTags", method: get, path: "2017-03-31/tags/{Resource}"},
+		{name: "TagResource", method: post, path: "2017-03-31/tags/{Resource}"},
+		{name: "UntagResource", method: del, path: "2017-03-31/tags/{Resource}"},
+		{name: "GetAccountSettings", method: get, path: "2016-08-19/account-settings"},
+		{name: "GetFunctionCodeSigningConfig", method: get, path: "2020-06-30/functions/{FunctionName}/code-signing-config"},
+		{name: "GetRuntimeManagementConfig", method: get, path: "2021-07-20/functions/{FunctionName}/runtime-management-config"},
+		{name: "GetFunctionRecursionConfig", method: get, path: "2024-08-31/functions/{FunctionName}/recursion-config"},
+		{name: "ListEventSourceMappings", method: get, path: "2015-03-31/event-source-mappings", never: true},
+		{name: "CreateEventSourceMapping", method: post, path: "2015-03-31/event-source-mappings", never: true},
+		{name: "ListLayers", method: get, path: "2018-10-31/layers", never: true},
+		{name: "PublishLayerVersion", method: post, path: "2018-10-31/layers/{LayerName}/versions", never: true},
+	}
+}

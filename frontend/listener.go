@@ -1,0 +1,112 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/hearth-run/hearth/frontend/lambdaapi"
+	"github.com/hearth-run/hearth/schema"
+)
+
+const (
+	headerTime  = 10 * time.Second // to send the header of a request
+	idleTime    = 2 * time.Minute  // between two requests on a connection
+	maxConns    = 8192             // connections; one more is closed at once
+	maxRequests = 4096             // requests being served; one more is told to come back
+)
+
+// httpDoor serves the Lambda API and the health of this frontend. DESIGN 10.
+type httpDoor struct {
+	listener net.Listener
+	server   *http.Server
+	conns    atomic.Int64
+	requests atomic.Int64
+	next     http.Handler
+	log      *slog.Logger
+}
+
+func newHTTPDoor(f *Frontend, listener net.Listener, hosts []string, anonymous bool, log *slog.Logger) *httpDoor {
+	d := &httpDoor{listener: listener, log: log}
+	mux := http.NewServeMux()
+	mux.Handle("/", lambdaapi.New(f))
+	mux.HandleFunc("/healthz", f.health)
+	d.next = newGuard(listener.Addr(), hosts, anonymous, mux)
+	d.server = &http.Server{
+		Handler: d, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: schema.MaxHeader,
+		// No time-out for a whole request: a call may run for 15 minutes. The Lambda API bounds its bodies, both ways.
+		ConnState: d.count,
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return d
+}
+
+// count keeps the number of connections, and closes those above the bound.
+func (d *httpDoor) count(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if d.conns.Add(1) > maxConns {
+			c.Close()
+		}
+	case http.StateClosed, http.StateHijacked:
+		d.conns.Add(-1)
+	}
+}
+
+// ServeHTTP bounds the requests in service.
+func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer d.requests.Add(-1)
+	if d.requests.Add(1) > maxRequests {
+		lambdaapi.WriteError(w, "", &schema.Error{
+			Code: schema.CodeThrottled, Reason: "CallerRateLimitExceeded",
+			Message: fmt.Sprintf("%d requests are being served, the limit", maxRequests),
+		})
+		return
+	}
+	d.next.ServeHTTP(w, r)
+}
+
+// serve accepts until the door is closed.
+func (d *httpDoor) serve() {
+	if err := d.server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
+		d.log.Error("HTTP is not served any more", "error", err)
+	}
+}
+
+// drain takes no more requests and waits for those in service, until ctx ends.
+func (d *httpDoor) drain(ctx context.Context) error {
+	if err := d.server.Shutdown(ctx); err != nil {
+		return fmt.Errorf("wait for HTTP requests: %w", err)
+	}
+	return nil
+}
+
+// close ends the door. Whoever is still served has a moment to take his answer, then he is cut off.
+func (d *httpDoor) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if d.server.Shutdown(ctx) != nil {
+		_ = d.server.Close()
+	}
+	_ = d.listener.Close() // a door that never served has to let go of it too
+}
+
+// health answers whether this frontend takes calls.
+func (f *Frontend) health(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		lambdaapi.WriteError(w, "", schema.Errorf(schema.CodeMethodNotAllowed, "%s /healthz", r.Method))
+		return
+	}
+	if f.stopping.Load() || !f.serving.Load() || !f.clock.connected() {
+		lambdaapi.WriteError(w, "", &schema.Error{Code: schema.CodeUnavailable, Message: "not connected to NATS, or not serving yet"})
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	fmt.Fprintf(w, "{\"status\":\"ok\",\"frontend\":%q}\n", f.id)
+}

@@ -1,0 +1,190 @@
+package frontend
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// shards spread the lock of the calls in flight.
+const shards = 64
+
+// call is one call in flight. What stands above mu's line is written before the call is known to others and never
+// changed; the rest is guarded by its shard.
+type call struct {
+	token     uint64
+	version   *version
+	tenant    string
+	requestID string
+	arc       int
+	reason    schema.Reason
+	attempt   uint32
+	reply     string        // of a NATS caller, whom the worker answers; "" where waiter waits
+	startBy   time.Duration // from its publication
+	published uint64        // tick of its publication
+	floor     uint64        // the stream had reached this sequence before it: see streamLost
+	large     bool          // too large to fetch again only to see whether it is there
+
+	// Only of idempotent functions: what to publish again, and until when.
+	again  *schema.Call
+	giveUp time.Time
+
+	// Below: guarded by the shard's mu.
+	waiter   chan<- ended // a door in this process that waits; nil once it has gone or has its answer
+	sequence uint64       // in the stream; 0 until the PubAck is here
+	deleting bool         // its start-by has come: a delete is on its way
+	beat     uint64       // tick of the last beat that named it; 0: none did
+	manager  string       // that beat's
+	seen     uint64       // tick at which it was last found in the stream
+	gone     uint64       // tick at which it was found to be gone from the stream: it may have started
+	over     uint64       // tick of its end, told before its answer was here
+}
+
+// ended is what a door in this process waits for.
+type ended struct {
+	answer *nats.Msg
+	err    error
+}
+
+// pending is the calls in flight, by token. It is safe for concurrent use.
+type pending struct {
+	limit  int64
+	count  atomic.Int64
+	shards [shards]shard
+}
+
+type shard struct {
+	mu    sync.Mutex
+	calls map[uint64]*call
+	_     [40]byte // one cache line each
+}
+
+func newPending(limit int) *pending {
+	p := &pending{limit: int64(limit)}
+	for i := range p.shards {
+		p.shards[i].calls = make(map[uint64]*call)
+	}
+	return p
+}
+
+func (p *pending) shard(token uint64) *shard { return &p.shards[token%shards] }
+
+// add counts a call in, or reports false when there are too many.
+func (p *pending) add(c *call) bool {
+	if p.count.Add(1) > p.limit {
+		p.count.Add(-1)
+		return false
+	}
+	c.version.calls.Add(1)
+	s := p.shard(c.token)
+	s.mu.Lock()
+	s.calls[c.token] = c
+	s.mu.Unlock()
+	return true
+}
+
+// with runs do on a call under its lock, if it is in flight. do must not block; it reports whether the call leaves.
+func (p *pending) with(token uint64, do func(*call) (leaves bool)) {
+	s := p.shard(token)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.calls[token]
+	if c != nil && do(c) {
+		p.leave(s, c)
+	}
+}
+
+// each runs do on every call, a shard at a time, under its lock.
+func (p *pending) each(do func(*call) (leaves bool)) {
+	for i := range p.shards {
+		s := &p.shards[i]
+		s.mu.Lock()
+		for _, c := range s.calls {
+			if do(c) {
+				p.leave(s, c)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// leave is called with the shard locked.
+func (p *pending) leave(s *shard, c *call) {
+	delete(s.calls, c.token)
+	p.count.Add(-1)
+	if c.over == 0 {
+		c.version.calls.Add(-1)
+	}
+}
+
+// stored takes in the sequence of a call's message.
+func (p *pending) stored(token, sequence uint64) {
+	p.with(token, func(c *call) bool {
+		c.sequence = sequence
+		return false
+	})
+}
+
+// take removes a call and gives it to the caller, who alone answers it; nil if it is not in flight. A call that a beat
+// has named, or whose end was told, is left where it is if unstarted is asked for.
+func (p *pending) take(token uint64, unstarted bool) *call {
+	var taken *call
+	p.with(token, func(c *call) bool {
+		if unstarted && (c.beat != 0 || c.over != 0) {
+			return false
+		}
+		taken = c
+		return true
+	})
+	return taken
+}
+
+// end takes in the notice that a call has ended. C falls at once; a call whose answer is still to pass through this
+// frontend stays until then.
+func (p *pending) end(token, tick uint64) {
+	p.with(token, func(c *call) bool {
+		if c.over != 0 {
+			return false
+		}
+		if c.waiter == nil {
+			return true
+		}
+		c.over = tick
+		c.version.calls.Add(-1)
+		return false
+	})
+}
+
+// answered gives a call's answer to the door that waits for it, and reports false if none does.
+func (p *pending) answered(token uint64, m *nats.Msg) (delivered bool) {
+	p.with(token, func(c *call) bool {
+		if c.waiter != nil {
+			c.waiter <- ended{answer: m} // holds one, and is sent to once
+			c.waiter, delivered = nil, true
+		}
+		return c.over != 0
+	})
+	return delivered
+}
+
+// abandon forgets the door that waited: its caller has gone. The call goes on, and is counted until it ends.
+func (p *pending) abandon(token uint64) {
+	p.with(token, func(c *call) bool {
+		c.waiter = nil
+		return c.over != 0
+	})
+}
+
+// named takes in a beat: the manager runs these calls.
+func (p *pending) named(b *schema.Beat, tick uint64) {
+	for _, token := range b.Tokens {
+		p.with(token, func(c *call) bool {
+			c.beat, c.manager = tick, b.Manager
+			return false
+		})
+	}
+}

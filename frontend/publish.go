@@ -1,0 +1,166 @@
+package frontend
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+const (
+	// ttlGrace is how much longer than its start-by a message may stand, in seconds: a net for frontends that die before
+	// they delete it. DESIGN 3.
+	ttlGrace = 2
+	maxTTL   = int(schema.MaxTimeout/time.Second) + ttlGrace
+
+	// largePayload is the size above which a message is not fetched only to see whether it is still there.
+	largePayload = 64 << 10
+
+	// maxPooled is the largest envelope whose buffer is kept for the next call.
+	maxPooled = 1 << 20
+)
+
+// unreservedArc is where the calls of a version go while the fabric has so many arcs.
+type unreservedArc struct {
+	arcs    int
+	number  int
+	subject string
+}
+
+// unreserved is the arc of a call and its subject there. Only calls that name a sub-tenant build them.
+func (f *Frontend) unreserved(v *version, tenant string, arcs int) (number int, subject string) {
+	if tenant == "" {
+		if at := v.arc.Load(); at != nil && at.arcs == arcs {
+			return at.number, at.subject
+		}
+	}
+	fn := v.function
+	number = subjects.UnreservedArc(fn.Account, fn.Name, tenant, arcs)
+	subject = f.names.UnreservedCall(number, fn.Account, fn.Name, v.record.Version, tenant)
+	if tenant == "" {
+		v.arc.Store(&unreservedArc{arcs, number, subject})
+	}
+	return number, subject
+}
+
+// publication is what publishing needs beyond the call: buffers that are used again, and headers that never change.
+type publication struct {
+	buffers sync.Pool // of *[]byte
+	ttl     [maxTTL + 1]atomic.Pointer[nats.Header]
+}
+
+// header is the header of a publication with this start-by: its time to live in whole seconds, rounded up here because
+// the server rounds down. The same map serves all; nobody writes to it after it was stored.
+func (p *publication) header(startBy time.Duration) nats.Header {
+	seconds := min(int((startBy+time.Second-1)/time.Second)+ttlGrace, maxTTL)
+	if h := p.ttl[seconds].Load(); h != nil {
+		return *h
+	}
+	h := nats.Header{nats.MsgTTLHdr: []string{strconv.Itoa(seconds) + "s"}}
+	p.ttl[seconds].Store(&h)
+	return h
+}
+
+func (p *publication) buffer() *[]byte {
+	if b, ok := p.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, 0, 4<<10)
+	return &b
+}
+
+func (p *publication) release(b *[]byte) {
+	if cap(*b) <= maxPooled {
+		*b = (*b)[:0]
+		p.buffers.Put(b)
+	}
+}
+
+// begin puts an admitted call on its way: it is counted, published, and its start-by is watched. Exactly one of reply,
+// a NATS caller's inbox, and waiter, a door of this process, is set. An error means that the call did not start.
+func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter chan<- ended) (*call, error) {
+	fabric := f.view.fabric.Load()
+	startBy := fabric.StartBy
+	patience := startBy + v.record.Timeout // of a caller that did not say how long it waits
+	if r.Timeout > 0 {
+		startBy, patience = min(startBy, r.Timeout), r.Timeout
+	}
+	token, id := f.random.draw()
+	env := schema.Call{
+		Key: v.key, RequestID: requestID(id), Account: v.function.Account, Function: v.function.Name, Qualifier: r.Qualifier,
+		Frontend: f.id, Token: token, Reply: reply, Attempt: 1, StartBy: startBy, Timeout: v.record.Timeout,
+		LogTail: r.LogTail, ClientContext: r.ClientContext, Traceparent: r.Traceparent, Tracestate: r.Tracestate,
+		Payload: r.Payload,
+	}
+	env.Tenant = r.Tenant
+	c := &call{
+		token: token, version: v, tenant: r.Tenant, requestID: env.RequestID, attempt: 1, reply: reply, startBy: startBy,
+		large: len(r.Payload) > largePayload, waiter: waiter,
+	}
+	if waiter != nil {
+		env.Reply = tokenSubject(f.answerInbox, token)
+	}
+	if v.record.Idempotent {
+		again := env
+		c.again, c.giveUp = &again, time.Now().Add(patience)
+	}
+	return c, f.launch(c, &env, fabric)
+}
+
+// launch publishes one attempt of a call. The caller has no other way to learn what became of it than the inbox, so
+// what is known to go wrong is told here, at once.
+func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) error {
+	switch {
+	case f.stopping.Load():
+		return shuttingDown()
+	case !f.clock.connected():
+		return &schema.Error{Code: schema.CodeUnavailable, Message: "this frontend has lost its NATS server"}
+	case f.view.deserted():
+		return &schema.Error{Code: schema.CodeUnavailable, Message: "no manager is on the ring"}
+	}
+	decision := Route(f.load(c.version, fabric))
+	number, subject := f.unreserved(c.version, c.tenant, fabric.Arcs)
+	c.arc, c.reason, env.Reason = number, decision.Reason, decision.Reason
+	c.published, c.floor = f.clock.now(), max(f.lastSequence.Load(), f.streamFirst.Load())
+	if !f.pending.add(c) {
+		return &schema.Error{
+			Code: schema.CodeThrottled, Reason: "CallerRateLimitExceeded",
+			Message: fmt.Sprintf("this frontend has %d calls in flight, its limit", f.pending.limit),
+		}
+	}
+	buffer := f.publication.buffer()
+	*buffer = schema.EncodeCall((*buffer)[:0], env)
+	err := f.nc.PublishMsg(&nats.Msg{
+		Subject: subject, Reply: tokenSubject(f.publishInbox, c.token), Header: f.publication.header(c.startBy), Data: *buffer,
+	})
+	size := len(*buffer)
+	f.publication.release(buffer)
+	if err == nil {
+		f.startBys.add(c.token, c.startBy)
+		return nil
+	}
+	f.pending.take(c.token, false)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return &schema.Error{
+			Code:    schema.CodeTooLarge,
+			Message: fmt.Sprintf("the call takes %d bytes, this NATS server takes %d", size, f.nc.MaxPayload()), Cause: err,
+		}
+	}
+	return &schema.Error{Code: schema.CodeUnavailable, Message: "the call could not be sent", Cause: err}
+}
+
+// load is what [Route] decides on. Reservations are not fed in yet, so no arc is open.
+func (f *Frontend) load(v *version, fabric *schema.Fabric) Load {
+	return Load{C: int(v.calls.Load()) + 1, Theta: fabric.Theta}
+}
+
+func shuttingDown() error {
+	return &schema.Error{Code: schema.CodeUnavailable, Message: "this frontend is shutting down"}
+}

@@ -1,0 +1,191 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/watch"
+	"github.com/hearth-run/hearth/schema"
+)
+
+const (
+	setUpAgain  = 100 * time.Millisecond // what a manager has not set up yet is looked for again
+	streamAgain = 20                     // so often, where the server does not answer for the stream at all
+)
+
+// awaitSetUp waits until managers have set the fabric up, and loads what calls need: functions, ring, fabric, arcs. It
+// ends with ctx, naming what was missing.
+func (f *Frontend) awaitSetUp(ctx context.Context, js jetstream.JetStream) error {
+	functions, err := f.bucket(ctx, js, topology.Functions)
+	if err != nil {
+		return err
+	}
+	ring, err := f.bucket(ctx, js, topology.Ring)
+	if err != nil {
+		return err
+	}
+	arcs, err := f.bucket(ctx, js, topology.Arcs)
+	if err != nil {
+		return err
+	}
+	f.functions.kv = functions
+	w := &f.watches
+	w.functions = watch.New(f.nc, functions, ">", decodeFunction, f.log)
+	w.functions.OnChange(func(key string, record *schema.FunctionRecord, revision uint64, deleted bool) {
+		f.functions.changed(record, key, revision, deleted)
+		f.view.saw(revision)
+		select {
+		case f.functionsChanged <- struct{}{}:
+		default:
+		}
+	})
+	haveRing, haveFabric := make(chan struct{}), make(chan struct{})
+	w.ring = watch.New(f.nc, ring, schema.RingKey, decode[schema.RingRecord], f.log)
+	w.ring.OnChange(func(_ string, r schema.RingRecord, _ uint64, deleted bool) {
+		if deleted {
+			return // nobody deletes it; the last one serves until there is another
+		}
+		f.view.ring.Store(&r)
+		closeOnce(haveRing)
+	})
+	w.fabric = watch.New(f.nc, ring, schema.FabricKey, decode[schema.Fabric], f.log)
+	w.fabric.OnChange(func(_ string, v schema.Fabric, _ uint64, deleted bool) {
+		if deleted {
+			return
+		}
+		f.view.fabric.Store(&v)
+		closeOnce(haveFabric)
+	})
+	w.arcs = watch.New(f.nc, arcs, ">", decode[schema.ArcRecord], f.log)
+	for _, c := range []struct {
+		name  string
+		start func(context.Context) error
+	}{
+		{"functions", w.functions.Start}, {"ring", w.ring.Start}, {"fabric", w.fabric.Start}, {"arcs", w.arcs.Start},
+	} {
+		if err := c.start(ctx); err != nil {
+			return fmt.Errorf("load %s: %w", c.name, err)
+		}
+	}
+	if err := await(ctx, haveFabric, "key fabric, which the first manager writes"); err != nil {
+		return err
+	}
+	if err := await(ctx, haveRing, "key ring, which the controller writes"); err != nil {
+		return err
+	}
+	return f.awaitStream(ctx)
+}
+
+// stop ends the watches that were begun.
+func (w *watches) stop() {
+	if w.functions != nil {
+		w.functions.Stop()
+	}
+	if w.ring != nil {
+		w.ring.Stop()
+	}
+	if w.fabric != nil {
+		w.fabric.Stop()
+	}
+	if w.arcs != nil {
+		w.arcs.Stop()
+	}
+}
+
+// bucket opens a KV bucket, waiting until a manager has made it.
+func (f *Frontend) bucket(ctx context.Context, js jetstream.JetStream, kind string) (jetstream.KeyValue, error) {
+	name := f.names.Bucket(kind)
+	for {
+		kv, err := js.KeyValue(ctx, name)
+		if err == nil {
+			return kv, nil
+		}
+		if !errors.Is(err, jetstream.ErrBucketNotFound) {
+			f.log.Debug("bucket does not answer yet", "bucket", name, "error", err)
+		}
+		if err := pause(ctx, setUpAgain); err != nil {
+			return nil, fmt.Errorf("wait for bucket %s, which managers make: %w", name, err)
+		}
+	}
+}
+
+// awaitStream waits for the stream of calls. A server that answers nothing at all, as one does that does not let this
+// frontend ask, is not waited for for ever: the stream's identity then stays unknown, and calls that a restart of the
+// server swallows are told as lost instead of not started.
+func (f *Frontend) awaitStream(ctx context.Context) error {
+	for tries := 0; f.streamFirst.Load() == 0; tries++ {
+		if tries%streamAgain == 0 {
+			f.askStream()
+		}
+		if tries == 3*streamAgain {
+			f.log.Warn("the stream of calls cannot be asked for; going on without", "stream", f.names.CallsU())
+			return nil
+		}
+		if err := pause(ctx, setUpAgain/2); err != nil {
+			return fmt.Errorf("wait for stream %s, which managers make: %w", f.names.CallsU(), err)
+		}
+	}
+	return nil
+}
+
+// awaitRound waits until every manager on the ring has told its status, for two rounds at most: who is silent then
+// is as good as gone.
+func (f *Frontend) awaitRound(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*tickTime)
+	defer cancel()
+	for {
+		change := f.view.change()
+		if f.view.round() {
+			return
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// arcKey is the key of unreserved arc nn in bucket arcs.
+func arcKey(nn int) string { return "u." + strconv.Itoa(nn) }
+
+func decode[T any](b []byte) (T, error) {
+	var v T
+	err := schema.Unmarshal(b, &v)
+	return v, err
+}
+
+func await(ctx context.Context, ready <-chan struct{}, what string) error {
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// closeOnce closes a channel that one goroutine alone closes, unless it is closed already.
+func closeOnce(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}

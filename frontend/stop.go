@@ -1,0 +1,90 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// drainLook is how often a stopping frontend looks whether its calls have ended.
+const drainLook = 10 * time.Millisecond
+
+// farewell is how long HTTP callers that still wait when the time of Stop is over have to take the answer that their
+// call is lost.
+const farewell = time.Second
+
+// Stop takes no more calls, waits until those in flight have ended, and ends. When ctx ends first it goes on at once:
+// NATS callers are still answered by their workers, HTTP callers hear that their call is lost. It is safe twice and
+// before Start; its error names what was left.
+func (f *Frontend) Stop(ctx context.Context) error {
+	f.life.Lock()
+	defer f.life.Unlock()
+	if f.stopped || !f.started {
+		f.halt()
+		return nil
+	}
+	f.serving.Store(false)
+	var errs []error
+	if f.service != nil {
+		// Drains: what has been delivered by now is still served.
+		if err := f.service.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			errs = append(errs, fmt.Errorf("drain the endpoint of calls: %w", err))
+		}
+	}
+	if f.door != nil {
+		if err := f.door.drain(ctx); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	f.stopping.Store(true)
+	if err := f.drain(ctx); err != nil {
+		errs = append(errs, err)
+	}
+	f.halt()
+	return errors.Join(errs...)
+}
+
+// drain waits for the calls in flight.
+func (f *Frontend) drain(ctx context.Context) error {
+	for f.pending.count.Load() > 0 && !f.nc.IsClosed() {
+		if err := pause(ctx, drainLook); err != nil {
+			return fmt.Errorf("drain: %d calls are still in flight: %w", f.pending.count.Load(), err)
+		}
+	}
+	return nil
+}
+
+// halt ends everything that Start began, however far it came, and waits for it.
+func (f *Frontend) halt() {
+	if f.stopped {
+		return
+	}
+	f.stopped = true
+	f.stopping.Store(true)
+	close(f.done) // callers of this process that still wait are answered
+	if f.door != nil {
+		f.door.close()
+	}
+	if f.service != nil {
+		_ = f.service.Stop() // again, where it was not stopped in order; nothing to tell
+	}
+	for _, sub := range f.subs {
+		_ = sub.Unsubscribe() // fails on a closed connection, where there is nothing left to unsubscribe
+	}
+	if f.cancel != nil {
+		f.cancel()
+	}
+	f.watches.stop()
+	f.loops.Wait()
+	for {
+		select {
+		case m := <-f.misses: // came while nobody looked names up any more
+			f.send(&nats.Msg{Subject: m.reply, Header: refusal(shuttingDown(), "")})
+		default:
+			return
+		}
+	}
+}

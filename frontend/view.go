@@ -1,0 +1,265 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// frontendSilence is after how long without a status a frontend counts no more. DESIGN 9.
+const frontendSilence = time.Second
+
+// view is what this frontend knows of the others: the ring and the numbers of the fabric as KV has them, and what
+// managers and frontends tell of themselves. It is safe for concurrent use. Reads on the way of a call take no lock.
+type view struct {
+	fabric atomic.Pointer[schema.Fabric]
+	ring   atomic.Pointer[schema.RingRecord]
+	seen   atomic.Uint64 // highest revision of bucket functions that this frontend serves
+
+	mu        sync.Mutex
+	managers  map[string]*managerSeen
+	frontends map[string]frontendSeen
+	departed  uint64        // tick at which a manager was last found gone, or another life of it
+	changed   chan struct{} // closed at the next change of a status
+}
+
+// managerSeen is one life of a manager as its statuses show it, in ticks of the connected clock.
+type managerSeen struct {
+	status schema.ManagerStatus
+	since  uint64 // first status of this life
+	told   uint64 // last one
+	beat   uint64 // last beat
+}
+
+type frontendSeen struct {
+	status schema.FrontendStatus
+	at     time.Time
+}
+
+func newView() *view {
+	v := &view{
+		managers: make(map[string]*managerSeen), frontends: make(map[string]frontendSeen), changed: make(chan struct{}),
+	}
+	fabric := schema.DefaultFabric()
+	v.fabric.Store(&fabric)
+	v.ring.Store(&schema.RingRecord{})
+	return v
+}
+
+// deserted reports whether nobody is on the ring, nor leaving it.
+func (v *view) deserted() bool {
+	ring := v.ring.Load()
+	return len(ring.Members) == 0 && len(ring.Leaving) == 0
+}
+
+// told takes in a manager's status. An older one than is known, as a second path could bring, is left aside.
+func (v *view) told(s schema.ManagerStatus, tick uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	m := v.managers[s.ID]
+	switch {
+	case m == nil:
+		m = &managerSeen{since: tick}
+		v.managers[s.ID] = m
+	case m.status.Incarnation != s.Incarnation && m.status.Incarnation != "":
+		*m = managerSeen{since: tick}
+		v.departed = tick
+	case s.Number < m.status.Number:
+		return
+	}
+	m.status, m.told = s, tick
+	v.notify()
+}
+
+// beat takes in that a manager told what it runs.
+func (v *view) beat(manager string, tick uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if m := v.managers[manager]; m != nil {
+		m.beat = tick
+	}
+}
+
+// lastBeat is the tick of a manager's last beat, 0 if there was none in this life of it.
+func (v *view) lastBeat(manager string) uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if m := v.managers[manager]; m != nil {
+		return m.beat
+	}
+	return 0
+}
+
+// tick forgets the managers that have been silent for two seconds, the length of their lease, and the frontends that
+// have been for as long as counts.
+func (v *view) tick(tick uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id, m := range v.managers {
+		if tick-m.told >= twoSeconds {
+			delete(v.managers, id)
+			v.departed = tick
+		}
+	}
+	now := time.Now()
+	for id, f := range v.frontends {
+		if now.Sub(f.at) > 2*frontendSilence {
+			delete(v.frontends, id)
+		}
+	}
+}
+
+// spoke reports whether every manager of the ring has told its status well after the tick since, and each of them in
+// the same life as at the tick published: what none of them names then was started by none of them.
+func (v *view) spoke(since, published uint64) bool {
+	ring := v.ring.Load()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.departed > published {
+		return false
+	}
+	heard := func(id string) bool {
+		m := v.managers[id]
+		return m != nil && m.told > since+1 && m.since <= published
+	}
+	for _, ids := range [2][]string{ring.Members, ring.Leaving} {
+		for _, id := range ids {
+			if !heard(id) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// heardFrom takes in another frontend's status.
+func (v *view) heardFrom(s schema.FrontendStatus) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	old, known := v.frontends[s.ID]
+	if known && old.status.Incarnation == s.Incarnation && s.Number < old.status.Number {
+		return
+	}
+	v.frontends[s.ID] = frontendSeen{s, time.Now()}
+	v.notify()
+}
+
+// saw takes in that this frontend serves functions up to a revision.
+func (v *view) saw(revision uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if revision > v.seen.Load() {
+		v.seen.Store(revision)
+		v.notify()
+	}
+}
+
+// notify is called with mu held.
+func (v *view) notify() {
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+// round reports whether every manager on the ring has told a status.
+func (v *view) round() bool {
+	ring := v.ring.Load()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, id := range ring.Members {
+		if v.managers[id] == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// change is closed at the next change of a status.
+func (v *view) change() <-chan struct{} {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.changed
+}
+
+// behind names the live frontends, self included, that have not told a revision yet.
+func (v *view) behind(self string, revision uint64) []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var ids []string
+	if v.seen.Load() < revision {
+		ids = append(ids, self)
+	}
+	now := time.Now()
+	for id, f := range v.frontends {
+		if id != self && f.status.Functions < revision && now.Sub(f.at) <= frontendSilence {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Ring is the ring as the controller wrote it last. The caller must not change its slices.
+func (f *Frontend) Ring() schema.RingRecord { return *f.view.ring.Load() }
+
+// Fabric is the numbers that all nodes share, as key fabric has them.
+func (f *Frontend) Fabric() schema.Fabric { return *f.view.fabric.Load() }
+
+// Managers are the last statuses of the managers that were heard within two seconds, by id.
+func (f *Frontend) Managers() []schema.ManagerStatus {
+	f.view.mu.Lock()
+	defer f.view.mu.Unlock()
+	ids := slices.Sorted(maps.Keys(f.view.managers))
+	out := make([]schema.ManagerStatus, len(ids))
+	for i, id := range ids {
+		out[i] = f.view.managers[id].status
+	}
+	return out
+}
+
+// ArcLength is the stored length of unreserved arc nn, 0 if none is stored.
+func (f *Frontend) ArcLength(nn int) int {
+	r, _, ok := f.watches.arcs.Get(arcKey(nn))
+	if !ok {
+		return 0
+	}
+	return r.Length
+}
+
+// Function is the record of a function as calls see it at this frontend, and its revision. The record is shared: read
+// it only.
+func (f *Frontend) Function(account, name string) (*schema.FunctionRecord, uint64, bool) {
+	fn := f.functions.get(target{account, name})
+	if fn == nil {
+		return nil, 0, false
+	}
+	return fn.record, fn.revision, true
+}
+
+// WaitFunctions returns once every live frontend, this one included, has told that it serves bucket functions up to
+// revision. Its error, when ctx ends first, names those that have not. DESIGN 9.
+func (f *Frontend) WaitFunctions(ctx context.Context, revision uint64) error {
+	silent := time.NewTicker(frontendSilence / 4) // frontends that fall silent leave without a word
+	defer silent.Stop()
+	for {
+		change := f.view.change()
+		behind := f.view.behind(f.id, revision)
+		if len(behind) == 0 {
+			return nil
+		}
+		select {
+		case <-change:
+		case <-silent.C:
+		case <-f.done:
+			return errors.New("wait for frontends: this frontend has stopped")
+		case <-ctx.Done():
+			return fmt.Errorf("wait for frontends %v to serve revision %d of the functions: %w", behind, revision, context.Cause(ctx))
+		}
+	}
+}

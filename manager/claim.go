@@ -1,0 +1,351 @@
+package manager
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/manager/pool"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// claim is one call that the server gave to this manager, from its arrival to its end.
+type claim struct {
+	call       schema.Call
+	subject    string
+	target     subjects.ArcCall
+	home       pool.Home
+	arc        string // short name
+	rank       int
+	ack        subjects.Ack
+	ackReply   string
+	reconnects uint64 // of the connection on which it came
+
+	came    time.Duration // on the manager's monotonic clock
+	touched time.Duration // when the server last heard that it is in hands
+	age     time.Duration // when it came
+	doubt   bool          // it starts only by the lock
+
+	run        schema.Run
+	started    time.Duration
+	ended      bool   // guarded by Manager.mu
+	prev, next *claim // in Manager.running or Manager.waiting; guarded by Manager.mu
+	in         *claims
+}
+
+// claims is a list of claims in the order in which they came to it. Manager.mu guards it.
+type claims struct {
+	first, last *claim
+	n           int
+}
+
+func (l *claims) add(c *claim) {
+	if c.in != nil {
+		c.in.remove(c)
+	}
+	c.in, c.prev, c.next = l, l.last, nil
+	if l.last != nil {
+		l.last.next = c
+	} else {
+		l.first = c
+	}
+	l.last = c
+	l.n++
+}
+
+func (l *claims) remove(c *claim) {
+	if c.in != l {
+		return
+	}
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		l.last = c.prev
+	}
+	c.in, c.prev, c.next = nil, nil, nil
+	l.n--
+}
+
+// deliver takes what the server sends for a pull, on the goroutine of the pull's subscription: a call goes from here to
+// its environment without another hop.
+func (m *Manager) deliver(g *generation, msg *nats.Msg) {
+	if len(msg.Data) == 0 && msg.Header != nil {
+		if status := msg.Header.Get("Status"); status != "" {
+			m.refusedPull(g, msg, status)
+			return
+		}
+	}
+	c, ok := m.read(msg)
+	if !ok {
+		m.spend(g)
+		return
+	}
+	c.rank = g.arc.rank
+	now := m.now()
+	m.judge(c, now)
+	if c.age > c.call.StartBy && !c.doubt {
+		// It is left where it is: the frontend takes it out at its start-by, and knows by that that it never started.
+		// Where the frontend is dead the message's TTL does it.
+		m.count.dropped.Add(1)
+		m.spend(g)
+		return
+	}
+	m.decide(c, g)
+}
+
+// spend notes that a pull brought nothing that could be run.
+func (m *Manager) spend(g *generation) {
+	m.mu.Lock()
+	p := m.offers.spent(m, g)
+	m.mu.Unlock()
+	m.send(p)
+}
+
+// read checks and decodes a delivery. What is not a call of this fabric is terminated: it would come back for ever.
+func (m *Manager) read(msg *nats.Msg) (*claim, bool) {
+	ack, ok := subjects.ParseAck(msg.Reply)
+	if !ok {
+		m.count.garbage.Add(1)
+		return nil, false // not a delivery of a stream at all
+	}
+	c := &claim{subject: msg.Subject, ack: ack, ackReply: msg.Reply, reconnects: m.reconnects()}
+	if c.target, ok = m.names.ParseArc(msg.Subject); ok {
+		ok = schema.DecodeCall(msg.Data, &c.call) == nil && c.consistent()
+	}
+	if !ok {
+		m.count.garbage.Add(1)
+		m.log.Warn("terminate what is no call", "subject", msg.Subject, "bytes", len(msg.Data))
+		m.publish(msg.Reply, termBody)
+		return nil, false
+	}
+	c.home = pool.Home{Key: c.call.Key, Reservation: c.target.Epoch}
+	c.arc = m.arcName(c.target)
+	return c, true
+}
+
+// consistent reports whether subject and envelope speak of the same call, and the answer may go where it asks.
+func (c *claim) consistent() bool {
+	return c.call.Account == c.target.Account && c.call.Function == c.target.Function && c.call.Version == c.target.Version &&
+		(c.target.Reserved || c.call.Tenant == c.target.Tenant) && c.call.FunctionID != "" && c.call.Frontend != "" &&
+		subjects.FabricReplyAllowed(c.call.Reply)
+}
+
+// arcName is the short name of a call's arc; those of unreserved ones are made once.
+func (m *Manager) arcName(t subjects.ArcCall) string {
+	if !t.Reserved && t.Number < len(m.arcNames) {
+		return m.arcNames[t.Number]
+	}
+	return t.ArcName()
+}
+
+// judge decides whether a claim is in doubt (DESIGN 3).
+func (m *Manager) judge(c *claim, now time.Duration) {
+	age, sure := m.ages.judge(c.ack.Timestamp, now, c.call.StartBy)
+	c.came, c.touched, c.age = now, now, max(0, age)
+	c.doubt = !sure || c.ack.Delivered > 1 || m.pulse.doubtful(now) || c.call.StartBy-c.age < nearStart
+	if !sure {
+		c.age = 0
+	}
+}
+
+// decide has the pool choose, and does what it says.
+func (m *Manager) decide(c *claim, g *generation) {
+	now := time.Now()
+	m.mu.Lock()
+	if !g.retire {
+		g.open = max(0, g.open-1)
+	}
+	d := m.pool.Claim(now, c.home, nil, c)
+	if d.Action == pool.Unknown {
+		m.mu.Unlock()
+		spec, err := m.spec(c)
+		m.mu.Lock()
+		if err != nil {
+			room, idle := m.offers.both(m, g)
+			m.mu.Unlock()
+			m.send(idle)
+			m.send(room)
+			m.cannotRun(c, err)
+			return
+		}
+		d = m.pool.Claim(now, c.home, &spec, c)
+	}
+	switch d.Action {
+	case pool.Wait:
+		m.waiting.add(c)
+	case pool.Refuse:
+		m.holdOff(c, g.arc, now)
+	}
+	room, idle := m.offers.both(m, g)
+	m.mu.Unlock()
+	switch d.Action {
+	case pool.Run:
+		m.begin(c, d.Environment, d.Start, 0)
+	case pool.Refuse:
+		m.giveBack(c)
+	}
+	m.send(idle)
+	m.send(room)
+	if d.Make != nil || len(d.End) > 0 {
+		plan := pool.Plan[*claim]{End: d.End}
+		if d.Make != nil {
+			plan.Make = []pool.Make{*d.Make}
+		}
+		m.carryOut(plan, nil)
+	}
+}
+
+// both finds what both sides of a generation's arc lack. Manager.mu is held.
+func (o *offers) both(m *Manager, g *generation) (room, idle pull) {
+	return o.topSide(m, g.arc, true), o.topSide(m, g.arc, false)
+}
+
+// holdOff closes an arc's idle pulls for a moment when a call came back to this manager that cannot use it: being first
+// in the arc, they would catch it again and again while a later rank has room. Manager.mu is held.
+func (m *Manager) holdOff(c *claim, a *arc, now time.Time) {
+	if c.ack.Delivered > 1 && a.length > 1 {
+		a.held = now.Add(holdOff)
+		m.offers.kick()
+	}
+}
+
+// begin takes a claim over the start line and into its environment. It runs on the goroutine that has the claim; only
+// the lock, which waits for the server, gets one of its own.
+func (m *Manager) begin(c *claim, environment string, start schema.Start, init time.Duration) {
+	now := m.now()
+	waited := now - c.came
+	switch {
+	case c.age+waited > c.call.StartBy && !c.doubt:
+		m.count.dropped.Add(1) // left in the stream, as in deliver
+		m.release(environment)
+	case c.doubt || now-c.touched > ackWait-unseen || c.reconnects != m.reconnects() || m.pulse.doubtful(now) ||
+		c.call.StartBy-c.age-waited < nearStart:
+		m.spawn(func() {
+			m.crossed(c, m.lock(m.life, c), environment, start, init)
+		})
+	default:
+		m.crossed(c, m.cross(c), environment, start, init)
+	}
+}
+
+// crossed starts a claim that is ours, and lets go of any other.
+func (m *Manager) crossed(c *claim, l line, environment string, start schema.Start, init time.Duration) {
+	if l != crossed {
+		m.count.uncrossed.Add(1)
+		m.release(environment)
+		return
+	}
+	c.run = schema.Run{
+		Call: &c.call, Subject: c.subject, Environment: environment, Arc: c.arc, Rank: c.rank, Manager: m.cfg.ID,
+		Start: start, InitDuration: init, Ended: func(_ *schema.Run, o *schema.Outcome) { m.end(c, o) },
+	}
+	m.mu.Lock()
+	c.started = m.now()
+	m.running.add(c)
+	m.acks.add(c.ackReply, c.started)
+	m.mu.Unlock()
+	m.count.start(start)
+	m.trace(c)
+	m.worker.Start(&c.run)
+}
+
+// end is the end of a call that ran, before its answer goes out: the environment is offered first, so that the caller's
+// next call does not overtake the offer (DESIGN 2).
+func (m *Manager) end(c *claim, o *schema.Outcome) {
+	reusable := o != nil && o.Reusable
+	m.mu.Lock()
+	if c.ended {
+		m.mu.Unlock()
+		return
+	}
+	c.ended = true
+	m.running.remove(c)
+	m.pool.Finished(time.Now(), c.run.Environment, reusable)
+	p := m.offers.top(m, c.arc)
+	stopping := m.stopping
+	m.mu.Unlock()
+	m.send(p)
+	m.ends.add(c.call.Frontend, c.call.Token)
+	if stopping {
+		m.settled()
+	}
+}
+
+// tend looks after claims that wait: past their start-by they are forgotten, and once a second the server hears that the
+// others are in hands.
+func (m *Manager) tend(now time.Duration) {
+	var touch []string
+	m.mu.Lock()
+	for c := m.waiting.first; c != nil; {
+		next := c.next
+		switch {
+		case c.age+now-c.came > c.call.StartBy:
+			m.pool.Abandon(c.home, c)
+			m.waiting.remove(c)
+			m.count.dropped.Add(1)
+		case now-c.touched >= time.Second && c.reconnects == m.reconnects():
+			if now-c.touched < ackWait-unseen {
+				c.touched = now
+				touch = append(touch, c.ackReply)
+			}
+		}
+		c = next
+	}
+	m.mu.Unlock()
+	for _, reply := range touch {
+		m.publish(reply, progressBody)
+	}
+}
+
+// fail answers a claim whose environment's init failed.
+func (m *Manager) fail(c *claim, failure *schema.FunctionError) {
+	m.answerUnstarted(m.life, c, func() {
+		c.run = schema.Run{
+			Call: &c.call, Subject: c.subject, Arc: c.arc, Rank: c.rank, Manager: m.cfg.ID, Start: schema.StartCold,
+			Ended: func(*schema.Run, *schema.Outcome) {},
+		}
+		m.worker.Refuse(&c.run, failure)
+	})
+}
+
+// cannotRun lets go of a claim whose function version is not to be had: refused where it is gone, given back where this
+// manager could not find out.
+func (m *Manager) cannotRun(c *claim, err error) {
+	if schema.CodeOf(err) == schema.CodeInternal {
+		m.log.Warn("look up the function of a call", "request", c.call.RequestID, "error", err)
+		m.giveBack(c)
+		return
+	}
+	m.spawn(func() {
+		m.answerUnstarted(m.life, c, func() {
+			status, text := schema.ErrorHeaders(err)
+			msg := nats.NewMsg(c.call.Reply)
+			msg.Header.Set(schema.HeaderErrorCode, status)
+			msg.Header.Set(schema.HeaderError, text)
+			msg.Header.Set(schema.HeaderRequestID, c.call.RequestID)
+			if err := m.nc.PublishMsg(msg); err != nil {
+				m.log.Warn("refuse a call", "request", c.call.RequestID, "error", err)
+			}
+		})
+	})
+}
+
+// answerUnstarted crosses the start line for a call that no environment will run, and answers it.
+func (m *Manager) answerUnstarted(ctx context.Context, c *claim, answer func()) {
+	m.mu.Lock()
+	m.waiting.remove(c)
+	m.mu.Unlock()
+	if m.lock(ctx, c) != crossed {
+		m.count.uncrossed.Add(1)
+		return
+	}
+	answer()
+	m.ends.add(c.call.Frontend, c.call.Token)
+}

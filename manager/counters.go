@@ -1,0 +1,51 @@
+package manager
+
+import (
+	"sync/atomic"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// Counters are what a manager did since its start.
+type Counters struct {
+	Cold, Specialised, Warm int64 // starts
+	Nacks                   int64 // claims given back
+	LocksWon, LocksLost     int64
+	Uncrossed               int64 // claims that turned out to be another's, or unclear
+	Dropped                 int64 // claims past their start-by
+	Garbage                 int64 // deliveries that were no calls
+	Offers                  int64 // pulls sent
+	Withdrawals             int64 // times that pulls were taken back because they were too many
+	Made, Ended             int64 // environments: begun, told to end
+	FailedInits             int64
+}
+
+type counters struct {
+	cold, specialised, warm             atomic.Int64
+	nacks, locksWon, locksLost          atomic.Int64
+	uncrossed, dropped, garbage         atomic.Int64
+	offers, withdrawals                 atomic.Int64
+	made, ended, failedInits, reclaimed atomic.Int64
+}
+
+func (c *counters) start(s schema.Start) {
+	switch s {
+	case schema.StartCold:
+		c.cold.Add(1)
+	case schema.StartSpecialised:
+		c.specialised.Add(1)
+	default:
+		c.warm.Add(1)
+	}
+}
+
+// Counters is a snapshot of what this manager did. Safe for concurrent use.
+func (m *Manager) Counters() Counters {
+	c := &m.count
+	return Counters{
+		Cold: c.cold.Load(), Specialised: c.specialised.Load(), Warm: c.warm.Load(), Nacks: c.nacks.Load(),
+		LocksWon: c.locksWon.Load(), LocksLost: c.locksLost.Load(), Uncrossed: c.uncrossed.Load(), Dropped: c.dropped.Load(),
+		Garbage: c.garbage.Load(), Offers: c.offers.Load(), Withdrawals: c.withdrawals.Load(), Made: c.made.Load(),
+		Ended: c.ended.Load(), FailedInits: c.failedInits.Load(),
+	}
+}

@@ -1,0 +1,43 @@
+// Package manager is a node on the ring: it owns environments on its worker and claims calls for them.
+//
+// # An open pull is a warm environment
+//
+// Every arc has one durable consumer with prioritized pulls. A manager keeps as many pulls open on it as it has idle
+// environments to offer there, each with the class of its rank (offers.go, DESIGN 2), and a credit of pulls for room. The
+// server hands a call to the best open pull; nobody else decides.
+//
+// # How a call passes
+//
+//	server ── delivery ──► deliver ─► read, judge ─► pool.Claim            claim.go, manager/pool
+//	                                                   │ run         │ wait            │ refuse
+//	                                                   ▼             ▼                 ▼
+//	server ◄─ +ACK, or the lock ──────────────────── begin ◄── an environment parks   NAK
+//	                                                   │                               startline.go
+//	worker ◄─ Start ───────────────────────────────────┘
+//	server ◄─ the next pull ───────── end ◄─ the worker has the answer     before the answer goes out
+//	frontend ◄─ Ends ────────────────── off the caller's path              ends.go
+//
+// A delivery goes to its environment on the goroutine of its pull's subscription, without a hop. A warm call costs one
+// acknowledgement and one pull; nothing is looked up in a bucket, no timer is set and no map grows.
+//
+// # Who may move what
+//
+// Manager.mu guards the pool, the counts of offers and the lists of claims. Nothing blocks under it: decisions are made
+// under it and carried out after. One loop (offersLoop) renews offers and takes back what is too much; the path of a call
+// only adds what is lacking. A pull that is sent on an inbox which the loop has just replaced is dropped by the server,
+// for nobody listens there; the loop counted it anew.
+//
+// # What it trusts, and for how long
+//
+//   - An acknowledgement that was written out is the start line: in the stream = not started, gone = may have started. In
+//     doubt (delivered before, maybe unseen for a second, close to its start-by, age unknown) it takes the message out of
+//     the stream itself, which exactly one of several can (startline.go, DESIGN 3). While disconnected nothing starts.
+//   - Its view of ring, fabric and arcs comes from watches (ring.go). A stale one costs a rank, never a call.
+//   - Its lease is renewed each half second (member.go). The manager that holds the lease `controller` writes the ring, by
+//     compare-and-set, from the leases' arrivals on its own clock (controller.go, DESIGN 6).
+//   - After a reconnect the server may have lost what lay in memory: the set-up runs again and everything is offered anew
+//     (setup.go).
+//
+// It never decides which arc a call takes, never sees HTTP, starts no process, and keeps no variable in clear beyond the
+// binding that it hands to its worker.
+package manager

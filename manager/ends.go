@@ -1,0 +1,141 @@
+package manager
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// A frontend learns off the caller's path which of its calls ended (Ends, coalesced) and which still run (Beat).
+const (
+	endsWait  = time.Millisecond // the longest that an end waits for others
+	endsBatch = 64               // tokens that are told at once
+	endsMax   = 1 << 16          // tokens that may wait while the connection is down; a beat that misses them tells it too
+	beatEvery = 500 * time.Millisecond
+)
+
+// ends collects the calls that ended.
+type ends struct {
+	mu      sync.Mutex
+	tokens  map[string][]uint64 // by frontend
+	waiting int
+	wake    chan struct{} // something waits
+	full    chan struct{} // a batch waits
+}
+
+func newEnds() *ends {
+	return &ends{tokens: make(map[string][]uint64), wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+}
+
+// add notes the end of a call. It does not block.
+func (e *ends) add(frontend string, token uint64) {
+	e.mu.Lock()
+	if e.waiting >= endsMax {
+		e.mu.Unlock()
+		return
+	}
+	e.tokens[frontend] = append(e.tokens[frontend], token)
+	e.waiting++
+	first, batch := e.waiting == 1, e.waiting >= endsBatch
+	e.mu.Unlock()
+	if first {
+		signal(e.wake)
+	}
+	if batch {
+		signal(e.full)
+	}
+}
+
+func (e *ends) takeAll() map[string][]uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waiting == 0 {
+		return nil
+	}
+	tokens := e.tokens
+	e.tokens, e.waiting = make(map[string][]uint64, len(tokens)), 0
+	return tokens
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// endsLoop tells ends until its context ends, and then what is left.
+func (m *Manager) endsLoop(ctx context.Context) {
+	wait := time.NewTimer(endsWait)
+	defer wait.Stop()
+	defer m.tellEnds()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.ends.wake:
+		}
+		wait.Reset(endsWait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.ends.full:
+		case <-wait.C:
+		}
+		m.tellEnds()
+	}
+}
+
+func (m *Manager) tellEnds() {
+	for frontend, tokens := range m.ends.takeAll() {
+		m.tell(subjects.FrontendInbox(frontend, "e"), schema.Ends{Manager: m.cfg.ID, Incarnation: m.incarnation, Tokens: tokens})
+	}
+}
+
+// tell publishes a record.
+func (m *Manager) tell(subject string, v any) {
+	b, err := schema.Marshal(v)
+	if err != nil {
+		m.log.Error("encode", "subject", subject, "error", err)
+		return
+	}
+	m.publish(subject, b)
+}
+
+// beatLoop names to each frontend, every 500 ms, which of its calls run for longer than that.
+func (m *Manager) beatLoop(ctx context.Context) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	var number uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		number++
+		for frontend, tokens := range m.longRunning() {
+			m.tell(subjects.FrontendInbox(frontend, "b"), schema.Beat{
+				Manager: m.cfg.ID, Incarnation: m.incarnation, Number: number, Tokens: tokens,
+			})
+		}
+	}
+}
+
+// longRunning are the calls that run for longer than a beat, by frontend.
+func (m *Manager) longRunning() map[string][]uint64 {
+	since := m.now() - beatEvery
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var tokens map[string][]uint64
+	for c := m.running.first; c != nil && c.started <= since; c = c.next {
+		if tokens == nil {
+			tokens = make(map[string][]uint64)
+		}
+		tokens[c.call.Frontend] = append(tokens[c.call.Frontend], c.call.Token)
+	}
+	return tokens
+}

@@ -1,0 +1,99 @@
+package manager
+
+import (
+	"time"
+
+	"github.com/hearth-run/hearth/manager/pool"
+	"github.com/hearth-run/hearth/schema"
+)
+
+// carryOut does what the pool decided, after the mutex has been let go.
+func (m *Manager) carryOut(plan pool.Plan[*claim], failure *schema.FunctionError) {
+	for _, id := range plan.End {
+		m.count.ended.Add(1)
+		m.worker.End(id)
+	}
+	for _, mk := range plan.Make {
+		m.spawn(func() { m.make(mk) })
+	}
+	for _, c := range plan.Fail {
+		m.spawn(func() { m.fail(c, failure) })
+	}
+	for _, c := range plan.Refuse {
+		m.giveBack(c)
+	}
+	if len(plan.End)+len(plan.Make)+len(plan.Refuse) > 0 {
+		m.offers.kick()
+	}
+}
+
+// make binds an environment and has the worker begin it. Variables are opened for the binding alone and kept nowhere.
+func (m *Manager) make(mk pool.Make) {
+	binding, err := m.binding(m.life, mk)
+	if err != nil {
+		m.log.Warn("bind an environment", "environment", mk.Environment, "function", mk.Spec.Function, "version", mk.Home.Version,
+			"error", err)
+		m.notify(schema.EnvironmentEvent{
+			Environment: mk.Environment, Kind: schema.EnvironmentFailed, Error: bindingFailure(err),
+		})
+		return
+	}
+	m.count.made.Add(1)
+	m.worker.Make(mk.Environment, binding, m.notify)
+}
+
+// notify hears from the worker what became of an environment. It does not block: what needs the server's answer runs in
+// a task of its own.
+func (m *Manager) notify(ev schema.EnvironmentEvent) {
+	now := time.Now()
+	switch ev.Kind {
+	case schema.EnvironmentParked:
+		m.mu.Lock()
+		turn := m.pool.Parked(now, ev.Environment, ev.InitDuration)
+		m.endTurn(ev.Environment, turn)
+	case schema.EnvironmentFailed:
+		m.mu.Lock()
+		plan := m.pool.Failed(now, ev.Environment)
+		m.mu.Unlock()
+		m.count.failedInits.Add(1)
+		m.carryOut(plan, ev.Error)
+		m.changed()
+	case schema.EnvironmentGone:
+		m.mu.Lock()
+		plan := m.pool.Gone(now, ev.Environment)
+		m.mu.Unlock()
+		m.carryOut(plan, nil)
+		m.changed()
+	}
+}
+
+// changed tells who waits for the pool's end, the offers and the status that environments came or went.
+func (m *Manager) changed() {
+	m.offers.kick()
+	m.tellSoon()
+	m.settled()
+}
+
+// endTurn does what an environment's turn says. It is called with Manager.mu held, and lets it go.
+func (m *Manager) endTurn(id string, turn pool.Turn[*claim]) {
+	if turn.Run {
+		m.waiting.remove(turn.Claim)
+	}
+	p := m.offers.top(m, turn.Arc)
+	m.mu.Unlock()
+	m.send(p)
+	switch {
+	case turn.Run:
+		m.begin(turn.Claim, id, turn.Start, turn.Init)
+	case turn.End:
+		m.count.ended.Add(1)
+		m.worker.End(id)
+		m.changed()
+	}
+}
+
+// release gives an environment back whose call did not start in it.
+func (m *Manager) release(id string) {
+	m.mu.Lock()
+	m.endTurn(id, m.pool.Release(time.Now(), id))
+}

@@ -1,0 +1,324 @@
+package manager
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sourcegraph/conc"
+
+	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/internal/watch"
+	"github.com/hearth-run/hearth/manager/pool"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// Config is how a manager is set up.
+type Config struct {
+	// ID is the manager's stable name on the ring; needed. A second holder of a live id is refused.
+	ID string
+	// Names spells the fabric's names; needed.
+	Names subjects.Names
+	// Capacity is in places of 128 MB; needed, at least 1.
+	Capacity int
+	// Fabric is what the first manager of a fabric writes; zero means [schema.DefaultFabric].
+	Fabric schema.Fabric
+	// FabricSet are values that were asked for by name: they go into Fabric, and a fabric that has others refuses this
+	// manager.
+	FabricSet map[string]string
+	// Seal is the public key to which variables are sealed, published for frontends; nil publishes none.
+	Seal *schema.SealKeyRecord
+	// Open opens variables that were sealed to it; nil fails functions that have some.
+	Open func(schema.SecretRecord) (schema.Variables, error)
+	// Build is told to the other nodes.
+	Build string
+	// Logger is where the manager logs; nil discards.
+	Logger *slog.Logger
+	// Telemetry records spans; nil records none.
+	Telemetry *telemetry.Telemetry
+}
+
+// Validate names every field that is out of its range.
+func (c *Config) Validate() []schema.FieldError {
+	var bad []schema.FieldError
+	if c.ID == "" || len(c.ID) > 128 {
+		bad = append(bad, schema.FieldError{Field: "ID", Got: c.ID, Allowed: "1 to 128 bytes"})
+	}
+	if c.Names.Prefix() == "" {
+		bad = append(bad, schema.FieldError{Field: "Names", Allowed: "those of subjects.NewNames"})
+	}
+	if c.Capacity < 1 {
+		bad = append(bad, schema.FieldError{Field: "Capacity", Got: fmt.Sprint(c.Capacity), Allowed: "at least 1 place"})
+	}
+	return append(bad, c.Fabric.Validate()...)
+}
+
+// Manager is a node on the ring: it owns environments on its worker and claims calls for them. See the package's
+// documentation. Its methods are safe for concurrent use.
+type Manager struct {
+	cfg         Config
+	nc          *nats.Conn
+	js          jetstream.JetStream
+	worker      Worker
+	log         *slog.Logger
+	names       subjects.Names
+	group       string // the one priority group of every arc's consumer
+	incarnation string
+	born        time.Time // of the monotonic clock
+	arcNames    []string
+
+	rings    *watch.Cache[schema.RingRecord]
+	fabrics  *watch.Cache[schema.Fabric]
+	lengths  *watch.Cache[schema.ArcRecord]
+	versions *versions
+
+	lease      lease
+	control    *controller
+	renewNow   chan struct{}
+	statusKick chan struct{}
+	setUpKick  chan struct{}
+	reconnect  chan nats.Status
+	bell       bell
+	draining   atomic.Bool
+
+	view    atomic.Pointer[view]
+	viewing sync.Mutex // orders new views
+	ages    ages
+	pulse   pulse
+	ends    *ends
+	count   counters
+
+	mu       sync.Mutex // guards what follows; nothing blocks under it
+	pool     *pool.Pool[*claim]
+	offers   *offers
+	waiting  claims // held until an environment parks
+	running  claims // started and not ended, oldest first
+	acks     acks
+	ready    bool // on the ring
+	fenced   bool // another holds this id
+	stopping bool
+	offering bool // ready and neither fenced nor stopping
+
+	life    context.Context // of everything that was started; ends with Stop
+	end_    context.CancelFunc
+	loops   conc.WaitGroup
+	tasksMu sync.Mutex
+	tasks   conc.WaitGroup
+	closed  bool // no more tasks; guarded by tasksMu
+
+	startStop sync.Mutex
+	state     int // 0 new, 1 started, 2 stopped; guarded by startStop
+}
+
+// New makes a manager on a connection, which stays the caller's, with a worker. It starts nothing.
+func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
+	if cfg.Fabric.V == 0 {
+		cfg.Fabric = schema.DefaultFabric()
+	}
+	for key, value := range cfg.FabricSet {
+		if err := cfg.Fabric.Set(key, value); err != nil {
+			return nil, err
+		}
+	}
+	if bad := cfg.Validate(); len(bad) > 0 {
+		return nil, schema.Invalid(bad...)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("make a JetStream context: %w", err)
+	}
+	m := &Manager{
+		cfg: cfg, nc: nc, js: js, worker: w, log: cfg.Logger, names: cfg.Names, group: topology.PriorityGroup,
+		incarnation: random(), born: time.Now(), arcNames: arcNames(),
+		renewNow: make(chan struct{}, 1), statusKick: make(chan struct{}, 1), setUpKick: make(chan struct{}, 1),
+		ends: newEnds(),
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	m.pool = pool.New[*claim](m.incarnation[:8]+"-", cfg.Capacity)
+	m.offers = newOffers(subjects.ManagerInbox(cfg.ID, random()+"."), m.group)
+	m.control = &controller{m: m}
+	m.view.Store(&view{fabric: cfg.Fabric})
+	return m, nil
+}
+
+// ID is the manager's name on the ring.
+func (m *Manager) ID() string { return m.cfg.ID }
+
+// Incarnation is random for each manager that New makes.
+func (m *Manager) Incarnation() string { return m.incarnation }
+
+// Start brings the manager onto the ring: it returns when the ring holds it and its offers are out, or with an error,
+// and then has undone what it did. Cancelling ctx ends the waiting, not the manager. DESIGN 6.
+func (m *Manager) Start(ctx context.Context) error {
+	m.startStop.Lock()
+	defer m.startStop.Unlock()
+	if m.state != 0 {
+		return errors.New("start manager: it was started before")
+	}
+	m.state = 1
+	m.life, m.end_ = context.WithCancel(context.Background())
+	if err := m.start(ctx); err != nil {
+		m.state = 2
+		m.giveUp()
+		return fmt.Errorf("start manager %s: %w", m.cfg.ID, err)
+	}
+	m.log.Info("manager ready", "manager", m.cfg.ID, "incarnation", m.incarnation, "capacity", m.cfg.Capacity)
+	return nil
+}
+
+func (m *Manager) start(ctx context.Context) error {
+	if err := checkServer(m.nc.ConnectedServerVersion()); err != nil {
+		return err
+	}
+	if err := m.setUp(ctx); err != nil {
+		return err
+	}
+	m.lease.key = memberKey(m.cfg.ID)
+	m.control.lease.key = schema.ControllerKey
+	if err := m.join(ctx); err != nil {
+		return err
+	}
+	if err := m.publishSeal(ctx); err != nil {
+		return err
+	}
+	for _, c := range []interface{ Start(context.Context) error }{m.fabrics, m.rings, m.lengths, m.versions.cache} {
+		if err := c.Start(ctx); err != nil {
+			return fmt.Errorf("load what the fabric has: %w", err)
+		}
+	}
+	m.reread()
+	m.pulse.last.Store(int64(m.now()))
+	m.reconnect = m.nc.StatusChanged(nats.CONNECTED)
+	for _, loop := range []func(context.Context){
+		m.pulseLoop, m.offersLoop, m.endsLoop, m.beatLoop, m.statusLoop, m.memberLoop, m.connectionLoop,
+	} {
+		m.loops.Go(func() { loop(m.life) })
+	}
+	signal(m.renewNow)
+	if err := m.await(ctx, func() bool { return m.view.Load().member }); err != nil {
+		return fmt.Errorf("wait for a place on the ring: %w", err)
+	}
+	m.mu.Lock()
+	m.ready = true
+	m.offering = m.mayOffer()
+	m.mu.Unlock()
+	m.offerAgain(false)
+	m.tellSoon()
+	if err := m.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("send the first offers: %w", err)
+	}
+	return nil
+}
+
+// mayOffer reports whether anything may be offered. Manager.mu is held.
+func (m *Manager) mayOffer() bool { return m.ready && !m.fenced && !m.stopping }
+
+// State is where the manager stands between joining and leaving.
+func (m *Manager) State() schema.MemberState {
+	switch {
+	case m.draining.Load():
+		return schema.MemberDraining
+	case m.view.Load().member:
+		return schema.MemberActive
+	default:
+		return schema.MemberJoining
+	}
+}
+
+// pulseLoop notices that the process stood still, and looks at what only time changes.
+func (m *Manager) pulseLoop(ctx context.Context) {
+	tick := time.NewTicker(pool.Patience)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		m.pulse.beat(m.now())
+		m.mu.Lock()
+		plan := m.pool.Tick(time.Now(), m.view.Load().fabric.KeepAlive)
+		m.mu.Unlock()
+		m.carryOut(plan, nil)
+		m.tend(m.now())
+	}
+}
+
+// now is this manager's monotonic clock.
+func (m *Manager) now() time.Duration { return time.Since(m.born) }
+
+func (m *Manager) reconnects() uint64 { return m.nc.Stats().Reconnects }
+
+func (m *Manager) jitter(most time.Duration) time.Duration { return mathrand.N(most) }
+
+// spawn runs a task that Stop waits for. Tasks are few: one for each environment that is made, and for each claim in
+// doubt, which open pulls bound. After Stop none is begun.
+func (m *Manager) spawn(task func()) {
+	m.tasksMu.Lock()
+	defer m.tasksMu.Unlock()
+	if !m.closed {
+		m.tasks.Go(task)
+	}
+}
+
+// random is 16 lower-case hex digits that nobody can guess.
+func random() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// bell wakes whoever waits for a condition of the manager.
+type bell struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+func (b *bell) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *bell) strike() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}
+
+// settled has whoever awaits something look again.
+func (m *Manager) settled() { m.bell.strike() }
+
+// await waits until a condition holds, which is looked at whenever something settled.
+func (m *Manager) await(ctx context.Context, holds func() bool) error {
+	for {
+		next := m.bell.next()
+		if holds() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-next:
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// Leases in bucket members live for topology.LeaseTTL after their last renewal.
+const (
+	leaseEvery = 500 * time.Millisecond
+	leaseHeld  = 3 * time.Second // how long a new manager watches a lease that is held
+	leaseCall  = time.Second     // for one request about it
+)
+
+// lease is one key of bucket members that this manager holds, or wants to. It belongs to one goroutine at a time.
+type lease struct {
+	kv       jetstream.KeyValue
+	key      string
+	revision uint64 // 0: not held
+}
+
+// put renews the lease, or takes it if nobody has it. held is false if another has it.
+func (l *lease) put(ctx context.Context, value []byte, mine func([]byte) bool) (held bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, leaseCall, errors.New("waiting for a lease"))
+	defer cancel()
+	if l.revision != 0 {
+		revision, err := l.kv.Update(ctx, l.key, value, l.revision)
+		if err == nil {
+			l.revision = revision
+			return true, nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyExists) {
+			return true, err // it did not answer; what it thinks is seen next time
+		}
+		l.revision = 0 // expired, or another's
+	}
+	entry, err := l.kv.Get(ctx, l.key)
+	switch {
+	case err == nil && mine(entry.Value()):
+		revision, err := l.kv.Update(ctx, l.key, value, entry.Revision())
+		if err == nil {
+			l.revision = revision
+		}
+		return err == nil, err
+	case err == nil:
+		return false, nil
+	case !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, jetstream.ErrKeyDeleted):
+		return false, err
+	}
+	revision, err := l.kv.Create(ctx, l.key, value)
+	if err != nil {
+		if errors.Is(err, jetstream.ErrKeyExists) {
+			return false, nil
+		}
+		return false, err
+	}
+	l.revision = revision
+	return true, nil
+}
+
+// drop gives the lease up, if it is held.
+func (l *lease) drop(ctx context.Context) error {
+	if l.revision == 0 {
+		return nil
+	}
+	revision := l.revision
+	l.revision = 0
+	err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(revision))
+	if err != nil {
+		return fmt.Errorf("give up lease %s: %w", l.key, err)
+	}
+	return nil
+}
+
+func memberKey(id string) string { return schema.MemberPrefix + subjects.Escape(id) }
+
+// memberRecord is this manager's lease in this state.
+func (m *Manager) memberRecord(state schema.MemberState) ([]byte, error) {
+	return schema.Marshal(schema.MemberRecord{
+		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, State: state, Capacity: m.cfg.Capacity, Build: m.cfg.Build,
+		Reads: schema.Version,
+	})
+}
+
+func (m *Manager) ownRecord(b []byte) bool {
+	var rec schema.MemberRecord
+	return schema.Unmarshal(b, &rec) == nil && rec.Incarnation == m.incarnation
+}
+
+// join takes this manager's lease. One that is held is watched for 3 s: whoever held it may have died; if it is renewed
+// meanwhile the id is another's.
+func (m *Manager) join(ctx context.Context) error {
+	value, err := m.memberRecord(schema.MemberActive)
+	if err != nil {
+		return err
+	}
+	deadline := time.NewTimer(leaseHeld)
+	defer deadline.Stop()
+	tick := time.NewTicker(leaseEvery / 10)
+	defer tick.Stop()
+	var seen uint64
+	for {
+		held, err := m.lease.put(ctx, value, m.ownRecord)
+		if err != nil {
+			return fmt.Errorf("take lease %s: %w", m.lease.key, err)
+		}
+		if held {
+			return nil
+		}
+		entry, err := m.lease.kv.Get(ctx, m.lease.key)
+		if err == nil {
+			if seen != 0 && entry.Revision() != seen {
+				var other schema.MemberRecord
+				_ = schema.Unmarshal(entry.Value(), &other) // named if it can be read
+				return schema.Errorf(schema.CodeConflict, "manager id %q is held by another process (incarnation %s, build %q): "+
+					"choose another with --id", m.cfg.ID, other.Incarnation, other.Build)
+			}
+			seen = entry.Revision()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for lease %s: %w", m.lease.key, context.Cause(ctx))
+		case <-deadline.C:
+			return schema.Errorf(schema.CodeConflict, "manager id %q: its lease did not end in %v", m.cfg.ID, leaseHeld)
+		case <-tick.C:
+		}
+	}
+}
+
+// memberLoop renews the lease, and tries for the controller's.
+func (m *Manager) memberLoop(ctx context.Context) {
+	tick := time.NewTicker(leaseEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-m.renewNow:
+		}
+		m.renew(ctx)
+		m.control.step(ctx)
+	}
+}
+
+// renew renews this manager's lease in its present state. A manager that finds another with its id offers nothing until
+// that one has gone: two with one id would hold two sets of environments under one name.
+func (m *Manager) renew(ctx context.Context) {
+	state := schema.MemberActive
+	if m.draining.Load() {
+		state = schema.MemberDraining
+	}
+	value, err := m.memberRecord(state)
+	if err != nil {
+		m.log.Error("renew the lease", "error", err)
+		return
+	}
+	held, err := m.lease.put(ctx, value, m.ownRecord)
+	if err != nil {
+		if ctx.Err() == nil {
+			m.log.Warn("renew the lease", "error", err)
+		}
+		return
+	}
+	m.mu.Lock()
+	was := m.fenced
+	m.fenced = !held
+	m.offering = m.mayOffer()
+	m.mu.Unlock()
+	if was != !held {
+		if !held {
+			m.log.Error("another process holds this manager's id: nothing is offered until it has gone", "manager", m.cfg.ID)
+		}
+		m.offers.kick()
+		m.tellSoon()
+	}
+}

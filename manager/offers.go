@@ -1,0 +1,391 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// An offer is an open pull on an arc's consumer (DESIGN 2). Every arc has two sides: idle environments, offered exactly,
+// and room, offered by a credit. The pulls of one side come to an inbox of their own, its generation; they are taken
+// back by draining it, after the next generation's pulls were sent. A pull that is still sent on an old generation
+// finds no interest at the server and is dropped there.
+const (
+	pullExpires = 2 * time.Second // always before ackWait
+	renewEvery  = time.Second
+	debounce    = 2 * time.Millisecond  // of changes that only the loop repairs
+	offersTick  = 25 * time.Millisecond // of the loop, for what is due
+	holdOff     = 15 * time.Millisecond // of an arc's idle pulls after a second refusal of one call
+	minCredit   = 4
+	maxCredit   = 16
+	bodies      = 16 // batches that are rendered ahead
+)
+
+// offers is what is open at the server. Its maps and counts are guarded by Manager.mu.
+type offers struct {
+	inbox  string // of this incarnation, with a dot at the end
+	made   uint64
+	arcs   map[string]*arc
+	kicked chan struct{}
+	body   [10][bodies + 1][]byte // by class and batch
+}
+
+// arc is what this manager has to do with one arc.
+type arc struct {
+	name         string
+	next         string // where pulls go
+	number       int    // of an unreserved one
+	rank, length int
+	idle, room   side
+	held         time.Time // no idle pulls until then
+	backoff      time.Time // no pulls at all until then: the server refused some
+}
+
+type side struct {
+	gen *generation
+	due time.Time
+}
+
+// generation is one inbox for pulls of one side of an arc.
+type generation struct {
+	arc    *arc
+	room   bool
+	class  int
+	inbox  string
+	open   int  // pulls that the server holds, as far as is known; guarded by Manager.mu
+	retire bool // replaced: counts no more; guarded by Manager.mu
+	stale  bool // to be replaced, for its count is not known; guarded by Manager.mu
+	once   sync.Once
+	sub    *nats.Subscription // set by once
+}
+
+// pull is n pulls to be sent on a generation; the zero value is none.
+type pull struct {
+	gen *generation
+	n   int
+}
+
+func newOffers(inbox, group string) *offers {
+	o := &offers{inbox: inbox, arcs: make(map[string]*arc), kicked: make(chan struct{}, 1)}
+	for class := range o.body {
+		for n := 1; n <= bodies; n++ {
+			o.body[class][n] = pullBody(class, n, group)
+		}
+	}
+	return o
+}
+
+// pullBody is a JSApiConsumerGetNextRequest of nats-server.
+func pullBody(class, n int, group string) []byte {
+	return fmt.Appendf(nil, `{"batch":%d,"expires":%d,"group":%q,"priority":%d}`, n, int64(pullExpires), group, class)
+}
+
+// kick has the loop look soon at what is offered.
+func (o *offers) kick() {
+	select {
+	case o.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// sideOf gives a side and how many pulls it should have open. Manager.mu is held.
+func (o *offers) sideOf(m *Manager, a *arc, room bool, now time.Time) (s *side, wanted, class int) {
+	v := m.view.Load()
+	if room {
+		return &a.room, m.credit(v, a), subjects.RoomClass(a.rank, a.length)
+	}
+	if !m.offering || now.Before(a.held) {
+		return &a.idle, 0, subjects.IdleClass(a.rank, a.length)
+	}
+	return &a.idle, m.pool.Offered(a.name), subjects.IdleClass(a.rank, a.length)
+}
+
+// credit is how many room pulls each arc in which this manager has a rank gets: room is shared by all of them.
+func (m *Manager) credit(v *view, a *arc) int {
+	if !m.offering || a.rank < 0 || v.ranked == 0 {
+		return 0
+	}
+	room := m.pool.Room()
+	if room == 0 {
+		return 0
+	}
+	return max(minCredit, min(maxCredit, room/v.ranked))
+}
+
+// top finds the idle pulls that an arc lacks, on the path of a call: more is repaired by the loop. Manager.mu is held;
+// the result is sent after it was let go.
+func (o *offers) top(m *Manager, name string) pull {
+	if name == "" {
+		return pull{}
+	}
+	a := o.arc(m, name)
+	if a == nil {
+		return pull{}
+	}
+	return o.topSide(m, a, false)
+}
+
+func (o *offers) topSide(m *Manager, a *arc, room bool) pull {
+	var now time.Time
+	if !a.held.IsZero() {
+		now = time.Now()
+	}
+	s, wanted, class := o.sideOf(m, a, room, now)
+	g := s.gen
+	open := 0
+	if g != nil {
+		open = g.open
+	}
+	switch lacking := wanted - open; {
+	case lacking < 0:
+		if !room || wanted == 0 {
+			o.kick()
+		}
+		return pull{}
+	case lacking == 0:
+		return pull{}
+	case !a.backoff.IsZero() || g != nil && (g.stale || g.class != class):
+		o.kick()
+		return pull{}
+	default:
+		if g == nil {
+			g = o.generation(a, room, class)
+			s.gen, s.due = g, time.Now().Add(a.stagger())
+		}
+		g.open += lacking
+		return pull{g, lacking}
+	}
+}
+
+// arc is the arc of this name, made known if need be. Manager.mu is held.
+func (o *offers) arc(m *Manager, name string) *arc {
+	if a := o.arcs[name]; a != nil {
+		return a
+	}
+	nn, ok := unreservedNumber(name)
+	if !ok {
+		return nil
+	}
+	a := &arc{
+		name: name, number: nn, rank: subjects.OffArc,
+		next: "$JS.API.CONSUMER.MSG.NEXT." + m.names.CallsU() + "." + m.names.UnreservedDurable(nn),
+	}
+	m.view.Load().place(m.cfg.ID, a)
+	o.arcs[name] = a
+	return a
+}
+
+// stagger is the time to the first renewal: spread over a second, for all arcs at once would be a burst.
+func (a *arc) stagger() time.Duration { return renewEvery * time.Duration(1+a.number%32) / 32 }
+
+func unreservedNumber(name string) (int, bool) {
+	if len(name) < 3 || name[:2] != "u." {
+		return 0, false
+	}
+	nn, err := strconv.Atoi(name[2:])
+	return nn, err == nil && nn >= 0 && nn < subjects.MaxArcs
+}
+
+func (o *offers) generation(a *arc, room bool, class int) *generation {
+	o.made++
+	return &generation{arc: a, room: room, class: class, inbox: o.inbox + strconv.FormatUint(o.made, 36)}
+}
+
+// spent notes that a pull of a generation brought a message, and finds what its side lacks now. Manager.mu is held.
+func (o *offers) spent(m *Manager, g *generation) pull {
+	if g.retire {
+		return pull{}
+	}
+	g.open = max(0, g.open-1)
+	return o.topSide(m, g.arc, g.room)
+}
+
+// send publishes pulls. The inbox is listened to before its first pull goes out on the same connection.
+func (m *Manager) send(p pull) {
+	if p.gen == nil {
+		return
+	}
+	p.gen.once.Do(func() { m.listen(p.gen) })
+	if p.gen.sub == nil {
+		return
+	}
+	m.count.offers.Add(int64(p.n))
+	body := m.pullBody(p.gen.class, p.n)
+	if err := m.nc.PublishRequest(p.gen.arc.next, p.gen.inbox, body); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		m.log.Warn("offer", "arc", p.gen.arc.name, "error", err)
+	}
+}
+
+// listen subscribes to a generation's inbox.
+func (m *Manager) listen(g *generation) {
+	sub, err := m.nc.Subscribe(g.inbox, func(msg *nats.Msg) { m.deliver(g, msg) })
+	if err == nil {
+		g.sub = sub
+		err = sub.SetPendingLimits(-1, -1) // bounded by the pulls that were sent
+	}
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		m.log.Warn("listen for claims", "arc", g.arc.name, "error", err)
+	}
+}
+
+func (m *Manager) pullBody(class, n int) []byte {
+	if n <= bodies {
+		return m.offers.body[class][n]
+	}
+	return pullBody(class, n, m.group)
+}
+
+// change is what the loop does to one side of one arc after it has let the mutex go.
+type change struct {
+	add pull
+	old *generation
+}
+
+// offersLoop renews offers, takes back what is too much, and sends what is lacking.
+func (m *Manager) offersLoop(ctx context.Context) {
+	ticker := time.NewTicker(offersTick)
+	defer ticker.Stop()
+	wait := time.NewTimer(debounce)
+	defer wait.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-m.offers.kicked:
+			wait.Reset(debounce)
+			select {
+			case <-ctx.Done():
+				return
+			case <-wait.C:
+			}
+		}
+		m.offerAgain(false)
+	}
+}
+
+// offerAgain makes every side of every arc have exactly what it should. With anew every generation is replaced, since
+// nobody knows what the server still holds.
+func (m *Manager) offerAgain(anew bool) {
+	if !m.nc.IsConnected() {
+		return
+	}
+	now := time.Now()
+	var changes []change
+	m.mu.Lock()
+	for name := range m.pool.OfferedArcs {
+		m.offers.arc(m, name)
+	}
+	for _, a := range m.offers.arcs {
+		if now.Before(a.backoff) {
+			continue
+		}
+		a.backoff = time.Time{}
+		if !a.held.IsZero() && !now.Before(a.held) {
+			a.held = time.Time{}
+		}
+		for _, room := range [...]bool{false, true} {
+			if c, ok := m.offers.settle(m, a, room, now, anew); ok {
+				changes = append(changes, c)
+			}
+		}
+	}
+	m.mu.Unlock()
+	for _, c := range changes {
+		m.send(c.add)
+		if c.old != nil {
+			m.withdraw(c.old)
+		}
+	}
+}
+
+// settle finds what one side needs. Manager.mu is held.
+func (o *offers) settle(m *Manager, a *arc, room bool, now time.Time, anew bool) (change, bool) {
+	s, wanted, class := o.sideOf(m, a, room, now)
+	g := s.gen
+	if g == nil {
+		if wanted == 0 {
+			return change{}, false
+		}
+		s.gen = o.generation(a, room, class)
+		s.due = now.Add(a.stagger())
+		s.gen.open = wanted
+		return change{add: pull{s.gen, wanted}}, true
+	}
+	lacking := wanted - g.open
+	due := !now.Before(s.due)
+	// A credit is no promise: a little too much of it is taken back by the next renewal, all of it when room is out.
+	excess := lacking < 0 && (!room || wanted == 0)
+	if !anew && !excess && !g.stale && g.class == class && !(due && g.open > 0) {
+		if lacking <= 0 {
+			return change{}, false
+		}
+		g.open = wanted
+		return change{add: pull{g, lacking}}, true
+	}
+	g.retire = true
+	if excess {
+		m.count.withdrawals.Add(1)
+	}
+	s.gen = nil
+	if wanted == 0 {
+		return change{old: g}, true
+	}
+	s.gen = o.generation(a, room, class)
+	s.gen.open = wanted
+	s.due = now.Add(renewEvery)
+	if !due {
+		s.due = now.Add(a.stagger())
+	}
+	return change{add: pull{s.gen, wanted}, old: g}, true
+}
+
+// withdraw takes the pulls of a generation back: the server drops what has no listener, and what is on its way is
+// still handled (facts/jetstream.md, 8: nothing lost).
+func (m *Manager) withdraw(g *generation) {
+	g.once.Do(func() {}) // nobody subscribes from here on
+	if g.sub == nil {
+		return
+	}
+	if err := g.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		m.log.Warn("withdraw offers", "arc", g.arc.name, "error", err)
+	}
+}
+
+// refusedPull reads a status that came instead of a call: some or all pulls of a generation are no more.
+func (m *Manager) refusedPull(g *generation, msg *nats.Msg, status string) {
+	gone := -1
+	if text := msg.Header.Get("Nats-Pending-Messages"); text != "" {
+		if n, err := strconv.Atoi(text); err == nil {
+			gone = n
+		}
+	}
+	expired := status == "408"
+	m.mu.Lock()
+	if !g.retire {
+		if gone >= 0 {
+			g.open = max(0, g.open-gone)
+		} else {
+			g.stale = true // nobody knows how many are left: all are sent anew
+		}
+		if !expired {
+			// The consumer is gone, has moved, or has no place for a pull. All managers hear it at once, hence the jitter.
+			g.arc.backoff = time.Now().Add(50*time.Millisecond + m.jitter(100*time.Millisecond))
+		}
+	}
+	m.mu.Unlock()
+	if !expired {
+		m.log.Debug("pull refused", "arc", g.arc.name, "status", status, "why", msg.Header.Get("Description"))
+		if status == "503" || msg.Header.Get("Description") == "Consumer Deleted" {
+			m.setUpSoon()
+		}
+	}
+	m.offers.kick()
+}

@@ -1,0 +1,222 @@
+package manager_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/manager"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// waitingPulls asks the server how many pulls wait on an arc: the requests, whose batches may be larger.
+func (c *caller) waitingPulls(nn int) int {
+	c.t.Helper()
+	info := c.consumer(nn)
+	return info.NumWaiting
+}
+
+func (c *caller) consumer(nn int) *jetstream.ConsumerInfo {
+	c.t.Helper()
+	cons, err := c.js.Consumer(c.t.Context(), c.names.CallsU(), c.names.UnreservedDurable(nn))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	info, err := cons.Info(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return info
+}
+
+// stored is how many calls the stream holds.
+func (c *caller) stored() uint64 {
+	c.t.Helper()
+	s, err := c.js.Stream(c.t.Context(), c.names.CallsU())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	info, err := s.Info(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return info.State.Msgs
+}
+
+// gate holds calls until it is opened, and counts those inside.
+type gate struct {
+	mu     sync.Mutex
+	inside int
+	open   chan struct{}
+}
+
+func newGate() *gate { return &gate{open: make(chan struct{})} }
+
+func (g *gate) pass(*schema.Run) {
+	g.mu.Lock()
+	g.inside++
+	g.mu.Unlock()
+	<-g.open
+	g.mu.Lock()
+	g.inside--
+	g.mu.Unlock()
+}
+
+func (g *gate) held() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inside
+}
+
+func gated(g *gate) setting {
+	return func(_ *manager.Config, w *echoWorker) { w.run = g.pass }
+}
+
+// send publishes calls without waiting; their answers come to one subscription.
+func (c *caller) send(name string, key schema.Key, n int) *answers {
+	c.t.Helper()
+	a := c.listen()
+	for range n {
+		call := c.call(name, key, a.inbox)
+		if err := c.nc.Publish(c.subject(call), schema.EncodeCall(nil, call)); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	return a
+}
+
+// Idle environments are offered exactly and room by its credit: what stands open at the server is what the manager has.
+func TestOffersAreExact(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	g := newGate()
+	n := startNode(t, f, f.Connect(t), "m1", capacity(8), gated(g))
+	c := newCaller(t, f, "f1")
+	key := c.deploy("resize")
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
+	other := (nn + 1) % subjects.DefaultArcs
+	here, there := c.hearPulls(nn), c.hearPulls(other)
+	a := c.send("resize", key, 8)
+	natstest.Eventually(t, patience, func() bool { return g.held() == 8 }, "all eight calls run")
+	// Room is out: nothing is offered on any arc.
+	natstest.Eventually(t, patience, func() bool {
+		for nn := range subjects.DefaultArcs {
+			if c.waitingPulls(nn) > 0 {
+				return false
+			}
+		}
+		return true
+	}, "no pull is open while every environment is busy")
+	close(g.open)
+	a.want(8)
+	natstest.Eventually(t, patience, func() bool { return n.Status().Idle == 8 }, "all eight are idle")
+	// Eight idle ones and a credit of room (room 8 over 64 arcs: the least, 4).
+	natstest.Eventually(t, patience, func() bool {
+		return here.last(0) == 8 && here.last(5) == 4 && c.waitingPulls(nn) == 2
+	}, "one request for 8 idle environments and one for a credit of 4 are open")
+	natstest.Eventually(t, patience, func() bool {
+		return there.last(0) == 0 && there.last(5) == 4 && c.waitingPulls(other) == 1
+	}, "on another arc only the credit is open")
+}
+
+// A call that nobody has room for waits in the stream and runs as soon as there is some.
+func TestWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	g := newGate()
+	startNode(t, f, f.Connect(t), "m1", capacity(1), func(_ *manager.Config, w *echoWorker) {
+		w.run = func(run *schema.Run) {
+			if run.Call.Function == "slow" {
+				g.pass(run)
+			}
+		}
+	})
+	c := newCaller(t, f, "f1")
+	slow, quick := c.deploy("slow"), c.deploy("quick")
+	first := c.send("slow", slow, 1)
+	natstest.Eventually(t, patience, func() bool { return g.held() == 1 }, "the slow call runs")
+	second := c.send("quick", quick, 1)
+	natstest.Eventually(t, patience, func() bool { return c.stored() == 1 }, "the quick call is in the stream")
+	close(g.open)
+	first.want(1)
+	if got := start(second.want(1)[0]); got != schema.StartCold {
+		t.Errorf("the quick call is %s, want cold: the slow one's environment was evicted for it", got)
+	}
+}
+
+// Taking offers back under load loses no call.
+func TestWithdrawalLosesNothing(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	var nodes []*node
+	for i := range 3 {
+		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(3)))
+	}
+	c := newCaller(t, f, "f1")
+	// Four functions share nine places, so that room runs out, comes back, and idle environments are evicted all the time.
+	const callers, calls = 8, 150
+	keys := make([]schema.Key, 4)
+	for i := range keys {
+		keys[i] = c.deploy(fmt.Sprint("fn", i))
+	}
+	var wg sync.WaitGroup
+	failed := make(chan error, callers)
+	for w := range callers {
+		wg.Go(func() {
+			for i := range calls {
+				fn := (w + i) % len(keys)
+				if err := c.tryInvoke(fmt.Sprint("fn", fn), keys[fn]); err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(failed)
+	for err := range failed {
+		t.Error(err)
+	}
+	withdrawn := int64(0)
+	for _, n := range nodes {
+		withdrawn += n.Counters().Withdrawals
+	}
+	if withdrawn == 0 {
+		t.Error("nothing was withdrawn: the test met no shortage")
+	}
+	natstest.Eventually(t, patience, func() bool { return c.stored() == 0 }, "no call is left in the stream")
+}
+
+// A manager that stops takes its offers back: the others serve on, and nothing is left claimed.
+func TestStopWithdraws(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	c := newCaller(t, f, "f1")
+	key := c.deploy("resize")
+	nodes := []*node{startNode(t, f, f.Connect(t), "m1"), startNode(t, f, f.Connect(t), "m2")}
+	first := c.invoke("resize", key)
+	for _, n := range nodes {
+		if n.ID() == first.Header.Get(schema.HeaderManager) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := n.Stop(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if n.worker.live() != 0 {
+				t.Errorf("%d environments are left", n.worker.live())
+			}
+		}
+	}
+	began := time.Now()
+	second := c.invoke("resize", key)
+	if second.Header.Get(schema.HeaderManager) == first.Header.Get(schema.HeaderManager) {
+		t.Error("the call ran at the manager that stopped")
+	}
+	t.Logf("served by the other after %v", time.Since(began))
+}

@@ -1,0 +1,170 @@
+package pool
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// Action is what becomes of a claim.
+type Action uint8
+
+// The actions.
+const (
+	// Unknown: the pool has no group for this home yet and was given no Spec; ask again with one. Nothing changed.
+	Unknown Action = iota
+	// Run: start it in Decision.Environment.
+	Run
+	// Wait: the pool holds it until an environment parks; a Turn or a Plan will name it.
+	Wait
+	// Refuse: nothing covers it and there is no room. The pool has forgotten it.
+	Refuse
+)
+
+// Make asks for an environment.
+type Make struct {
+	Environment string // its id
+	Home        Home
+	Spec        Spec
+}
+
+// Decision is what becomes of a claim, what must be done for it, and the facts it rests on.
+type Decision struct {
+	Action      Action
+	Environment string       // of Run
+	Start       schema.Start // of Run: always warm, it was idle
+	Make        *Make        // an environment to make, nil if none
+	End         []string     // environments evicted for it
+
+	Idle, Cover, Waiting, Room int // of its home (Room: of the pool) as the claim met them
+}
+
+// Claim decides about a claim for this home. spec may be nil; then [Unknown] is the answer where the pool has no group
+// of this home, so that a warm call needs no record to be looked up.
+func (p *Pool[C]) Claim(now time.Time, home Home, spec *Spec, claim C) Decision {
+	g := p.groups[home]
+	if g == nil {
+		if spec == nil {
+			return Decision{}
+		}
+		g = &group[C]{home: home, spec: *spec}
+		g.spec.Places = max(1, g.spec.Places)
+		p.groups[home] = g
+	}
+	d := Decision{Idle: g.idle, Cover: g.cover(), Waiting: len(g.claims), Room: p.Room()}
+	defer p.settle(g)
+	if p.draining {
+		d.Action = Refuse
+		return d
+	}
+	if e := g.top; e != nil {
+		p.move(now, e, busy)
+		d.Action, d.Environment, d.Start = Run, e.id, schema.StartWarm
+		return d
+	}
+	if len(g.claims) >= g.cover() {
+		end, ok := p.clear(now, g.spec.Places)
+		if !ok {
+			d.Action = Refuse
+			return d
+		}
+		made := p.make(now, g)
+		d.End, d.Make = end, &made
+	}
+	g.claims = append(g.claims, claim)
+	p.waiting++
+	d.Action = Wait
+	return d
+}
+
+// Abandon forgets a waiting claim, for instance past its start-by. It reports whether the claim waited.
+func (p *Pool[C]) Abandon(home Home, claim C) bool {
+	g := p.groups[home]
+	if g == nil {
+		return false
+	}
+	at := slices.Index(g.claims, claim)
+	if at < 0 {
+		return false
+	}
+	g.claims = slices.Delete(g.claims, at, at+1)
+	p.waiting--
+	p.settle(g)
+	return true
+}
+
+// Turn is what an environment does that is ready for a call.
+type Turn[C comparable] struct {
+	Run   bool
+	Claim C             // of Run
+	Start schema.Start  // of Run: cold for an environment's first call if it went there straight from its init
+	Init  time.Duration // of a cold Run
+	End   bool          // end the environment: nobody will name its home again
+	Arc   string        // of the environment; "" if it got no turn
+}
+
+// Parked says that an environment asks for a call: it takes the oldest that waits, or goes idle. init is the duration
+// of its init, told with its first Parked. Unknown and closing environments get no turn.
+func (p *Pool[C]) Parked(now time.Time, id string, init time.Duration) Turn[C] {
+	e := p.environments[id]
+	if e == nil || e.state != starting && e.state != finishing {
+		return Turn[C]{}
+	}
+	if e.state == starting {
+		e.init = init
+	}
+	return p.turn(now, e)
+}
+
+// Release says that the call for which an environment was chosen did not start in it, so it is ready for another.
+func (p *Pool[C]) Release(now time.Time, id string) Turn[C] {
+	e := p.environments[id]
+	if e == nil || e.state != busy {
+		return Turn[C]{}
+	}
+	e.calls--
+	return p.turn(now, e)
+}
+
+func (p *Pool[C]) turn(now time.Time, e *environment[C]) Turn[C] {
+	g := e.group
+	defer p.settle(g)
+	if len(g.claims) == 0 {
+		if g.spec.Past || p.draining {
+			p.move(now, e, closing)
+			return Turn[C]{End: true, Arc: g.spec.Arc}
+		}
+		p.move(now, e, idle)
+		return Turn[C]{Arc: g.spec.Arc}
+	}
+	t := Turn[C]{Run: true, Claim: p.shift(g), Start: schema.StartWarm, Arc: g.spec.Arc}
+	if e.calls == 0 {
+		t.Start, t.Init = schema.StartCold, e.init
+	}
+	p.move(now, e, busy)
+	return t
+}
+
+// Finished says that an environment has answered its call. A reusable one is offered from now on and asks for its next
+// call soon; any other is about to go.
+func (p *Pool[C]) Finished(now time.Time, id string, reusable bool) {
+	e := p.environments[id]
+	if e == nil || e.state != busy {
+		return
+	}
+	if reusable {
+		p.move(now, e, finishing)
+	} else {
+		p.move(now, e, dying)
+	}
+	p.settle(e.group)
+}
+
+// shift takes the oldest waiting claim.
+func (p *Pool[C]) shift(g *group[C]) C {
+	claim := g.claims[0]
+	g.claims = slices.Delete(g.claims, 0, 1)
+	p.waiting--
+	return claim
+}

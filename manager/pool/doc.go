@@ -1,0 +1,34 @@
+// Package pool decides which environment runs a claim: the warm pool of one manager as a state machine. It does no I/O,
+// reads no clock, starts no goroutine and is not locked; its owner holds one mutex around every call, does what the
+// returned decision says after unlocking, and reports back what became of it.
+//
+// An environment's life, and what moves it:
+//
+//	Claim, Abandon, … (cover is short)
+//	      │ Make
+//	      ▼
+//	 ┌─────────┐  Parked   ┌──────┐  Claim, or Parked with   ┌──────┐
+//	 │starting │ ────────► │ idle │ ──a claim that waits───► │ busy │
+//	 └────┬────┘           └──┬───┘ ◄──────Release────────── └──┬───┘
+//	      │ Failed            │ ▲                               │ Finished
+//	      │                   │ │ Parked        ┌───────────┐   │
+//	      │   evicted, idle   │ └────────────── │ finishing │ ◄─┘
+//	      │   for too long,   ▼                 └─────┬─────┘
+//	      │   gone by      ┌─────────┐                │
+//	      └──────────────► │ closing │ ◄──────────────┘ not reusable
+//	                       └────┬────┘
+//	                            ▼ Gone
+//
+// The rules, all of DESIGN 2:
+//   - The most recently used idle environment first, so that surplus ones really go idle.
+//   - Late binding: a claim for which an environment must be made waits for whichever of its group is ready first. What
+//     waits is covered by environments that start or that have answered and not asked for the next call yet
+//     (finishing). Only when more wait than are covered one more is made.
+//   - A finishing environment covers for [Patience]; one that takes longer may be stuck, so another is made.
+//   - Room is free places and those of idle environments that may be evicted; the least recently used ones go first,
+//     and reserved ones never.
+//   - A failed init fails one claim, the oldest, and only if nothing else covers it: so a broken function costs one
+//     init a claim and never loops by itself.
+//
+// What a pool returns are facts ([Decision], [Turn], [Plan]); recording them is the owner's.
+package pool

@@ -1,0 +1,371 @@
+package pool_test
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hearth-run/hearth/manager/pool"
+	"github.com/hearth-run/hearth/schema"
+)
+
+// naive is the rules of the pool in their plainest form: it keeps what happened to each environment and claim in lists,
+// counts nothing ahead, and finds every answer by looking at all of them.
+type naive struct {
+	t        *testing.T
+	capacity int
+	now      time.Time
+	envs     []*naiveEnvironment
+	claims   []naiveClaim // that wait, oldest first
+	past     map[pool.Home]bool
+}
+
+type naiveEnvironment struct {
+	id    string
+	home  pool.Home
+	spec  pool.Spec
+	state string // starting idle busy finishing dying closing
+	since time.Time
+	stale bool // finishing for longer than Patience at a tick
+	calls int
+	order int // of its last change of state, to order equal times
+}
+
+type naiveClaim struct {
+	home pool.Home
+	id   int
+}
+
+func (n *naive) find(id string) *naiveEnvironment {
+	for _, e := range n.envs {
+		if e.id == id {
+			return e
+		}
+	}
+	return nil
+}
+
+func (n *naive) in(home pool.Home, state string) []*naiveEnvironment {
+	var out []*naiveEnvironment
+	for _, e := range n.envs {
+		if e.home == home && e.state == state {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b *naiveEnvironment) int { return cmp.Compare(a.order, b.order) })
+	return out
+}
+
+func (n *naive) evictable() []*naiveEnvironment {
+	var out []*naiveEnvironment
+	for _, e := range n.envs {
+		if e.state == "idle" && e.home.Reservation == 0 {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b *naiveEnvironment) int { return cmp.Compare(a.order, b.order) })
+	return out
+}
+
+func (n *naive) free() int {
+	free := n.capacity
+	for _, e := range n.envs {
+		if e.state != "closing" {
+			free -= e.spec.Places
+		}
+	}
+	return free
+}
+
+func (n *naive) room() int {
+	room := max(0, n.free())
+	for _, e := range n.evictable() {
+		room += e.spec.Places
+	}
+	return room
+}
+
+func (n *naive) waiting(home pool.Home) []int {
+	var out []int
+	for _, c := range n.claims {
+		if c.home == home {
+			out = append(out, c.id)
+		}
+	}
+	return out
+}
+
+func (n *naive) fresh(home pool.Home) int {
+	fresh := 0
+	for _, e := range n.in(home, "finishing") {
+		if !e.stale {
+			fresh++
+		}
+	}
+	return fresh
+}
+
+func (n *naive) cover(home pool.Home) int { return len(n.in(home, "starting")) + n.fresh(home) }
+
+func (n *naive) offered(arc string, homes []pool.Home, specs map[pool.Home]pool.Spec) int {
+	sum := 0
+	for _, h := range homes {
+		if specs[h].Arc == arc && !n.past[h] {
+			sum += max(0, len(n.in(h, "idle"))+n.fresh(h)-len(n.waiting(h)))
+		}
+	}
+	return sum
+}
+
+// evict says which environments must go for so many places.
+func (n *naive) evict(places int) (ids []string, ok bool) {
+	if n.room() < places {
+		return nil, false
+	}
+	for _, e := range n.evictable() {
+		if n.free() >= places {
+			break
+		}
+		e.state = "closing"
+		ids = append(ids, e.id)
+	}
+	return ids, true
+}
+
+// made checks what the pool made and takes note of it.
+func (n *naive) made(got []pool.Make, home pool.Home, order int) {
+	for _, m := range got {
+		if m.Home != home {
+			n.t.Fatalf("made for %v, want %v", m.Home, home)
+		}
+		n.envs = append(n.envs, &naiveEnvironment{id: m.Environment, home: m.Home, spec: m.Spec, state: "starting", order: order})
+	}
+}
+
+// covered does what must follow when a home's cover shrank, and compares.
+func (n *naive) covered(home pool.Home, spec pool.Spec, plan *pool.Plan[int], order int) {
+	for w := n.waiting(home); len(w) > n.cover(home); w = n.waiting(home) {
+		ids, ok := n.evict(spec.Places)
+		if ok {
+			if len(plan.Make) == 0 || len(plan.End) < len(ids) || !slices.Equal(plan.End[:len(ids)], ids) {
+				n.t.Fatalf("plan %+v, want one made and %v ended", plan, ids)
+			}
+			n.made(plan.Make[:1], home, order)
+			plan.Make, plan.End = plan.Make[1:], plan.End[len(ids):]
+			continue
+		}
+		last := w[len(w)-1]
+		if len(plan.Refuse) == 0 || plan.Refuse[0] != last {
+			n.t.Fatalf("plan %+v, want claim %d refused", plan, last)
+		}
+		plan.Refuse = plan.Refuse[1:]
+		n.drop(last)
+	}
+}
+
+func (n *naive) drop(claim int) {
+	n.claims = slices.DeleteFunc(n.claims, func(c naiveClaim) bool { return c.id == claim })
+}
+
+// Random histories: the pool decides as the plain rules do, after every step.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	for range 60 {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			history(t, seed, 600)
+		})
+	}
+}
+
+func history(t *testing.T, seed uint64, steps int) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	capacity := 1 + r.IntN(12)
+	p := pool.New[int]("e", capacity)
+	n := &naive{t: t, capacity: capacity, now: t0, past: make(map[pool.Home]bool)}
+	specs := make(map[pool.Home]pool.Spec)
+	var homes []pool.Home
+	for i := range 4 {
+		h := home(fmt.Sprint("f", i))
+		if i == 3 {
+			h.Reservation = 9
+		}
+		homes = append(homes, h)
+		specs[h] = pool.Spec{Account: "default", Function: h.FunctionID, Arc: fmt.Sprint("u.", i%2), Places: 1 + r.IntN(3)}
+	}
+	claims := 0
+	for step := range steps {
+		n.now = n.now.Add(time.Duration(r.IntN(20)) * time.Millisecond)
+		h := homes[r.IntN(len(homes))]
+		s := specs[h]
+		var e *naiveEnvironment
+		if len(n.envs) > 0 {
+			e = n.envs[r.IntN(len(n.envs))]
+		}
+		what := r.IntN(10)
+		switch {
+		case what < 3:
+			claims++
+			n.claim(p.Claim(n.now, h, &s, claims), h, s, claims, step)
+		case what < 6 && e != nil:
+			n.parked(p.Parked(n.now, e.id, time.Millisecond), e, step, e.state == "starting" || e.state == "finishing")
+		case what == 6 && e != nil:
+			reusable := r.IntN(8) > 0
+			p.Finished(n.now, e.id, reusable)
+			if e.state == "busy" {
+				e.state, e.since, e.order, e.stale = "finishing", n.now, step, false
+				if !reusable {
+					e.state = "dying"
+				}
+			}
+		case what == 7 && e != nil && r.IntN(3) == 0:
+			n.gone(p, e, specs[e.home], step)
+		case what == 8 && e != nil && r.IntN(2) == 0:
+			turn := p.Release(n.now, e.id)
+			if e.state == "busy" {
+				e.calls--
+			}
+			n.parked(turn, e, step, e.state == "busy")
+		case what == 9 && r.IntN(4) == 0:
+			n.tick(p, specs, step)
+		case what == 9 && len(n.claims) > 0 && r.IntN(4) == 0:
+			c := n.claims[r.IntN(len(n.claims))]
+			if !p.Abandon(c.home, c.id) {
+				t.Fatalf("seed %d step %d: claim %d does not wait", seed, step, c.id)
+			}
+			n.drop(c.id)
+		}
+		if got, want := p.Room(), n.room(); got != want {
+			t.Fatalf("seed %d step %d: room %d, want %d", seed, step, got, want)
+		}
+		if got := p.Waiting(); got != len(n.claims) {
+			t.Fatalf("seed %d step %d: %d wait, want %d", seed, step, got, len(n.claims))
+		}
+		for _, arc := range []string{"u.0", "u.1"} {
+			if got, want := p.Offered(arc), n.offered(arc, homes, specs); got != want {
+				t.Fatalf("seed %d step %d: %d offered on %s, want %d", seed, step, got, arc, want)
+			}
+		}
+		if got := p.Live(); got != len(n.envs) {
+			t.Fatalf("seed %d step %d: %d environments, want %d", seed, step, got, len(n.envs))
+		}
+		if used := capacity - n.free(); used > capacity {
+			t.Fatalf("seed %d step %d: %d places used of %d", seed, step, used, capacity)
+		}
+	}
+}
+
+func (n *naive) claim(d pool.Decision, h pool.Home, s pool.Spec, id, order int) {
+	if idle := n.in(h, "idle"); len(idle) > 0 {
+		last := idle[len(idle)-1]
+		if d.Action != pool.Run || d.Environment != last.id {
+			n.t.Fatalf("claim: %+v, want %s to run it", d, last.id)
+		}
+		last.state, last.order = "busy", order
+		last.calls++
+		return
+	}
+	if len(n.waiting(h)) >= n.cover(h) {
+		ids, ok := n.evict(s.Places)
+		if !ok {
+			if d.Action != pool.Refuse {
+				n.t.Fatalf("claim: %+v, want it refused", d)
+			}
+			return
+		}
+		if d.Make == nil || !slices.Equal(d.End, ids) {
+			n.t.Fatalf("claim: %+v, want one made and %v evicted", d, ids)
+		}
+		n.made([]pool.Make{*d.Make}, h, order)
+	} else if d.Make != nil {
+		n.t.Fatalf("claim: %+v, want none made: it is covered", d)
+	}
+	if d.Action != pool.Wait {
+		n.t.Fatalf("claim: %+v, want it to wait", d)
+	}
+	n.claims = append(n.claims, naiveClaim{h, id})
+}
+
+func (n *naive) parked(turn pool.Turn[int], e *naiveEnvironment, order int, may bool) {
+	if !may {
+		if turn.Run || turn.End || turn.Arc != "" {
+			n.t.Fatalf("%s is %s: %+v, want no turn", e.id, e.state, turn)
+		}
+		return
+	}
+	e.order, e.stale = order, false
+	w := n.waiting(e.home)
+	if len(w) == 0 {
+		if turn.Run || turn.End {
+			n.t.Fatalf("%s: %+v, want it idle", e.id, turn)
+		}
+		e.state, e.since = "idle", n.now
+		return
+	}
+	kind := schema.StartWarm
+	if e.calls == 0 {
+		kind = schema.StartCold
+	}
+	if !turn.Run || turn.Claim != w[0] || turn.Start != kind {
+		n.t.Fatalf("%s: %+v, want it to run claim %d %s", e.id, turn, w[0], kind)
+	}
+	n.drop(w[0])
+	e.state = "busy"
+	e.calls++
+}
+
+func (n *naive) gone(p *pool.Pool[int], e *naiveEnvironment, s pool.Spec, order int) {
+	failed := e.state == "starting"
+	var plan pool.Plan[int]
+	if failed {
+		plan = p.Failed(n.now, e.id)
+	} else {
+		plan = p.Gone(n.now, e.id)
+	}
+	n.envs = slices.DeleteFunc(n.envs, func(x *naiveEnvironment) bool { return x == e })
+	if w := n.waiting(e.home); failed && len(w) > n.cover(e.home) {
+		if !slices.Equal(plan.Fail, w[:1]) {
+			n.t.Fatalf("failed init: %+v, want claim %d to fail", plan, w[0])
+		}
+		n.drop(w[0])
+	} else if len(plan.Fail) > 0 {
+		n.t.Fatalf("%+v, want no claim to fail", plan)
+	}
+	n.covered(e.home, s, &plan, order)
+	if len(plan.Make)+len(plan.End)+len(plan.Refuse) > 0 {
+		n.t.Fatalf("too much: %+v", plan)
+	}
+}
+
+const keepAlive = 400 * time.Millisecond
+
+func (n *naive) tick(p *pool.Pool[int], specs map[pool.Home]pool.Spec, order int) {
+	plan := p.Tick(n.now, keepAlive)
+	var late []*naiveEnvironment
+	for _, e := range n.envs {
+		if e.state == "finishing" && !e.stale && n.now.Sub(e.since) > pool.Patience {
+			late = append(late, e)
+		}
+	}
+	slices.SortFunc(late, func(a, b *naiveEnvironment) int { return cmp.Compare(a.order, b.order) })
+	for _, e := range late {
+		e.stale = true
+		n.covered(e.home, specs[e.home], &plan, order)
+	}
+	for _, e := range n.evictable() {
+		if n.now.Sub(e.since) > keepAlive {
+			if len(plan.End) == 0 || plan.End[0] != e.id {
+				n.t.Fatalf("tick: %+v, want %s ended", plan, e.id)
+			}
+			plan.End = plan.End[1:]
+			e.state = "closing"
+		}
+	}
+	if len(plan.Make)+len(plan.End)+len(plan.Refuse)+len(plan.Fail) > 0 {
+		n.t.Fatalf("tick, too much: %+v", plan)
+	}
+}

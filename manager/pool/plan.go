@@ -1,0 +1,149 @@
+package pool
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// Plan is what to do after something changed that no single claim asked for.
+type Plan[C comparable] struct {
+	Make   []Make
+	End    []string // environments to end
+	Fail   []C      // claims whose environment's init failed and which nothing else covers
+	Refuse []C      // claims that lost their cover and for which there is no room, newest first
+}
+
+// Failed says that the init of an environment failed. The oldest claim of its home fails with it if more wait than are
+// covered; the others are covered anew.
+func (p *Pool[C]) Failed(now time.Time, id string) Plan[C] {
+	var plan Plan[C]
+	e := p.environments[id]
+	if e == nil {
+		return plan
+	}
+	g, was := e.group, e.state
+	p.drop(now, e)
+	if was == starting && len(g.claims) > g.cover() {
+		plan.Fail = append(plan.Fail, p.shift(g))
+	}
+	p.cover(now, g, &plan)
+	p.settle(g)
+	return plan
+}
+
+// Gone says that an environment has ended, for whatever reason.
+func (p *Pool[C]) Gone(now time.Time, id string) Plan[C] {
+	var plan Plan[C]
+	e := p.environments[id]
+	if e == nil {
+		return plan
+	}
+	p.drop(now, e)
+	p.cover(now, e.group, &plan)
+	p.settle(e.group)
+	return plan
+}
+
+// Tick looks at the time: finishing environments that have not parked for [Patience] no longer cover, and idle
+// unreserved ones that nobody has used for keepAlive end. keepAlive 0 keeps them for ever.
+func (p *Pool[C]) Tick(now time.Time, keepAlive time.Duration) Plan[C] {
+	var plan Plan[C]
+	for e := p.finishing.first; e != nil && now.Sub(e.since) > Patience; e = p.finishing.first {
+		p.uncover(e)
+		p.cover(now, e.group, &plan)
+		p.settle(e.group)
+	}
+	for e := p.idle.first; keepAlive > 0 && e != nil && now.Sub(e.since) > keepAlive; e = p.idle.first {
+		plan.End = append(plan.End, p.end(now, e))
+	}
+	return plan
+}
+
+// Retain marks the homes of a function that no new call should name: those whose key current refuses. Their idle
+// environments end now, the others when they go idle.
+func (p *Pool[C]) Retain(now time.Time, functionID string, current func(schema.Key) bool) Plan[C] {
+	var plan Plan[C]
+	for home, g := range p.groups {
+		if home.FunctionID != functionID {
+			continue
+		}
+		g.spec.Past = !current(home.Key)
+		for g.spec.Past && g.top != nil {
+			plan.End = append(plan.End, p.end(now, g.top))
+		}
+		p.settle(g)
+	}
+	return plan
+}
+
+// Rehome moves the offers of unreserved environments to other arcs, after the number of arcs has changed.
+func (p *Pool[C]) Rehome(arc func(Home, Spec) string) {
+	for home, g := range p.groups {
+		if home.Reservation != 0 {
+			continue
+		}
+		if to := arc(home, g.spec); to != g.spec.Arc {
+			if n := p.arcs[g.spec.Arc] - g.offered; n == 0 {
+				delete(p.arcs, g.spec.Arc)
+			} else {
+				p.arcs[g.spec.Arc] = n
+			}
+			g.offered, g.spec.Arc = 0, to
+			p.settle(g)
+		}
+	}
+}
+
+// Drain stops the pool: nothing is offered and no claim taken any more, waiting claims are refused, idle environments
+// end, and the others when they have done.
+func (p *Pool[C]) Drain(now time.Time) Plan[C] {
+	var plan Plan[C]
+	p.draining = true
+	for _, g := range p.groups {
+		plan.Refuse = append(plan.Refuse, g.claims...)
+		p.waiting -= len(g.claims)
+		g.claims = nil
+		for g.top != nil {
+			plan.End = append(plan.End, p.end(now, g.top))
+		}
+		p.settle(g)
+	}
+	return plan
+}
+
+// cover makes environments until every waiting claim of the group is covered, or refuses what cannot be.
+func (p *Pool[C]) cover(now time.Time, g *group[C], plan *Plan[C]) {
+	for len(g.claims) > g.cover() {
+		end, ok := p.clear(now, g.spec.Places)
+		if ok {
+			plan.End = append(plan.End, end...)
+			plan.Make = append(plan.Make, p.make(now, g))
+			continue
+		}
+		last := len(g.claims) - 1
+		plan.Refuse = append(plan.Refuse, g.claims[last])
+		g.claims = slices.Delete(g.claims, last, last+1)
+		p.waiting--
+	}
+}
+
+// clear frees places, if it must by ending the least recently used idle unreserved environments. It ends none where
+// all of them would not suffice.
+func (p *Pool[C]) clear(now time.Time, places int) (end []string, ok bool) {
+	if p.Room() < places {
+		return nil, false
+	}
+	for p.capacity-p.used < places {
+		end = append(end, p.end(now, p.idle.first))
+	}
+	return end, true
+}
+
+// end takes an idle environment out of the pool's use; its places are free at once.
+func (p *Pool[C]) end(now time.Time, e *environment[C]) string {
+	p.move(now, e, closing)
+	p.settle(e.group)
+	return e.id
+}

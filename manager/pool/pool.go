@@ -1,0 +1,305 @@
+package pool
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// Patience is how long an environment that has answered counts as cover before it has asked for its next call.
+const Patience = 50 * time.Millisecond
+
+// Home says which environments a claim may use: those of one key, and within it the members of one reservation or the
+// unreserved ones.
+type Home struct {
+	schema.Key
+	Reservation uint64 // epoch of the reservation; 0: unreserved
+}
+
+// Spec is what the environments of a home have in common.
+type Spec struct {
+	Account, Function string
+	Arc               string // short name of the arc on which they are offered
+	Places            int    // each takes; less than 1 means 1
+	Past              bool   // no new call should name the home: end its environments when they go idle
+}
+
+// Pool is the environments of one manager and the claims that wait for them. C names a claim; it is opaque to the
+// pool. Not safe for concurrent use.
+type Pool[C comparable] struct {
+	prefix   string
+	made     uint64
+	capacity int // places
+	used     int // places of environments that are not closing
+	spare    int // of these, places of idle unreserved ones
+	waiting  int
+	draining bool
+
+	environments map[string]*environment[C]
+	groups       map[Home]*group[C]
+	arcs         map[string]int // environments offered, by arc; no zero entries
+	idle         sequence[C]    // idle unreserved ones, least recently used first
+	finishing    sequence[C]    // finishing ones that still cover, oldest first
+	states       [closing + 1]int
+}
+
+type state uint8
+
+const (
+	starting state = iota + 1
+	idle
+	busy
+	finishing
+	dying   // ends by itself; its places are taken until it has gone
+	closing // told to end; its places are free
+)
+
+type environment[C comparable] struct {
+	id    string
+	group *group[C]
+	state state
+	since time.Time // in this state
+	init  time.Duration
+	calls int  // given to it
+	cover bool // finishing, and no longer than Patience
+
+	below, above *environment[C] // in its group's stack of idle ones
+	prev, next   *environment[C] // in Pool.idle or Pool.finishing
+}
+
+// group is the environments of one home, and the claims that wait for one.
+type group[C comparable] struct {
+	home    Home
+	spec    Spec
+	all     int // environments that have not gone
+	idle    int
+	busy    int
+	start   int
+	fresh   int // finishing ones that cover
+	finish  int // all finishing ones
+	top     *environment[C]
+	claims  []C // oldest first
+	offered int // counted in Pool.arcs
+}
+
+// cover is how many waiting claims will find an environment without another being made.
+func (g *group[C]) cover() int { return g.start + g.fresh }
+
+// New makes the pool of a manager with this many places. Environments get ids that begin with prefix.
+func New[C comparable](prefix string, capacity int) *Pool[C] {
+	return &Pool[C]{
+		prefix:       prefix,
+		capacity:     capacity,
+		environments: make(map[string]*environment[C]),
+		groups:       make(map[Home]*group[C]),
+		arcs:         make(map[string]int),
+	}
+}
+
+// Capacity is the number of places.
+func (p *Pool[C]) Capacity() int { return p.capacity }
+
+// Room is the places that are free or can be freed by evicting idle environments; 0 while draining.
+func (p *Pool[C]) Room() int {
+	if p.draining {
+		return 0
+	}
+	return max(0, p.capacity-p.used) + p.spare
+}
+
+// Offered is how many environments can take a call of this arc at once: idle ones, and finishing ones that no waiting
+// claim will take. It is exactly how many idle pulls the manager must have open there (DESIGN 2).
+func (p *Pool[C]) Offered(arc string) int { return p.arcs[arc] }
+
+// OfferedArcs calls yield for every arc with something to offer, until it returns false.
+func (p *Pool[C]) OfferedArcs(yield func(arc string, environments int) bool) {
+	for arc, n := range p.arcs {
+		if !yield(arc, n) {
+			return
+		}
+	}
+}
+
+// Waiting is how many claims wait.
+func (p *Pool[C]) Waiting() int { return p.waiting }
+
+// Counts are the environments of a pool or of a group by state. Closing ones have been told to end or end by
+// themselves, and have not gone yet.
+type Counts struct{ Starting, Idle, Busy, Finishing, Closing int }
+
+// Counts are the environments of the whole pool.
+func (p *Pool[C]) Counts() Counts {
+	return Counts{
+		p.states[starting], p.states[idle], p.states[busy], p.states[finishing], p.states[dying] + p.states[closing],
+	}
+}
+
+// Group is what a pool has of one home.
+type Group struct {
+	Home    Home
+	Spec    Spec
+	Counts  Counts
+	Waiting int
+}
+
+// Groups calls yield for every home that has an environment or a waiting claim, until it returns false.
+func (p *Pool[C]) Groups(yield func(Group) bool) {
+	for _, g := range p.groups {
+		counts := Counts{Starting: g.start, Idle: g.idle, Busy: g.busy, Finishing: g.finish}
+		counts.Closing = g.all - g.start - g.idle - g.busy - g.finish
+		if !yield(Group{g.home, g.spec, counts, len(g.claims)}) {
+			return
+		}
+	}
+}
+
+// Environments appends the ids of all environments that have not gone to dst.
+func (p *Pool[C]) Environments(dst []string) []string {
+	for id := range p.environments {
+		dst = append(dst, id)
+	}
+	return dst
+}
+
+// Live is how many environments have not gone, closing ones too.
+func (p *Pool[C]) Live() int { return len(p.environments) }
+
+// make adds an environment to a group. The caller has seen to its places.
+func (p *Pool[C]) make(now time.Time, g *group[C]) Make {
+	p.made++
+	e := &environment[C]{id: p.prefix + strconv.FormatUint(p.made, 36), group: g, state: starting, since: now}
+	p.environments[e.id] = e
+	p.used += g.spec.Places
+	p.states[starting]++
+	g.all++
+	g.start++
+	return Make{Environment: e.id, Home: g.home, Spec: g.spec}
+}
+
+// move takes an environment out of its state and puts it into another, with everything that is counted by state.
+func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
+	g := e.group
+	switch e.state {
+	case starting:
+		g.start--
+	case idle:
+		g.idle--
+		g.unstack(e)
+		if g.home.Reservation == 0 {
+			p.idle.remove(e)
+			p.spare -= g.spec.Places
+		}
+	case busy:
+		g.busy--
+	case finishing:
+		g.finish--
+		p.uncover(e)
+	}
+	p.states[e.state]--
+	e.state, e.since = to, now
+	p.states[to]++
+	switch to {
+	case idle:
+		g.idle++
+		g.stack(e)
+		if g.home.Reservation == 0 {
+			p.idle.append(e)
+			p.spare += g.spec.Places
+		}
+	case busy:
+		g.busy++
+		e.calls++
+	case finishing:
+		g.finish++
+		g.fresh++
+		e.cover = true
+		p.finishing.append(e)
+	case closing:
+		p.used -= g.spec.Places
+	}
+}
+
+// uncover takes a finishing environment off the cover of its group.
+func (p *Pool[C]) uncover(e *environment[C]) {
+	if e.cover {
+		e.cover = false
+		e.group.fresh--
+		p.finishing.remove(e)
+	}
+}
+
+// drop forgets an environment that has gone.
+func (p *Pool[C]) drop(now time.Time, e *environment[C]) {
+	if e.state != closing {
+		p.move(now, e, closing)
+	}
+	p.states[closing]--
+	e.group.all--
+	delete(p.environments, e.id)
+}
+
+// settle brings what is offered for a group up to date, and forgets a group that is empty.
+func (p *Pool[C]) settle(g *group[C]) {
+	offered := 0
+	if !p.draining && !g.spec.Past {
+		offered = max(0, g.idle+g.fresh-len(g.claims))
+	}
+	if d := offered - g.offered; d != 0 {
+		g.offered = offered
+		if n := p.arcs[g.spec.Arc] + d; n == 0 {
+			delete(p.arcs, g.spec.Arc)
+		} else {
+			p.arcs[g.spec.Arc] = n
+		}
+	}
+	if g.all == 0 && len(g.claims) == 0 {
+		delete(p.groups, g.home)
+	}
+}
+
+func (g *group[C]) stack(e *environment[C]) {
+	if g.top != nil {
+		g.top.above = e
+	}
+	e.below, g.top = g.top, e
+}
+
+func (g *group[C]) unstack(e *environment[C]) {
+	if e.above != nil {
+		e.above.below = e.below
+	} else {
+		g.top = e.below
+	}
+	if e.below != nil {
+		e.below.above = e.above
+	}
+	e.below, e.above = nil, nil
+}
+
+// sequence is a list of environments by the time they came to it.
+type sequence[C comparable] struct{ first, last *environment[C] }
+
+func (s *sequence[C]) append(e *environment[C]) {
+	e.prev, e.next = s.last, nil
+	if s.last != nil {
+		s.last.next = e
+	} else {
+		s.first = e
+	}
+	s.last = e
+}
+
+func (s *sequence[C]) remove(e *environment[C]) {
+	if e.prev != nil {
+		e.prev.next = e.next
+	} else {
+		s.first = e.next
+	}
+	if e.next != nil {
+		e.next.prev = e.prev
+	} else {
+		s.last = e.prev
+	}
+	e.prev, e.next = nil, nil
+}

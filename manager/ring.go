@@ -1,0 +1,114 @@
+package manager
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hearth-run/hearth/manager/pool"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// view is the ring, the fabric's numbers and the arcs' lengths as this manager has seen them. It is immutable.
+type view struct {
+	record  schema.RingRecord
+	fabric  schema.Fabric
+	ring    *subjects.Ring
+	lengths map[int]int // stored lengths of unreserved arcs
+	member  bool        // this manager is on the ring
+	ranked  int         // unreserved arcs in which it has a rank
+}
+
+// place computes this manager's rank in an arc and the arc's length.
+func (v *view) place(id string, a *arc) {
+	a.rank, a.length = subjects.OffArc, 0
+	if v.ring == nil || a.number >= v.fabric.Arcs {
+		return
+	}
+	var room [16]int
+	managers := v.ring.Unreserved(room[:0], a.number, v.lengths[a.number])
+	a.length = len(managers)
+	a.rank = slices.IndexFunc(managers, func(i int) bool { return v.ring.Managers()[i] == id })
+}
+
+// reread makes a new view of what is watched and brings ranks and offers in line with it.
+func (m *Manager) reread() {
+	m.viewing.Lock()
+	defer m.viewing.Unlock()
+	before := m.view.Load()
+	v := &view{fabric: before.fabric, lengths: make(map[int]int)}
+	if f, _, ok := m.fabrics.Get(schema.FabricKey); ok {
+		v.fabric = f
+	}
+	if r, _, ok := m.rings.Get(schema.RingKey); ok {
+		v.record = r
+		if len(r.Members) > 0 {
+			v.ring = subjects.NewRing(v.fabric.Vnodes, r.Members)
+		}
+		v.member = slices.Contains(r.Members, m.cfg.ID)
+	}
+	m.lengths.Range(func(key string, rec schema.ArcRecord, _ uint64) bool {
+		if nn, ok := unreservedNumber(key); ok {
+			v.lengths[nn] = rec.Length
+		}
+		return true
+	})
+	places := make([]arc, v.fabric.Arcs)
+	for nn := range places {
+		places[nn].number = nn
+		v.place(m.cfg.ID, &places[nn])
+		if places[nn].rank >= 0 {
+			v.ranked++
+		}
+	}
+	m.mu.Lock()
+	m.view.Store(v)
+	for nn := range places {
+		if places[nn].rank >= 0 {
+			m.offers.arc(m, m.arcNames[nn])
+		}
+	}
+	for _, a := range m.offers.arcs {
+		v.place(m.cfg.ID, a)
+	}
+	if v.fabric.Arcs != before.fabric.Arcs {
+		m.pool.Rehome(func(h pool.Home, s pool.Spec) string {
+			return subjects.UnreservedName(subjects.UnreservedArc(s.Account, s.Function, h.Tenant, v.fabric.Arcs))
+		})
+	}
+	m.mu.Unlock()
+	if v.fabric.Arcs != before.fabric.Arcs {
+		m.setUpSoon()
+	}
+	m.offers.kick()
+	m.tellSoon()
+	m.settled()
+}
+
+func decode[T any](b []byte) (v T, err error) {
+	err = schema.Unmarshal(b, &v)
+	return v, err
+}
+
+// arcNames are the short names of all unreserved arcs that there can be.
+func arcNames() []string {
+	names := make([]string, subjects.MaxArcs)
+	for nn := range names {
+		names[nn] = subjects.UnreservedName(nn)
+	}
+	return names
+}
+
+// checkServer refuses a server that lacks what the arcs rest on: prioritized pulls came with 2.12.
+func checkServer(version string) error {
+	part := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+	if len(part) >= 2 {
+		major, err1 := strconv.Atoi(part[0])
+		minor, err2 := strconv.Atoi(part[1])
+		if err1 == nil && err2 == nil && (major > 2 || major == 2 && minor >= 12) {
+			return nil
+		}
+	}
+	return schema.Errorf(schema.CodeUnavailable, "the NATS server is version %q; 2.12 or later is needed", version)
+}

@@ -1,0 +1,144 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/sourcegraph/conc"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+const (
+	farewell  = time.Second          // for what Stop still says after its context has ended
+	drainTick = 2 * time.Millisecond // how often withdrawn inboxes are looked at
+)
+
+// Stop takes the manager off the ring in order: it offers nothing more, gives claims that have not started back, lets
+// running calls finish as long as ctx allows, ends its environments and gives up its leases. It always returns soon after
+// ctx has ended, with an error if calls were cut off. Safe twice, and unstarted.
+func (m *Manager) Stop(ctx context.Context) error {
+	m.startStop.Lock()
+	defer m.startStop.Unlock()
+	if m.state != 1 {
+		m.state = 2
+		return nil
+	}
+	m.state = 2
+	m.log.Info("manager stops", "manager", m.cfg.ID)
+	m.draining.Store(true)
+	m.mu.Lock()
+	m.stopping, m.offering = true, false
+	plan := m.pool.Drain(time.Now())
+	for m.waiting.first != nil {
+		m.waiting.remove(m.waiting.first)
+	}
+	withdrawn := m.offers.retireAll()
+	m.mu.Unlock()
+	signal(m.renewNow)
+	m.tellSoon()
+	m.carryOut(plan, nil)
+	for _, g := range withdrawn {
+		m.withdraw(g)
+	}
+	err := m.awaitEmpty(ctx, withdrawn)
+	m.giveUp()
+	if err != nil {
+		return fmt.Errorf("stop manager %s: %w", m.cfg.ID, err)
+	}
+	return nil
+}
+
+// awaitEmpty waits until no call runs, no environment is left and every withdrawn inbox is closed. When ctx ends first
+// the environments that are left are ended with their calls.
+func (m *Manager) awaitEmpty(ctx context.Context, withdrawn []*generation) error {
+	err := m.await(ctx, func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.running.n == 0 && m.pool.Live() == 0
+	})
+	tick := time.NewTicker(drainTick)
+	defer tick.Stop()
+	for _, g := range withdrawn {
+		for g.sub != nil && g.sub.IsValid() && m.nc.IsConnected() && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	m.mu.Lock()
+	cut, left := m.running.n, m.pool.Environments(nil)
+	m.mu.Unlock()
+	for _, id := range left {
+		m.worker.End(id)
+	}
+	if cut > 0 {
+		return schema.Errorf(schema.CodeExecutionLost, "%d calls still ran: %w", cut, err)
+	}
+	return nil
+}
+
+// giveUp ends what Start began: leases, loops, tasks, watches.
+func (m *Manager) giveUp() {
+	m.end_()
+	m.loops.Wait()
+	m.control.resign()
+	m.tasksMu.Lock()
+	m.closed = true
+	m.tasksMu.Unlock()
+	m.tasks.Wait()
+	ctx, cancel := context.WithTimeoutCause(context.Background(), farewell, errors.New("giving up the leases"))
+	defer cancel()
+	if m.nc.IsConnected() {
+		for _, l := range []*lease{&m.lease, &m.control.lease} {
+			if err := l.drop(ctx); err != nil {
+				m.log.Warn("give up a lease", "error", err)
+			}
+		}
+	}
+	m.stopWatches(ctx)
+	m.mu.Lock()
+	left := m.offers.retireAll()
+	m.mu.Unlock()
+	for _, g := range left {
+		m.withdraw(g)
+	}
+	if err := m.nc.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		m.log.Debug("last flush", "error", err)
+	}
+}
+
+func (m *Manager) stopWatches(context.Context) {
+	var wg conc.WaitGroup
+	if m.fabrics != nil {
+		wg.Go(m.fabrics.Stop)
+		wg.Go(m.rings.Stop)
+		wg.Go(m.lengths.Stop)
+	}
+	if m.versions != nil && m.versions.cache != nil {
+		wg.Go(m.versions.cache.Stop)
+	}
+	wg.Wait()
+}
+
+// retireAll replaces every generation by none. Manager.mu is held.
+func (o *offers) retireAll() []*generation {
+	var all []*generation
+	for _, a := range o.arcs {
+		for _, s := range [...]*side{&a.idle, &a.room} {
+			if s.gen != nil {
+				s.gen.retire = true
+				all = append(all, s.gen)
+				s.gen = nil
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,71 @@
+package schema
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// maxErrorText bounds the message of an error in a header, so that a refusal never outgrows what it refuses.
+const maxErrorText = 2 << 10
+
+// ErrorHeaders are the values of [HeaderErrorCode] and [HeaderError] for err: its HTTP status and "Code: message.
+// Advice." in one line. An error without a code is a [CodeInternal] whose cause stays in this node's log.
+func ErrorHeaders(err error) (status, text string) {
+	e := asError(err)
+	row := e.Code.Row()
+	return strconv.Itoa(row.Status), string(e.Code) + ": " + sentence(oneLine(e.Message)) + " " + adviceSentence(row)
+}
+
+// ParseErrorHeaders is the error that [ErrorHeaders] wrote: its code and message, without fields. A text without a code of
+// ours, as other services of NATS send it, gets the code that stands for its status; nothing is refused.
+func ParseErrorHeaders(status, text string) *Error {
+	if name, rest, ok := strings.Cut(text, ": "); ok {
+		if row, known := Code(name).row(); known {
+			return &Error{Code: row.Code, Message: strings.TrimRight(strings.TrimSuffix(rest, adviceSentence(row)), ". ")}
+		}
+	}
+	n, _ := strconv.Atoi(status) // no number: 0, which no code has
+	return &Error{Code: codeOfStatus(n), Message: text}
+}
+
+// codeOfStatus is the most general code of an HTTP status.
+func codeOfStatus(status int) Code {
+	for _, row := range table {
+		if row.Status == status && status != 200 {
+			return row.Code
+		}
+	}
+	return CodeInternal
+}
+
+// asError is the first [Error] in err's chain, for what wraps it is for logs; any other error is an internal one that says
+// nothing of its cause.
+func asError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Code: CodeInternal, Message: "internal error", Cause: err}
+}
+
+// adviceSentence is the advice of a row as a sentence of its own.
+func adviceSentence(row Row) string {
+	return strings.ToUpper(row.Advice[:1]) + sentence(row.Advice[1:])
+}
+
+// sentence is text with one full stop at its end.
+func sentence(s string) string { return strings.TrimRight(s, ". ") + "." }
+
+// oneLine makes text fit for a header: control bytes become blanks, and it is cut where it grows too long.
+func oneLine(s string) string {
+	if len(s) > maxErrorText {
+		s = s[:maxErrorText] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if control(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}

@@ -1,0 +1,203 @@
+package schema_test
+
+import (
+	"encoding/hex"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files under testdata")
+
+func sampleFunction() *schema.FunctionRecord {
+	made := time.Date(2026, 11, 23, 20, 15, 30, 123456789, time.UTC)
+	retries := 1
+	return &schema.FunctionRecord{
+		V: 1, Account: "default", Name: "resize", ID: "6f1e0d2c4b5a69788796a5b4c3d2e1f0", PerTenant: true, Created: made, NextVersion: 2,
+		Latest: schema.VersionRecord{
+			Version: schema.Latest, Description: "resizes", Runtime: "nodejs22.x", Handler: "index.handler", Role: "arn:aws:iam::000000000000:role/any",
+			MemoryMB: 256, Timeout: 3 * time.Second, EphemeralMB: 512, Architecture: "arm64", CodeSHA256: strings.Repeat("ab", 32), CodeSize: 70_000,
+			ConfigRevision: 9, VariableNames: []string{"MODE", "TOKEN"}, SecretKey: "6f1e.9", SecretsSHA256: strings.Repeat("cd", 32), LogFormat: "JSON",
+			LogGroup: "/aws/lambda/resize", Tracing: "Active",
+			Idempotent: true, Egress: []string{"none"}, Audiences: []string{"db"}, RevisionID: "0f0e", Modified: made,
+		},
+		Versions: []schema.VersionRecord{{
+			Version: "1", Runtime: "provided", MemoryMB: 128, Timeout: time.Second, CodeSHA256: strings.Repeat("ef", 32), CodeSize: 9, ConfigRevision: 3,
+			RevisionID: "0a0b", Modified: made.Truncate(time.Second),
+		}},
+		Aliases: map[string]schema.AliasRecord{"live": {Name: "live", Version: "1", SecondVersion: "2", SecondWeight: 0.25, Description: "d", RevisionID: "0c"}},
+		Tags:    map[string]string{"team": "images"},
+		Event:   &schema.EventInvokeConfigRecord{Retries: &retries, MaxAge: time.Hour, OnFailure: "arn:aws:nats:::failed"},
+	}
+}
+
+// samples is one filled value of everything that is stored or sent as a record; each is a pointer.
+func samples() map[string]any {
+	fabric := schema.DefaultFabric()
+	fabric.MaxEnvironments, fabric.TenantJWKS, fabric.Issuer = 500, "https://id.example.org/jwks.json", "https://hearth.example.org"
+	return map[string]any{
+		"function": sampleFunction(),
+		"secret":   &schema.SecretRecord{V: 1, KeyID: "k1", Sealed: []byte{1, 2, 3, 0xff}},
+		"seal_key": &schema.SealKeyRecord{V: 1, KeyID: "k1", Public: make([]byte, 32)},
+		"member":   &schema.MemberRecord{V: 1, ID: "m1", Incarnation: "7c", State: schema.MemberActive, Capacity: 64, Build: "v0.1.0", Reads: 1},
+		"lease":    &schema.LeaseRecord{V: 1, Holder: "m1", Incarnation: "7c"},
+		"ring":     &schema.RingRecord{V: 1, Epoch: 12, Members: []string{"m1", "m2"}, Leaving: []string{"m3"}},
+		"arc":      &schema.ArcRecord{V: 1, Length: 3},
+		"fabric":   &fabric,
+		"manager_status": &schema.ManagerStatus{
+			V: 1, ID: "m1", Incarnation: "7c", Number: 1 << 40, RingEpoch: 12, State: schema.MemberDraining, Capacity: 64, Room: 3, Idle: 2, Busy: 1, Starting: 1,
+			Reserved: 4, Surplus: 1,
+			Arcs: []schema.ArcStatus{{Arc: "u.17", Share: 2, Account: "default", Function: "resize", Version: "1", Tenant: "t", Ready: 3, Idle: 2, Busy: 1, Starting: 1}},
+		},
+		"frontend_status": &schema.FrontendStatus{V: 1, ID: "f1", Incarnation: "8d", Number: 3, Functions: 99, InFlight: map[string]int{"a.resize.1": 2}},
+		"ends":            &schema.Ends{Manager: "m1", Incarnation: "7c", Tokens: []uint64{1, 1 << 63}},
+		"beat":            &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}},
+	}
+}
+
+// TestWireForms holds the bytes of every record and of the envelope: a change here is one of the wire, and needs a version.
+func TestWireForms(t *testing.T) {
+	t.Parallel()
+	forms := map[string][]byte{"call": schema.EncodeCall(nil, sampleCall())}
+	for name, v := range samples() {
+		b, err := schema.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forms[name] = b
+	}
+	for name, b := range forms {
+		golden := filepath.Join("testdata", name+".golden")
+		if *update {
+			if err := os.MkdirAll("testdata", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(golden, []byte(hex.Dump(b)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hex.Dump(b); got != string(want) {
+			t.Errorf("%s is not as in %s (-update rewrites it):\n%s", name, golden, got)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join("testdata", "*.golden")); len(left) != len(forms) {
+		t.Errorf("%d golden files for %d forms", len(left), len(forms))
+	}
+}
+
+func TestRecordsComeBackAsTheyWere(t *testing.T) {
+	t.Parallel()
+	for name, want := range samples() {
+		b, err := schema.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := reflect.New(reflect.TypeOf(want).Elem()).Interface()
+		if err := schema.Unmarshal(b, got); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := schema.Marshal(got); err != nil || string(again) != string(b) {
+			t.Errorf("%s: %+v, read as %+v, %v", name, want, got, err)
+		}
+		if empty := zeroFields(reflect.ValueOf(want).Elem()); len(empty) > 0 {
+			t.Errorf("%s: the sample leaves %v empty, so nothing is known of them", name, empty)
+		}
+	}
+}
+
+// zeroFields are the stored fields of a struct that are empty, and those of the structs in it.
+func zeroFields(v reflect.Value) []string {
+	var names []string
+	for i := range v.NumField() {
+		switch f := v.Type().Field(i); {
+		case f.Tag.Get("msgpack") == "-":
+		case v.Field(i).IsZero():
+			names = append(names, f.Name)
+		case f.Type == reflect.TypeFor[schema.VersionRecord]():
+			names = append(names, zeroFields(v.Field(i))...)
+		}
+	}
+	return names
+}
+
+func TestRecordsOfOtherVersions(t *testing.T) {
+	t.Parallel()
+	write := func(v int) []byte {
+		// As another build would: the same members, its own number.
+		b, err := schema.Marshal(map[string]any{"v": v, "length": 3, "unknown": map[string]any{"deep": []int{1, 2}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var a schema.ArcRecord
+	if err := schema.Unmarshal(write(schema.Version), &a); err != nil || a.Length != 3 {
+		t.Errorf("own version: %+v, %v", a, err)
+	}
+	for v, say := range map[int]string{0: "without a version", -1: "without a version", schema.Version + 1: "update this node"} {
+		if err := schema.Unmarshal(write(v), new(schema.ArcRecord)); err == nil || !strings.Contains(err.Error(), say) {
+			t.Errorf("version %d: %v, want it to say %q", v, err, say)
+		}
+	}
+	if _, err := schema.Marshal(&schema.ArcRecord{Length: 3}); err == nil {
+		t.Error("a record without its version was written")
+	}
+	if _, err := schema.Marshal(schema.ArcRecord{V: schema.Version + 1}); err == nil {
+		t.Error("a record of a version to come was written")
+	}
+}
+
+func TestWriteVersion(t *testing.T) {
+	t.Parallel()
+	members := func(reads ...int) (m []schema.MemberRecord) {
+		for _, r := range reads {
+			m = append(m, schema.MemberRecord{Reads: r})
+		}
+		return m
+	}
+	for _, c := range []struct {
+		members []schema.MemberRecord
+		want    int
+	}{{nil, schema.Version}, {members(schema.Version, schema.Version+1), schema.Version}, {members(9, 1, 9), 1}, {members(0), 1}} {
+		if got := schema.WriteVersion(c.members); got != c.want {
+			t.Errorf("%+v: %d, want %d", c.members, got, c.want)
+		}
+	}
+}
+
+func FuzzUnmarshal(f *testing.F) {
+	for _, v := range samples() {
+		b, err := schema.Marshal(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte{0xdd, 0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{0x81, 0xa1, 'v', 0xc0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for name, sample := range samples() {
+			v := reflect.New(reflect.TypeOf(sample).Elem()).Interface()
+			if err := schema.Unmarshal(b, v); err != nil {
+				continue
+			}
+			again, err := schema.Marshal(v)
+			if err != nil {
+				t.Fatalf("%s: read %+v, and cannot write it: %v", name, v, err)
+			}
+			if err := schema.Unmarshal(again, reflect.New(reflect.TypeOf(sample).Elem()).Interface()); err != nil {
+				t.Fatalf("%s: wrote % x, and cannot read it: %v", name, again, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,42 @@
+package worker
+
+import "sync/atomic"
+
+// Counters is what a worker has done since it was made.
+type Counters struct {
+	Environments int64 // there now
+	Made         int64 // told to be made
+	InitFailures int64
+
+	Started           int64 // calls handed to an environment
+	Answered          int64 // by the function, function errors too
+	FunctionErrors    int64 // posted by functions
+	TimedOut          int64
+	Exited            int64 // calls whose process ended
+	Refused           int64 // calls that no environment ran
+	NotReturned       int64 // environments killed because they did not ask for the next call in time
+	BindingMismatches int64 // must be 0
+	Unanswered        int64 // answers that could not be published, or had nowhere allowed to go
+	LogBytesDropped   int64
+	BodyBytes         int64 // taken of the budget now
+}
+
+type counters struct {
+	made, initFailures, started, answered, functionErrors, timedOut, exited, refused, notReturned, mismatches, unanswered,
+	dropped atomic.Int64
+}
+
+// Counters takes a look; the numbers are read one after the other.
+func (w *Worker) Counters() Counters {
+	w.mu.RLock()
+	n := len(w.environments)
+	w.mu.RUnlock()
+	c := &w.count
+	return Counters{
+		Environments: int64(n), Made: c.made.Load(), InitFailures: c.initFailures.Load(),
+		Started: c.started.Load(), Answered: c.answered.Load(), FunctionErrors: c.functionErrors.Load(),
+		TimedOut: c.timedOut.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(), NotReturned: c.notReturned.Load(),
+		BindingMismatches: c.mismatches.Load(), Unanswered: c.unanswered.Load(), LogBytesDropped: c.dropped.Load(),
+		BodyBytes: w.budget.Used(),
+	}
+}

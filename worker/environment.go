@@ -1,0 +1,182 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/runtimeapi"
+)
+
+// environment is one environment from Make to its last event.
+type environment struct {
+	worker  *Worker
+	id      string
+	binding *schema.Binding
+	events  events
+	logs    *logs
+	life    context.Context // ends with the environment's making; End cancels it
+	cancel  context.CancelCauseFunc
+
+	// Written while it is made, before ready is closed and the first event told; read after.
+	inside driver.Environment
+	inline driver.Inline      // the same, if it answers by itself
+	api    *runtimeapi.Server // nil if it does
+	pinned bool               // the cache keeps its package until release
+	ready  chan struct{}      // closed by the first next
+	broken chan struct{}      // closed by init/error
+
+	mu       sync.Mutex
+	phase    phase
+	began    time.Time             // when its command was started
+	init     time.Duration         // from there to the first next
+	failure  *schema.FunctionError // reported by init/error
+	current  execution             // the call that it runs
+	deadline time.Time // of the call, or for its way back to the next one
+	timer    *time.Timer
+	grace    *time.Timer // of an orderly end
+}
+
+// phase is where an environment stands; doc.go draws it. What a call makes of a ready one is told by run and deadline.
+type phase uint8
+
+const (
+	making  phase = iota
+	ready         // its first next has come
+	failing       // its init failed
+	ending        // killed, or ended
+)
+
+// orderlyEnd is how long an environment with an extension has between SIGTERM and SIGKILL (A6).
+const orderlyEnd = 500 * time.Millisecond
+
+// terminator is the rare ability of an environment to ask its main process to end by itself, by SIGTERM.
+type terminator interface {
+	Terminate()
+}
+
+// Parked is told by the Runtime API that the runtime asks for a call.
+func (e *environment) Parked(first bool) {
+	if first {
+		e.parkedFirst()
+		return
+	}
+	e.mu.Lock()
+	waits := e.phase == ready && e.current.run == nil
+	if waits {
+		e.deadline = time.Time{}
+		e.timer.Stop()
+	}
+	e.mu.Unlock()
+	if waits {
+		e.events.tell(schema.EnvironmentEvent{Environment: e.id, Kind: schema.EnvironmentParked})
+	}
+}
+
+// parkedFirst ends the init.
+func (e *environment) parkedFirst() {
+	e.mu.Lock()
+	good := e.phase == making
+	if good {
+		e.phase = ready
+		e.init = time.Since(e.began)
+	}
+	init := e.init
+	e.mu.Unlock()
+	if good {
+		close(e.ready)
+		e.events.tell(schema.EnvironmentEvent{Environment: e.id, Kind: schema.EnvironmentParked, InitDuration: init})
+	}
+}
+
+// InitFailed is told by the Runtime API that the runtime gave up its init.
+func (e *environment) InitFailed(failure *schema.FunctionError) {
+	e.mu.Lock()
+	good := e.phase == making
+	if good {
+		e.phase = failing
+		e.failure = failure
+	}
+	e.mu.Unlock()
+	if good {
+		close(e.broken)
+	}
+}
+
+// kill ends the environment at once; what it runs is answered when its processes are gone.
+func (e *environment) kill() {
+	e.cancel(errEnded)
+	e.mu.Lock()
+	if e.phase != failing {
+		e.phase = ending
+	}
+	inside := e.inside
+	e.mu.Unlock()
+	if inside != nil {
+		inside.Kill()
+	}
+}
+
+// End ends an environment: at once if it is idle, killing a call that runs. Its last event still comes. An unknown one
+// has ended already.
+func (w *Worker) End(id string) {
+	e := w.environment(id)
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	polite, ok := e.inside.(terminator)
+	ok = ok && e.phase == ready && e.current.run == nil && e.api != nil && e.api.Extensions() > 0
+	if ok {
+		e.phase = ending
+		// The timer's goroutine has no owner, and needs none: it kills, and a kill is safe at any time.
+		e.grace = time.AfterFunc(orderlyEnd, e.kill)
+	}
+	e.mu.Unlock()
+	if ok {
+		polite.Terminate()
+		return
+	}
+	e.kill()
+}
+
+// events tells the events of one environment, one at a time and in order, whichever goroutines they come from. A tell
+// inside a tell (a manager that starts a call when it hears of Parked, in an environment that answers at once) is told
+// when that one is over.
+type events struct {
+	notify func(schema.EnvironmentEvent)
+
+	mu      sync.Mutex
+	queue   []schema.EnvironmentEvent
+	telling bool
+	last    bool // Failed or Gone is told, or in the queue
+}
+
+func (q *events) tell(ev schema.EnvironmentEvent) {
+	q.mu.Lock()
+	if q.last {
+		q.mu.Unlock()
+		return
+	}
+	q.last = ev.Kind != schema.EnvironmentParked
+	if q.telling {
+		q.queue = append(q.queue, ev)
+		q.mu.Unlock()
+		return
+	}
+	q.telling = true
+	for {
+		q.mu.Unlock()
+		q.notify(ev)
+		q.mu.Lock()
+		if len(q.queue) == 0 {
+			q.telling = false
+			q.mu.Unlock()
+			return
+		}
+		ev = q.queue[0]
+		q.queue = append(q.queue[:0], q.queue[1:]...)
+	}
+}

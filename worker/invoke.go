@@ -1,0 +1,229 @@
+package worker
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/runtimeapi"
+)
+
+// defaultTimeout is Lambda's, for a call whose envelope and binding name none.
+const defaultTimeout = 3 * time.Second
+
+// minReturn is the least time that an environment has between its answer and its request for the next call.
+const minReturn = time.Second
+
+// execution is one call in one environment, from its start to whoever ends it.
+type execution struct {
+	run     *schema.Run // nil: none
+	started time.Time
+	limit   time.Duration // its time-out
+	span    telemetry.Span
+}
+
+// Start hands the call to its environment and returns when its bytes are on their way; see [Worker]. run is the worker's
+// until run.Ended was called and the answer is out.
+func (w *Worker) Start(run *schema.Run) {
+	e := w.environment(run.Environment)
+	if e == nil {
+		w.lost(run)
+		return
+	}
+	if !w.matches(run, e.binding) {
+		w.count.mismatches.Add(1)
+		w.log.Error("a call met an environment of another binding: the environment is killed", "environment", e.id,
+			"request", run.Call.RequestID, "subject", run.Subject, "bound", e.binding.Function, "version", e.binding.Version)
+		e.kill()
+		w.count.refused.Add(1)
+		w.conclude(nil, execution{run: run}, &schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeBindingMismatch),
+			Message: "The call met an environment that is bound to something else; it was not run"}}, false)
+		return
+	}
+	e.start(run)
+}
+
+// matches compares what the subject says, what the envelope says, and what the environment was made for.
+func (w *Worker) matches(run *schema.Run, b *schema.Binding) bool {
+	call := run.Call
+	if call.Key != b.Key || call.Account != b.Account || call.Function != b.Function {
+		return false
+	}
+	arc, ok := w.cfg.Names.ParseArc(run.Subject)
+	return ok && arc.Account == b.Account && arc.Function == b.Function && arc.Version == b.Version &&
+		(arc.Reserved || arc.Tenant == b.Tenant)
+}
+
+// lost answers a call whose environment ended between the manager's choice and the start: it was not run, but its start
+// line is crossed, so it goes nowhere else.
+func (w *Worker) lost(run *schema.Run) {
+	w.count.refused.Add(1)
+	w.conclude(nil, execution{run: run}, &schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeExecutionLost),
+		Message: "The environment ended before the call could begin; it was not run"}}, false)
+}
+
+// start begins the call in this environment.
+func (e *environment) start(run *schema.Run) {
+	w, call := e.worker, run.Call
+	limit := e.timeout(call)
+	now := time.Now()
+	x := execution{run: run, started: now, limit: limit, span: w.invokeSpan(run, e)}
+	e.mu.Lock()
+	if e.phase != ready || e.current.run != nil {
+		e.mu.Unlock()
+		x.span.Fail(string(schema.CodeExecutionLost), "the environment had ended")
+		x.span.End()
+		w.lost(run)
+		return
+	}
+	e.current, e.deadline = x, now.Add(limit)
+	inline := e.inline
+	if inline == nil {
+		e.timer.Reset(limit)
+	}
+	e.mu.Unlock()
+	w.count.started.Add(1)
+	e.logs.begin(run)
+	if inline != nil {
+		e.answeredInline(inline.Invoke(call.Payload))
+		return
+	}
+	// The deadline is by the wall clock: runtimes compute their remaining time from it. Nothing here waits by it.
+	err := e.api.Start(&runtimeapi.Invocation{
+		RequestID: call.RequestID, Deadline: now.Add(limit), Qualifier: call.Qualifier,
+		TraceID: runtimeapi.TraceID(x.span.Context().Traceparent), ClientContext: call.ClientContext, Tenant: call.Tenant,
+		Payload: call.Payload,
+	})
+	if err == nil {
+		return
+	}
+	// A value that cannot be told to the runtime, or an environment that ends at this moment.
+	x, ok := e.take()
+	if !ok {
+		return
+	}
+	e.kill()
+	w.log.Warn("start a call", "environment", e.id, "request", call.RequestID, "error", err)
+	x.span.Fail(string(schema.CodeExecutionLost), err.Error())
+	x.span.End()
+	w.lost(run)
+}
+
+// timeout is the call's own, at most the function's.
+func (e *environment) timeout(call *schema.Call) time.Duration {
+	switch own := e.binding.Timeout; {
+	case call.Timeout <= 0 && own <= 0:
+		return defaultTimeout
+	case call.Timeout <= 0, own > 0 && call.Timeout > own:
+		return own
+	}
+	return call.Timeout
+}
+
+// take takes the call from the environment, if it has one: who gets it ends it.
+func (e *environment) take() (execution, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	x := e.current
+	e.current = execution{}
+	if x.run != nil {
+		e.timer.Stop()
+	}
+	return x, x.run != nil
+}
+
+// Answered is told by the Runtime API that the runtime answered its call.
+func (e *environment) Answered(a *runtimeapi.Answer) {
+	w := e.worker
+	now := time.Now()
+	e.logs.settle()
+	e.mu.Lock()
+	x := e.current
+	if x.run == nil {
+		e.mu.Unlock()
+		return // timed out at this moment, or ended
+	}
+	e.current = execution{}
+	switch {
+	case a.Parked:
+		e.deadline = time.Time{}
+		e.timer.Stop()
+	default:
+		// Until it asks for the next call the time-out goes on; the caller waits no longer.
+		if least := now.Add(minReturn); e.deadline.Before(least) {
+			e.deadline = least
+		}
+		e.timer.Reset(e.deadline.Sub(now))
+	}
+	reusable := e.phase == ready && !a.Broken
+	e.mu.Unlock()
+	w.count.answered.Add(1)
+	o := &schema.Outcome{Payload: a.Payload, ContentType: a.ContentType, Error: a.Error, Duration: now.Sub(x.started),
+		Reusable: reusable}
+	if a.Error != nil {
+		w.count.functionErrors.Add(1)
+	}
+	if a.Broken {
+		e.kill()
+	}
+	w.conclude(e, x, o, a.Parked && reusable)
+}
+
+// answeredInline ends a call of an environment that has no Runtime API. Parked is told after the answer: the manager may
+// start the next call in it, and that one's answer, and so on.
+func (e *environment) answeredInline(payload []byte) {
+	w := e.worker
+	e.mu.Lock()
+	x := e.current
+	e.current = execution{}
+	reusable := e.phase == ready
+	e.mu.Unlock()
+	if x.run == nil {
+		return
+	}
+	w.count.answered.Add(1)
+	w.conclude(e, x, &schema.Outcome{Payload: payload, Duration: time.Since(x.started), Reusable: reusable}, false)
+	if reusable {
+		e.Parked(false)
+	}
+}
+
+// expired is the timer's: the call's time is over, or the time for the way back to the next one.
+func (e *environment) expired() {
+	w := e.worker
+	now := time.Now()
+	e.mu.Lock()
+	x := e.current
+	if e.deadline.IsZero() || now.Before(e.deadline) || e.phase == ending {
+		e.mu.Unlock()
+		return // set anew while this was on its way
+	}
+	e.current = execution{}
+	e.deadline = time.Time{}
+	e.phase = ending
+	e.mu.Unlock()
+	e.kill()
+	if x.run == nil {
+		w.count.notReturned.Add(1)
+		w.log.Warn("an environment answered and did not ask for the next call: it is killed", "environment", e.id,
+			"function", e.binding.Function)
+		return
+	}
+	w.count.timedOut.Add(1)
+	w.conclude(e, x, &schema.Outcome{Duration: now.Sub(x.started), Error: &schema.FunctionError{
+		Type:    string(schema.CodeTimedOut),
+		Message: fmt.Sprintf("Task timed out after %.2f seconds", x.limit.Seconds()),
+	}}, false)
+}
+
+// exited answers the call that ran when the environment's processes ended.
+func (e *environment) exited(exit driver.Exit) {
+	x, ok := e.take()
+	if !ok {
+		return
+	}
+	e.worker.count.exited.Add(1)
+	e.worker.conclude(e, x, &schema.Outcome{Duration: time.Since(x.started), Error: exitFailure(exit)}, false)
+}

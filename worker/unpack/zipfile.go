@@ -1,0 +1,58 @@
+package unpack
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// fetch writes the zip to path and verifies its hash before anybody looks into it.
+func fetch(ctx context.Context, hash, path string, limit int64, open func(context.Context) (io.ReadCloser, error)) (
+	*os.File, int64, error) {
+	source, err := open(ctx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("fetch package %s: %w", hash, err)
+	}
+	defer source.Close()
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, 0, fmt.Errorf("fetch package %s: %w", hash, err)
+	}
+	sum := sha256.New()
+	size, err := io.Copy(io.MultiWriter(file, sum), io.LimitReader(reader{ctx, source}, limit+1))
+	switch {
+	case err != nil:
+		err = fmt.Errorf("fetch package %s: %w", hash, err)
+	case size > limit:
+		err = refuse("the zip has more than %d bytes", limit)
+	case hex.EncodeToString(sum.Sum(nil)) != hash:
+		err = schema.Errorf(schema.CodeInternal, "package %s arrived with another SHA-256: %x", hash, sum.Sum(nil))
+	default:
+		return file, size, nil
+	}
+	_ = file.Close()
+	return nil, 0, err
+}
+
+// reader stops between two reads when its context ends.
+type reader struct {
+	ctx  context.Context //nolint:containedctx // an adapter that lives for one copy
+	from io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.from.Read(p)
+}
+
+// refuse is the error of a package that cannot be accepted.
+func refuse(format string, args ...any) error {
+	return schema.Errorf(schema.CodeInvalidParameter, "the package cannot be unpacked: "+format, args...)
+}

@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/sourcegraph/conc"
+
+	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/runtimeapi"
+)
+
+// CodeStore is where packages come from: the object store, in a fabric.
+type CodeStore interface {
+	// Open reads the zip with this SHA-256 (lower-case hex). Its bytes are verified by who reads them.
+	Open(ctx context.Context, sha256 string) (zip io.ReadCloser, size int64, err error)
+}
+
+// Config is what a worker is made with. Fields without a default are needed.
+type Config struct {
+	ID       string
+	Publish  func(*nats.Msg) error // sends an answer; it must not keep the message
+	Code     CodeStore             // not needed where the driver runs no code
+	Driver   driver.Driver
+	CacheDir string         // of unpacked packages; not needed where the driver runs no code
+	Names    subjects.Names // of the fabric
+
+	Inits          int           // environments made at once; 0 means 2 a core and 8 more
+	InitQueue      int           // environments that wait for that; more fail at once; 0 means 4,096
+	PrepareTimeout time.Duration // to fetch and unpack a package; 0 means 2 min
+	BodyBytes      int64         // bodies and log lines of all environments at once; 0 means 256 MiB
+	LogRate        int           // bytes of output a second and environment, more is dropped; 0 means 1 MiB
+
+	// Lines is given every line of output and of the platform's own, on goroutines of environments: it must not block.
+	// nil means that they go to Logger, at debug.
+	Lines  func(Line)
+	Logger *slog.Logger // nil means nobody
+
+	Telemetry *telemetry.Telemetry // nil means no spans
+}
+
+func (c *Config) setDefaults() error {
+	c.Inits = cmp.Or(c.Inits, 2*runtime.GOMAXPROCS(0)+8)
+	c.InitQueue = cmp.Or(c.InitQueue, 4096)
+	c.PrepareTimeout = cmp.Or(c.PrepareTimeout, 2*time.Minute)
+	c.BodyBytes = cmp.Or(c.BodyBytes, 256<<20)
+	c.LogRate = cmp.Or(c.LogRate, 1<<20)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	var errs []error
+	if c.Publish == nil {
+		errs = append(errs, errors.New("Publish is missing"))
+	}
+	if c.Driver == nil {
+		errs = append(errs, errors.New("Driver is missing"))
+	}
+	if c.Names == (subjects.Names{}) {
+		errs = append(errs, errors.New("Names is missing"))
+	}
+	if c.BodyBytes < 2*schema.MaxAnswer {
+		errs = append(errs, fmt.Errorf("BodyBytes: is %d; at least %d, two answers", c.BodyBytes, 2*schema.MaxAnswer))
+	}
+	return errors.Join(errs...)
+}
+
+// Worker is the environments of one host. It is a manager's Worker; safe for concurrent use.
+type Worker struct {
+	cfg    Config
+	log    *slog.Logger
+	budget *runtimeapi.Budget
+	count  counters
+	prep   *preparer
+	slots  chan struct{} // one for each environment that is being made
+	life   context.Context
+	end    context.CancelCauseFunc
+	wg     conc.WaitGroup
+
+	mu           sync.RWMutex
+	stopped      bool
+	queued       int // made or waiting for it
+	environments map[string]*environment
+}
+
+// errStopped is the cause of what ends because the worker does.
+var errStopped = errors.New("the worker stops")
+
+// New makes a worker. It runs nothing until it is told to; [Worker.Stop] ends what it then runs.
+func New(cfg Config) (*Worker, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	w := &Worker{cfg: cfg, log: cfg.Logger.With("worker", cfg.ID), budget: runtimeapi.NewBudget(cfg.BodyBytes),
+		slots: make(chan struct{}, cfg.Inits), environments: map[string]*environment{}}
+	var err error
+	if w.prep, err = newPreparer(cfg, w.log); err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	w.life, w.end = context.WithCancelCause(context.Background())
+	return w, nil
+}
+
+// Stop kills every environment and waits until each has told its last event; calls that run are answered. It returns the
+// cause of ctx if that is over first. Safe twice. Closing the driver is its owner's.
+func (w *Worker) Stop(ctx context.Context) error {
+	w.mu.Lock()
+	w.stopped = true
+	w.mu.Unlock()
+	w.end(errStopped)
+	for _, e := range w.all() {
+		e.kill()
+	}
+	ended := make(chan struct{})
+	// Not one of the worker's own goroutines: it waits for those.
+	go func() {
+		defer close(ended)
+		w.wg.Wait()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("worker: wait for environments to end: %w", context.Cause(ctx))
+	}
+}
+
+func (w *Worker) all() []*environment {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	all := make([]*environment, 0, len(w.environments))
+	for _, e := range w.environments {
+		all = append(all, e)
+	}
+	return all
+}
+
+func (w *Worker) environment(id string) *environment {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.environments[id]
+}
