@@ -30,9 +30,8 @@ const (
 // embedded is the NATS server of this process.
 type embedded struct {
 	server *server.Server
-	names  subjects.Names
 	log    *slog.Logger
-	users  map[string]string // password by role's user
+	keys   map[string]nkeys.KeyPair // by role's user; they live as long as the process
 }
 
 // role is one of the fabric's own connections.
@@ -60,7 +59,7 @@ func startEmbedded(ctx context.Context, cfg *Config, n subjects.Names, admin nke
 	if err != nil {
 		return nil, fmt.Errorf("read the admin's key: %w", err)
 	}
-	e := &embedded{names: n, log: cfg.Logger, users: map[string]string{}}
+	e := &embedded{log: cfg.Logger, keys: map[string]nkeys.KeyPair{}}
 	opts := &server.Options{
 		ServerName: n.Prefix(), Host: host, Port: port, JetStream: true, StoreDir: filepath.Join(cfg.DataDir, "nats"),
 		JetStreamMaxMemory: maxMemory, JetStreamMaxStore: maxStore, MaxPayload: maxPayload, MaxPending: maxPending,
@@ -71,12 +70,23 @@ func startEmbedded(ctx context.Context, cfg *Config, n subjects.Names, admin nke
 		opts.Port = server.RANDOM_PORT
 	}
 	for _, r := range roles {
-		e.users[r.user] = password()
-		opts.Users = append(opts.Users, &server.User{Username: r.user, Password: e.users[r.user], Permissions: r.rights.permissions()})
+		key, err := nkeys.CreateUser()
+		if err != nil {
+			return nil, fmt.Errorf("make a key for %s: %w", r.user, err)
+		}
+		if public, err = key.PublicKey(); err != nil {
+			return nil, fmt.Errorf("make a key for %s: %w", r.user, err)
+		}
+		e.keys[r.user] = key
+		opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{Nkey: public, Permissions: r.rights.permissions()})
 	}
 	if cfg.Anonymous && loopback(host) {
+		nobody, err := unknownPassword()
+		if err != nil {
+			return nil, err
+		}
 		opts.Users = append(opts.Users, &server.User{
-			Username: "client", Password: password(), Permissions: clientRights(n, subjects.DefaultAccount).permissions(),
+			Username: "client", Password: nobody, Permissions: clientRights(n, subjects.DefaultAccount).permissions(),
 		})
 		opts.NoAuthUser = "client"
 	}
@@ -98,7 +108,12 @@ func startEmbedded(ctx context.Context, cfg *Config, n subjects.Names, admin nke
 
 // connect is a role's connection, in-process.
 func (e *embedded) connect(r role) (*nats.Conn, error) {
-	return nats.Connect("", append(roleOptions(r, e.log), nats.InProcessServer(e.server), nats.UserInfo(r.user, e.users[r.user]))...)
+	key := e.keys[r.user]
+	public, err := key.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("read the key of %s: %w", r.user, err)
+	}
+	return nats.Connect("", append(roleOptions(r, e.log), nats.InProcessServer(e.server), nats.Nkey(public, key.Sign))...)
 }
 
 // roleOptions are those of every connection of the fabric itself: it comes back for ever.

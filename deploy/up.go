@@ -266,7 +266,7 @@ func (b *builder) addFrontend(id string, door bool) {
 		if f, err = frontend.New(nc, cfg); err != nil {
 			return err
 		}
-		if c, err = control.New(nc, f, control.Config{Names: b.names, Build: b.cfg.Build, Logger: b.cfg.Logger}); err != nil {
+		if c, err = control.New(nc, f, control.Config{Names: b.names, Logger: b.cfg.Logger}); err != nil {
 			return err
 		}
 		if err := f.Start(ctx); err != nil {

@@ -2,10 +2,11 @@ package deploy
 
 import (
 	"crypto/rand"
-	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/subjects"
@@ -149,9 +150,13 @@ func putCode(n subjects.Names) []string {
 	return append(readStream("OBJ_"+store), "$O."+store+".>", "$JS.API.STREAM.PURGE.OBJ_"+store)
 }
 
-// password is a secret that lives as long as the process.
-func password() string {
-	var b [24]byte
+// unknownPassword is the hash of a password that nobody has: the user is for connections without one.
+func unknownPassword() (string, error) {
+	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
+	hash, err := bcrypt.GenerateFromPassword(b[:], bcrypt.MinCost)
+	if err != nil {
+		return "", fmt.Errorf("make the anonymous client's password: %w", err)
+	}
+	return string(hash), nil
 }

@@ -1,7 +1,6 @@
 package manager_test
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -14,8 +13,7 @@ import (
 // sub-benchmark core is a plain request to an echo over the same kind of connection, to compare with.
 func BenchmarkWarmCall(b *testing.B) {
 	f := natstest.Start(b)
-	n := startNode(b, f, f.Connect(b), "m1", inline)
-	defer func() { println(fmt.Sprintf("%+v", n.Counters())) }()
+	startNode(b, f, f.Connect(b), "m1", inline)
 	c := newCaller(b, f, "f1")
 	key := c.deploy("resize")
 	c.invoke("resize", key)

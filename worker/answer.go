@@ -20,12 +20,12 @@ func (w *Worker) Refuse(run *schema.Run, failure *schema.FunctionError) {
 		failure = &schema.FunctionError{Type: string(schema.CodeInitError), Message: "No environment could be made"}
 	}
 	w.count.refused.Add(1)
-	w.conclude(nil, execution{run: run}, &schema.Outcome{Error: failure}, false)
+	w.conclude(nil, execution{run: run}, &schema.Outcome{Error: failure})
 }
 
-// conclude ends a call that the caller of conclude alone has: the manager offers the environment, hears that it is parked
-// if it is, and then the answer goes out. e is nil for a call that ran nowhere.
-func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome, parked bool) {
+// conclude ends a call that the caller of conclude alone has: the manager offers the environment, hears that it waits for
+// a call if it does, and then the answer goes out. e is nil for a call that ran nowhere.
+func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 	run := x.run
 	if o.Error != nil && o.Error.Body == nil {
 		// The failure of an init belongs to every call that waited for it: it is not ours to change.
@@ -39,21 +39,15 @@ func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome, parked
 	if run.Ended != nil {
 		run.Ended(run, o)
 	}
-	if parked {
-		e.tellParked()
+	if e != nil {
+		e.mu.Lock()
+		e.ending = false
+		e.told.Broadcast()
+		e.mu.Unlock()
+		e.returned()
 	}
 	w.answer(e, run, o)
 	x.end(o)
-}
-
-// tellParked tells that the runtime asked for its next call together with its answer, unless that has been started.
-func (e *environment) tellParked() {
-	e.mu.Lock()
-	waits := e.phase == ready && e.current.run == nil
-	e.mu.Unlock()
-	if waits {
-		e.events.tell(schema.EnvironmentEvent{Environment: e.id, Kind: schema.EnvironmentParked})
-	}
 }
 
 // answer publishes an answer with everything that the caller is told about it. It never publishes nothing: an answer that

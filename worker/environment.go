@@ -34,7 +34,10 @@ type environment struct {
 	init     time.Duration         // from there to the first next
 	failure  *schema.FunctionError // reported by init/error
 	current  execution             // the call that it runs
-	deadline time.Time // of the call, or for its way back to the next one
+	ending   bool                  // a call was taken from current, and its manager does not know yet
+	told     sync.Cond             // ending became false
+	asked    bool                  // it asked for a call, which was not told yet
+	deadline time.Time             // of the call, or for its way back to the next one
 	timer    *time.Timer
 	grace    *time.Timer // of an orderly end
 }
@@ -46,7 +49,7 @@ const (
 	making  phase = iota
 	ready         // its first next has come
 	failing       // its init failed
-	ending        // killed, or ended
+	over          // killed, or ended
 )
 
 // orderlyEnd is how long an environment with an extension has between SIGTERM and SIGKILL (A6).
@@ -64,8 +67,18 @@ func (e *environment) Parked(first bool) {
 		return
 	}
 	e.mu.Lock()
-	waits := e.phase == ready && e.current.run == nil
+	e.asked = true
+	e.mu.Unlock()
+	e.returned()
+}
+
+// returned tells that the environment waits for a call, once it does and its last one has been ended: a runtime with
+// several connections may ask for the next call while the answer to the last is being handed on.
+func (e *environment) returned() {
+	e.mu.Lock()
+	waits := e.asked && !e.ending && e.current.run == nil && e.phase == ready
 	if waits {
+		e.asked = false
 		e.deadline = time.Time{}
 		e.timer.Stop()
 	}
@@ -110,7 +123,7 @@ func (e *environment) kill() {
 	e.cancel(errEnded)
 	e.mu.Lock()
 	if e.phase != failing {
-		e.phase = ending
+		e.phase = over
 	}
 	inside := e.inside
 	e.mu.Unlock()
@@ -130,7 +143,7 @@ func (w *Worker) End(id string) {
 	polite, ok := e.inside.(terminator)
 	ok = ok && e.phase == ready && e.current.run == nil && e.api != nil && e.api.Extensions() > 0
 	if ok {
-		e.phase = ending
+		e.phase = over
 		// The timer's goroutine has no owner, and needs none: it kills, and a kill is safe at any time.
 		e.grace = time.AfterFunc(orderlyEnd, e.kill)
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,7 +40,7 @@ func (w *Worker) Start(run *schema.Run) {
 		e.kill()
 		w.count.refused.Add(1)
 		w.conclude(nil, execution{run: run}, &schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeBindingMismatch),
-			Message: "The call met an environment that is bound to something else; it was not run"}}, false)
+			Message: "The call met an environment that is bound to something else; it was not run"}})
 		return
 	}
 	e.start(run)
@@ -60,8 +61,12 @@ func (w *Worker) matches(run *schema.Run, b *schema.Binding) bool {
 // line is crossed, so it goes nowhere else.
 func (w *Worker) lost(run *schema.Run) {
 	w.count.refused.Add(1)
-	w.conclude(nil, execution{run: run}, &schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeExecutionLost),
-		Message: "The environment ended before the call could begin; it was not run"}}, false)
+	w.conclude(nil, execution{run: run}, &schema.Outcome{Error: lostError()})
+}
+
+func lostError() *schema.FunctionError {
+	return &schema.FunctionError{Type: string(schema.CodeExecutionLost),
+		Message: "The environment ended before the call could begin; it was not run"}
 }
 
 // start begins the call in this environment.
@@ -99,16 +104,25 @@ func (e *environment) start(run *schema.Run) {
 	if err == nil {
 		return
 	}
-	// A value that cannot be told to the runtime, or an environment that ends at this moment.
 	x, ok := e.take()
 	if !ok {
 		return
 	}
-	e.kill()
 	w.log.Warn("start a call", "environment", e.id, "request", call.RequestID, "error", err)
-	x.span.Fail(string(schema.CodeExecutionLost), err.Error())
-	x.span.End()
-	w.lost(run)
+	w.count.refused.Add(1)
+	o := &schema.Outcome{Error: lostError()}
+	if errors.Is(err, runtimeapi.ErrHeader) {
+		// The runtime was told nothing and still waits.
+		o.Error = &schema.FunctionError{Type: string(schema.CodeInvalidParameter),
+			Message: "The call's id, qualifier or tenant cannot be told to a runtime: printable ASCII is allowed"}
+		o.Reusable = true
+		e.mu.Lock()
+		e.asked = true
+		e.mu.Unlock()
+	} else {
+		e.kill()
+	}
+	w.conclude(e, x, o)
 }
 
 // timeout is the call's own, at most the function's.
@@ -129,6 +143,7 @@ func (e *environment) take() (execution, bool) {
 	x := e.current
 	e.current = execution{}
 	if x.run != nil {
+		e.ending = true
 		e.timer.Stop()
 	}
 	return x, x.run != nil
@@ -145,12 +160,11 @@ func (e *environment) Answered(a *runtimeapi.Answer) {
 		e.mu.Unlock()
 		return // timed out at this moment, or ended
 	}
-	e.current = execution{}
-	switch {
-	case a.Parked:
+	e.current, e.ending = execution{}, true
+	if e.asked = e.asked || a.Parked; e.asked {
 		e.deadline = time.Time{}
 		e.timer.Stop()
-	default:
+	} else {
 		// Until it asks for the next call the time-out goes on; the caller waits no longer.
 		if least := now.Add(minReturn); e.deadline.Before(least) {
 			e.deadline = least
@@ -168,7 +182,7 @@ func (e *environment) Answered(a *runtimeapi.Answer) {
 	if a.Broken {
 		e.kill()
 	}
-	w.conclude(e, x, o, a.Parked && reusable)
+	w.conclude(e, x, o)
 }
 
 // answeredInline ends a call of an environment that has no Runtime API. Parked is told after the answer: the manager may
@@ -177,14 +191,14 @@ func (e *environment) answeredInline(payload []byte) {
 	w := e.worker
 	e.mu.Lock()
 	x := e.current
-	e.current = execution{}
+	e.current, e.ending = execution{}, x.run != nil
 	reusable := e.phase == ready
 	e.mu.Unlock()
 	if x.run == nil {
 		return
 	}
 	w.count.answered.Add(1)
-	w.conclude(e, x, &schema.Outcome{Payload: payload, Duration: time.Since(x.started), Reusable: reusable}, false)
+	w.conclude(e, x, &schema.Outcome{Payload: payload, Duration: time.Since(x.started), Reusable: reusable})
 	if reusable {
 		e.Parked(false)
 	}
@@ -196,13 +210,13 @@ func (e *environment) expired() {
 	now := time.Now()
 	e.mu.Lock()
 	x := e.current
-	if e.deadline.IsZero() || now.Before(e.deadline) || e.phase == ending {
+	if e.deadline.IsZero() || now.Before(e.deadline) || e.phase == over {
 		e.mu.Unlock()
 		return // set anew while this was on its way
 	}
-	e.current = execution{}
+	e.current, e.ending = execution{}, x.run != nil
 	e.deadline = time.Time{}
-	e.phase = ending
+	e.phase = over
 	e.mu.Unlock()
 	e.kill()
 	if x.run == nil {
@@ -215,7 +229,7 @@ func (e *environment) expired() {
 	w.conclude(e, x, &schema.Outcome{Duration: now.Sub(x.started), Error: &schema.FunctionError{
 		Type:    string(schema.CodeTimedOut),
 		Message: fmt.Sprintf("Task timed out after %.2f seconds", x.limit.Seconds()),
-	}}, false)
+	}})
 }
 
 // exited answers the call that ran when the environment's processes ended.
@@ -225,5 +239,5 @@ func (e *environment) exited(exit driver.Exit) {
 		return
 	}
 	e.worker.count.exited.Add(1)
-	e.worker.conclude(e, x, &schema.Outcome{Duration: time.Since(x.started), Error: exitFailure(exit)}, false)
+	e.worker.conclude(e, x, &schema.Outcome{Duration: time.Since(x.started), Error: exitFailure(exit)})
 }

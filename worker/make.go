@@ -32,6 +32,7 @@ func (w *Worker) Make(id string, b *schema.Binding, notify func(schema.Environme
 		broken: make(chan struct{})}
 	e.life, e.cancel = context.WithCancelCause(w.life)
 	e.logs = newLogs(w, e)
+	e.told.L = &e.mu
 	e.timer = time.AfterFunc(time.Hour, e.expired)
 	e.timer.Stop()
 
@@ -209,7 +210,7 @@ func (e *environment) wait(failed bool) {
 		<-inside.Done()
 	}
 	e.mu.Lock()
-	e.phase = ending
+	e.phase = over
 	e.timer.Stop()
 	if e.grace != nil {
 		e.grace.Stop()
@@ -223,6 +224,12 @@ func (e *environment) wait(failed bool) {
 	if !failed {
 		e.exited(inside.Exit())
 	}
+	// Whoever ends a call that timed out at this moment tells the manager of it before the last event comes.
+	e.mu.Lock()
+	for e.ending {
+		e.told.Wait()
+	}
+	e.mu.Unlock()
 	e.logs.end()
 	if e.pinned {
 		e.worker.prep.release(e.binding)

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/runtimes"
 	"github.com/hearth-run/hearth/worker/unpack"
 )
 
@@ -17,23 +20,33 @@ import (
 type preparer struct {
 	store    CodeStore
 	cache    *unpack.Cache
-	commands commander
-}
-
-// commander makes the command of a binding from the folder of its package.
-type commander interface {
-	Command(b *schema.Binding, codeDir, apiAddress string) (driver.Command, error)
+	runtimes *runtimes.Runtimes
 }
 
 func newPreparer(cfg Config, log *slog.Logger) (*preparer, error) {
-	if cfg.Code == nil || cfg.CacheDir == "" {
+	if cfg.Code == nil && cfg.CacheDir == "" {
 		return &preparer{}, nil
 	}
-	cache, err := unpack.New(unpack.Config{Dir: cfg.CacheDir, Log: log})
+	if cfg.Code == nil || cfg.CacheDir == "" {
+		return nil, errors.New("Code and CacheDir belong together")
+	}
+	// Environments have users of their own, which must be able to come through.
+	if err := os.MkdirAll(cfg.CacheDir, 0o711); err != nil {
+		return nil, fmt.Errorf("make the folder of packages: %w", err)
+	}
+	if err := os.Chmod(cfg.CacheDir, 0o711); err != nil {
+		return nil, fmt.Errorf("open the folder of packages to environments: %w", err)
+	}
+	cache, err := unpack.New(unpack.Config{Dir: filepath.Join(cfg.CacheDir, "code"), Log: log})
 	if err != nil {
 		return nil, err
 	}
-	return &preparer{store: cfg.Code, cache: cache}, nil
+	commands, err := runtimes.New(runtimes.Config{Dir: filepath.Join(cfg.CacheDir, "runtimes"), Path: cfg.Path, Region: cfg.Region,
+		Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return &preparer{store: cfg.Code, cache: cache, runtimes: commands}, nil
 }
 
 // code is the folder of the binding's package, pinned until release.
@@ -57,8 +70,5 @@ func (p *preparer) code(ctx context.Context, b *schema.Binding) (string, error) 
 func (p *preparer) release(b *schema.Binding) { p.cache.Release(b.CodeSHA256) }
 
 func (p *preparer) command(b *schema.Binding, dir, apiAddress string) (driver.Command, error) {
-	if p.commands == nil {
-		return driver.Command{}, schema.Errorf(schema.CodeRuntimeUnavailable, "runtime %s is not there", b.Runtime)
-	}
-	return p.commands.Command(b, dir, apiAddress)
+	return p.runtimes.Command(b, runtimes.Place{Code: dir, API: apiAddress})
 }

@@ -33,7 +33,9 @@ type Config struct {
 	Publish  func(*nats.Msg) error // sends an answer; it must not keep the message
 	Code     CodeStore             // not needed where the driver runs no code
 	Driver   driver.Driver
-	CacheDir string         // of unpacked packages; not needed where the driver runs no code
+	CacheDir string         // of unpacked packages and runtime loops; not needed where the driver runs no code
+	Path     string         // where interpreters are looked for, as in PATH; "" means the system's usual folders
+	Region   string         // that functions see; "" means [schema.Region]
 	Names    subjects.Names // of the fabric
 
 	Inits          int           // environments made at once; 0 means 2 a core and 8 more

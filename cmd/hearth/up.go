@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hearth-run/hearth/deploy"
+	"github.com/hearth-run/hearth/internal/telemetry"
 )
 
 // upFlags are what was asked for.
@@ -130,12 +131,41 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 		a.complain("functions run as bare processes (driver process): run only code that you trust")
 	}
 	begin := time.Now()
+	traces, err := a.traces(ctx, cfg.Build)
+	if err != nil {
+		return err
+	}
+	cfg.Telemetry = traces
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpans)
+		defer cancel()
+		if err := traces.Shutdown(end); err != nil {
+			a.complain("%v", err)
+		}
+	}()
 	fabric, err := deploy.Up(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	err = a.serve(ctx, fabric, cfg, f, begin)
 	return errors.Join(err, a.stopFabric(ctx, fabric, f.drain))
+}
+
+// lastSpans bounds the wait for a collector at the end.
+const lastSpans = 5 * time.Second
+
+// traces sends spans where OpenTelemetry's standard variables say so, and nowhere without them.
+func (a *app) traces(ctx context.Context, build string) (*telemetry.Telemetry, error) {
+	value := func(name string) string { v, _ := a.lookup(name); return v }
+	wanted := value("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+	if !wanted || strings.EqualFold(value("OTEL_SDK_DISABLED"), "true") || value("OTEL_TRACES_EXPORTER") == "none" {
+		return telemetry.Noop(), nil
+	}
+	t, err := telemetry.New(ctx, telemetry.Config{FromEnvironment: true, Version: build})
+	if err != nil {
+		return nil, usagef("traces: %v; correct the OTEL_ variables", err)
+	}
+	return t, nil
 }
 
 // serve tells everybody that the fabric serves and waits for the end of ctx.

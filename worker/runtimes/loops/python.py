@@ -281,23 +281,9 @@ class _Encoder(json.JSONEncoder):
     """Decimals, which databases answer with, are numbers."""
 
     def default(self, o):
-        if type(o).__name__ == "Decimal" and type(o).__module__ == "decimal":
-            if not o.is_finite():
-                return float(o)
-            return int(o) if o == o.to_integral_value() and o.as_tuple().exponent >= 0 else _Number(o)
+        if type(o).__module__ == "decimal" and type(o).__name__ == "Decimal":
+            return int(o) if o.is_finite() and o == o.to_integral_value() else float(o)
         return super().default(o)
-
-
-class _Number(float):
-    """A float that is written with the digits of its decimal."""
-
-    def __new__(cls, value):
-        self = super().__new__(cls, value)
-        self.text = format(value, "f")
-        return self
-
-    def __repr__(self):
-        return self.text
 
 
 _encoder = _Encoder(ensure_ascii=sys.version_info < (3, 12))
@@ -349,13 +335,23 @@ def load(text):
 
 
 def main():
-    global _request_id, _tenant_id
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
-    # This file is the main module, but the function's own may be named as it is.
-    sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
+    # The package comes first, instead of the folder of this file.
+    here = os.path.dirname(os.path.abspath(__file__))
+    if sys.path and sys.path[0] == here:
+        del sys.path[0]
+    sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])
     set_up_logging()
-    connection = Connection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        serve(Connection(os.environ["AWS_LAMBDA_RUNTIME_API"]))
+    except OSError as e:
+        sys.stderr.write("runtime API: %s\n" % e)
+        sys.exit(1)
+
+
+def serve(connection):
+    global _request_id, _tenant_id
     try:
         handler = load(os.environ.get("_HANDLER", ""))
     except Exception as e:
