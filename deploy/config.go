@@ -1,70 +1,146 @@
 package deploy
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
-	"time"
+	"net"
+	"slices"
+	"strconv"
 
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
-// Defaults of `hearth up`.
+// Drivers by their names.
 const (
-	DefaultData     = "./hearth-data"
-	DefaultHTTP     = "127.0.0.1:4280"
-	DefaultNATS     = "127.0.0.1:4222"
-	DriverProcess   = "process"
-	DriverNull      = "null"
-	placeBytes      = 128 << 20
-	startTimeout    = time.Minute
-	serverStartTime = 20 * time.Second
-	maxManagers     = 64
+	DriverProcess = "process"
+	DriverNull    = "null"
 )
 
-// Config says what [Up] puts together. Zero values are the defaults named.
+// Defaults of a fabric in one process.
+const (
+	DefaultDataDir = "hearth-data"
+	DefaultHTTP    = "127.0.0.1:4280"
+	DefaultNATS    = "127.0.0.1:4222"
+	MaxManagers    = 64 // in one process
+	MaxFrontends   = 16
+)
+
+// Config says what [Up] starts. The zero value is one manager and one frontend at the usual addresses, with the default
+// driver and no anonymous callers.
 type Config struct {
-	DataDir   string            // what lasts; "" means [DefaultData]
-	HTTP      string            // address of the HTTP door; "" means [DefaultHTTP], port 0 picks a free one
-	NATS      string            // address of the embedded server; "" means [DefaultNATS]. Ignored with ServerURL
-	ServerURL string            // a running NATS server to use instead of the embedded one
-	Creds     string            // credential for ServerURL: a .creds file or an nkey seed file; "" means none
-	Managers  int               // in this process; 0 means 1
-	Frontends int               // in this process; 0 means 1. The first has the HTTP door
-	Capacity  int               // places of 128 MB in all; 0 means 3/4 of the memory free at start
-	Driver    string            // "" means [DriverProcess]
-	Set       map[string]string // values of [schema.Fabric] that were asked for by name
-	Anonymous bool              // clients on loopback need no credential
-	Hosts     []string          // names beside localhost under which HTTP is served
-	Prefix    string            // of the fabric's names; "" means subjects.DefaultPrefix
-	Build     string            // told to other nodes
-	Logger    *slog.Logger      // nil means none
-	Telemetry *telemetry.Telemetry
+	// DataDir holds everything that must outlast the process; it is made if need be (0700). "" means [DefaultDataDir].
+	DataDir string
+	// Ephemeral removes at the end what lies outside the data folder too: for a data folder that its maker removes.
+	Ephemeral bool
+
+	// HTTP is where the Lambda API is served, host and port; "" means [DefaultHTTP], port 0 a free one.
+	HTTP string
+	// Hosts are names, beside localhost and loopback addresses, under which HTTP is served.
+	Hosts []string
+	// NATS is where the embedded server listens; "" means [DefaultNATS], port 0 a free one.
+	NATS string
+	// ServerURL names a NATS server (2.12 or later, with JetStream) to use instead of an embedded one.
+	ServerURL string
+	// Creds is the file with the credential for that one: .creds or an nkey seed; "" means none.
+	Creds string
+	// Anonymous lets programs of this host call functions without a credential. It holds only for listeners on loopback.
+	Anonymous bool
+
+	// Managers and Frontends are how many of each; 0 means 1. Managers are named m1, m2, … in every start.
+	Managers, Frontends int
+	// Capacity is how many places of 128 MB all managers have together; 0 means 3/4 of the memory that is free now.
+	Capacity int
+	// Driver is what makes environments: [DriverProcess] or [DriverNull]; "" means process.
+	Driver string
+	// Set are first values of the fabric's numbers by their names (`hearth fabric`); a fabric that has others is an error.
+	Set map[string]string
+	// Prefix starts every name; "" means [subjects.DefaultPrefix].
+	Prefix string
+
+	Build     string               // of this binary, told to other nodes
+	Logger    *slog.Logger         // nil discards
+	Telemetry *telemetry.Telemetry // nil records no spans; who made it shuts it down
 }
 
-// Validate reports every field that is out of range.
+// setDefaults fills in what was left out, but for the capacity, which the machine decides.
+func (c *Config) setDefaults() {
+	for at, value := range map[*string]string{
+		&c.DataDir: DefaultDataDir, &c.HTTP: DefaultHTTP, &c.NATS: DefaultNATS, &c.Driver: DriverProcess, &c.Prefix: subjects.DefaultPrefix,
+	} {
+		if *at == "" {
+			*at = value
+		}
+	}
+	c.Managers, c.Frontends = max(c.Managers, 1), max(c.Frontends, 1)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Validate names every field that cannot be used.
 func (c *Config) Validate() []schema.FieldError {
 	var bad []schema.FieldError
-	refuse := func(field string, got any, allowed string) {
-		bad = append(bad, schema.FieldError{Field: field, Got: fmt.Sprint(got), Allowed: allowed})
+	wrong := func(field, got, allowed string) {
+		bad = append(bad, schema.FieldError{Field: field, Got: got, Allowed: allowed})
 	}
-	if c.Managers < 0 || c.Managers > maxManagers {
-		refuse("Managers", c.Managers, fmt.Sprintf("1 to %d", maxManagers))
+	count := func(field string, got, most int) {
+		if got < 0 || got > most {
+			wrong(field, strconv.Itoa(got), fmt.Sprintf("1 to %d, or 0 for 1", most))
+		}
 	}
-	if c.Frontends < 0 || c.Frontends > maxManagers {
-		refuse("Frontends", c.Frontends, fmt.Sprintf("1 to %d", maxManagers))
-	}
+	count("Managers", c.Managers, MaxManagers)
+	count("Frontends", c.Frontends, MaxFrontends)
 	if c.Capacity < 0 {
-		refuse("Capacity", c.Capacity, "at least 1 place")
+		wrong("Capacity", strconv.Itoa(c.Capacity), "1 or more, or 0 for what the memory allows")
 	}
-	if c.Driver != "" && c.Driver != DriverProcess && c.Driver != DriverNull {
-		refuse("Driver", c.Driver, DriverProcess+" or "+DriverNull)
+	if c.Capacity > 0 && c.Capacity < c.Managers {
+		wrong("Capacity", strconv.Itoa(c.Capacity), fmt.Sprintf("at least one place for each of %d managers", c.Managers))
+	}
+	drivers := []string{"", DriverProcess, DriverNull}
+	if !slices.Contains(drivers, c.Driver) {
+		wrong("Driver", c.Driver, "process or null")
+	}
+	addresses := []struct{ field, value string }{{"HTTP", c.HTTP}, {"NATS", c.NATS}}
+	for _, a := range addresses {
+		if a.value == "" {
+			continue
+		}
+		host, port, err := net.SplitHostPort(a.value)
+		if n, numeric := strconv.Atoi(port); err != nil || numeric != nil || n < 0 || n > 65535 {
+			wrong(a.field, a.value, "host:port, for instance 127.0.0.1:0")
+			continue
+		}
+		// SECURITY 3: nothing bounds what code in a bare process does to the host, so nobody else may bring some.
+		if !loopback(host) && (c.Driver == "" || c.Driver == DriverProcess) && (a.field == "HTTP" || c.ServerURL == "") {
+			wrong(a.field, a.value, "a loopback address: driver process isolates nothing, so it serves this host alone")
+		}
+	}
+	if _, err := subjects.NewNames(c.Prefix); err != nil {
+		wrong("Prefix", c.Prefix, "1 to 32 of a-z, 0-9 and -, first a letter")
+	}
+	if c.Creds != "" && c.ServerURL == "" {
+		wrong("Creds", c.Creds, "only with ServerURL: the embedded server makes its own")
 	}
 	fabric := schema.DefaultFabric()
 	for key, value := range c.Set {
 		if err := fabric.Set(key, value); err != nil {
-			refuse("Set", key+"="+value, err.Error())
+			var refused *schema.Error
+			if errors.As(err, &refused) {
+				bad = append(bad, refused.Fields...)
+			}
 		}
 	}
-	return append(bad, fabric.Validate()...)
+	return bad
+}
+
+// loopback reports whether only programs of this host reach a listener on this host name or address.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
 }

@@ -3,66 +3,70 @@ package deploy
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"strings"
+	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hearth-run/hearth/deploy/topology"
-	"github.com/hearth-run/hearth/subjects"
+	"github.com/hearth-run/hearth/client"
 )
 
-// connectTo connects a role to a server that is not ours.
-func connectTo(cfg *Config, r role) (*nats.Conn, error) {
-	opts := roleOptions(r, cfg.Logger)
-	if cfg.Creds != "" {
-		o, err := credentials(cfg.Creds)
+// natsServer is where the roles of this process connect: the embedded one, or another.
+type natsServer struct {
+	embedded *embedded // nil: another
+	url      string
+	creds    string // of another server; "" for none
+	log      *slog.Logger
+}
+
+// connect makes a connection for a role. Its own requests are answered below inbox, which the role's rights name. It
+// reconnects for ever.
+func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.Conn, error) {
+	patience := 5 * time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(deadline))
+	}
+	log := s.log.With("connection", l.user)
+	options := []nats.Option{
+		nats.Name("hearth " + l.user), nats.CustomInboxPrefix(inbox), nats.Timeout(patience),
+		nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond), nats.ReconnectJitter(50*time.Millisecond, 500*time.Millisecond),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			log.Warn("NATS connection", "subject", subject, "error", err)
+		}),
+		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("NATS connection lost", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS connection is back", "server", nc.ConnectedUrlRedacted()) }),
+	}
+	if s.embedded != nil {
+		nc, err := nats.Connect(s.url, append(options, nats.InProcessServer(s.embedded.server), nats.UserInfo(l.user, l.password))...)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("connect %s to the embedded NATS server: %w", l.user, err)
 		}
-		opts = append(opts, o)
+		return nc, nil
 	}
-	return nats.Connect(cfg.ServerURL, opts...)
+	// A server that hangs is noticed only by its silence.
+	options = append(options, nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2))
+	c, err := client.Connect(ctx, client.Options{URL: s.url, Creds: s.creds, NATS: options})
+	if err != nil {
+		return nil, fmt.Errorf("connect %s: %w", l.user, err)
+	}
+	return c.Conn(), nil
 }
 
-// credentials reads either kind of file: .creds, or an nkey seed.
-func credentials(file string) (nats.Option, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read the credential: %w", err)
+// disconnect closes a connection and waits until its goroutines have ended, or ctx.
+func disconnect(ctx context.Context, nc *nats.Conn) {
+	closed := nc.StatusChanged(nats.CLOSED)
+	defer nc.RemoveStatusListener(closed)
+	nc.Close()
+	select {
+	case <-closed:
+	case <-ctx.Done():
 	}
-	if strings.Contains(string(text), "BEGIN NATS USER JWT") {
-		return nats.UserCredentials(file), nil
-	}
-	o, err := nats.NkeyOptionFromSeed(file)
-	if err != nil {
-		return nil, fmt.Errorf("%s is neither a .creds file nor an nkey seed: %w", file, err)
-	}
-	return o, nil
-}
-
-// codeStore is the object store as a worker sees it.
-type codeStore struct {
-	js    jetstream.JetStream
-	names subjects.Names
-}
-
-// Open reads a package by its SHA-256.
-func (s codeStore) Open(ctx context.Context, sha256 string) (io.ReadCloser, int64, error) {
-	store, err := s.js.ObjectStore(ctx, s.names.Bucket(topology.Code))
-	if err != nil {
-		return nil, 0, fmt.Errorf("open the code store: %w", err)
-	}
-	object, err := store.Get(ctx, sha256)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read package %s: %w", sha256, err)
-	}
-	info, err := object.Info()
-	if err != nil {
-		_ = object.Close()
-		return nil, 0, fmt.Errorf("read package %s: %w", sha256, err)
-	}
-	return object, int64(info.Size), nil
 }

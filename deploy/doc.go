@@ -1,15 +1,27 @@
-// Package deploy puts the roles together. It alone knows frontends, managers and workers, which meet only in package
-// schema and over NATS.
+// Package deploy puts the roles of a fabric together in one process: what `hearth up` and `hearth demo` run. It alone knows
+// managers, workers, frontends and the NATS server at once; they know each other by package schema and over NATS.
 //
-// [Up] is a whole fabric in one process: the embedded NATS server with a user for each role (SECURITY 6), managers with
-// their workers, frontends with the control service, and HTTP. What lasts lies in one data folder:
+// # What Up starts, in this order, and stops in reverse
 //
-//	lock        held by the process that runs on the folder, with its pid
-//	admin.nk    the admin's nkey seed, 0600; client commands find it by themselves
-//	seal.key    the private half of the key to which variables are sealed, 0600
-//	nats/       JetStream's files
+//	data folder     0700, locked for one process; the admin's key, the managers' key for variables, the streams' files
+//	NATS server     embedded, with a user for each role, or another one by its URL
+//	driver          what makes environments, shared by the workers of the process
+//	managers        each with a worker in-process and a connection of its own; all at once
+//	frontends       the first one with the HTTP listener; each with the control service beside it
 //
-// Start and stop run in the order of DESIGN 6: the server, the managers (who set up streams and buckets and join the
-// ring), the frontends (who wait for that), the doors; and back. Unpacked code is a cache: where functions run under
-// users of their own it lies outside the data folder, which those users must not enter (SECURITY 3).
+// So it stops by taking no more calls, letting those that run end, taking the managers off the ring, ending environments,
+// and only then the server that carried it all. [Up] returns when the first frontend serves and the ring holds all managers.
+//
+// # Who may do what
+//
+// The embedded server always has users (SECURITY 6). Roles in this process have passwords drawn at each start that never
+// leave it; the admin has a key in a file that only this user can read; and where the server listens on loopback alone,
+// whoever connects without a word is `client` and may call functions and nothing else. rights.go is the table of SECURITY 6
+// as code; a test publishes what it forbids, subject by subject.
+//
+// # Where code lies
+//
+// The data folder is closed to everybody else. A driver that runs functions as other users (process, as root) needs unpacked
+// code where those can reach it: then it lies in a folder outside, named after the data folder, that others may pass through
+// and not list (reach.go).
 package deploy

@@ -136,7 +136,7 @@ func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answe
 	f.counters.calls.Add(1)
 	v, err := f.find(ctx, r)
 	if err != nil {
-		f.counters.refuse(err)
+		f.refused(r, err, true)
 		return nil, err
 	}
 	waiter := make(chan ended, 1)

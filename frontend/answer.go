@@ -17,6 +17,7 @@ func (f *Frontend) refuse(c *call, err error) {
 		e.Message = "function " + c.name() + ": " + e.Message
 	}
 	f.counters.refuse(err)
+	c.fail(schema.CodeOf(err), err.Error())
 	if c.waiter != nil {
 		c.waiter <- ended{err: err}
 		return
@@ -33,12 +34,14 @@ func (f *Frontend) refuse(c *call, err error) {
 func (f *Frontend) lose(c *call) {
 	if c.waiter == nil && c.reply == "" {
 		f.counters.untold.Add(1)
+		c.span.End()
 		return // answered already, or its caller has gone: only the notice of its end got lost
 	}
 	if f.again(c) {
 		return
 	}
 	f.counters.lost.Add(1)
+	c.fail(schema.CodeExecutionLost, lostText)
 	m := &nats.Msg{Subject: c.reply, Header: lostHeader(c), Data: lostBody(c.requestID, lostText)}
 	if c.waiter != nil {
 		c.waiter <- ended{answer: m}
@@ -85,6 +88,7 @@ func (f *Frontend) again(c *call) bool {
 	next := &call{
 		version: c.version, tenant: c.tenant, requestID: c.requestID, attempt: c.attempt + 1, reply: c.reply,
 		startBy: min(fabric.StartBy, left), large: c.large, again: c.again, giveUp: c.giveUp, waiter: c.waiter,
+		span: c.span,
 	}
 	next.token, _ = f.random.draw()
 	env := *c.again

@@ -70,7 +70,7 @@ func (f *Frontend) handle(req micro.Request) {
 	}
 	r, err := f.read(req)
 	if err != nil {
-		f.turnDown(req, err)
+		f.turnDown(req, r, err)
 		return
 	}
 	v, err := f.admit(r)
@@ -82,17 +82,18 @@ func (f *Frontend) handle(req micro.Request) {
 			err = full("too many calls of functions that are not known wait to be looked up")
 		}
 	}
-	if err == nil {
-		_, err = f.begin(r, v, reply, nil)
-	}
 	if err != nil {
-		f.turnDown(req, err)
+		f.turnDown(req, r, err)
+		return
+	}
+	if _, err := f.begin(r, v, reply, nil); err != nil {
+		f.turnDown(req, nil, err) // the call has a span of its own
 	}
 }
 
 // turnDown answers a request that is refused in the handler, where micro counts it.
-func (f *Frontend) turnDown(req micro.Request, err error) {
-	f.counters.refuse(err)
+func (f *Frontend) turnDown(req micro.Request, r *schema.Request, err error) {
+	f.refused(r, err, false)
 	status, text := schema.ErrorHeaders(err)
 	if err := req.Error(status, text, nil); err != nil {
 		f.log.Warn("refusal not sent", "error", err)
@@ -107,11 +108,12 @@ func (f *Frontend) readMisses(ctx context.Context) {
 			return
 		case m := <-f.misses:
 			v, err := f.find(ctx, m.request)
-			if err == nil {
-				_, err = f.begin(m.request, v, m.reply, nil)
+			if err != nil {
+				f.refused(m.request, err, false)
+			} else if _, err = f.begin(m.request, v, m.reply, nil); err != nil {
+				f.counters.refuse(err)
 			}
 			if err != nil {
-				f.counters.refuse(err)
 				f.send(&nats.Msg{Subject: m.reply, Header: refusal(err, "")})
 			}
 		}
@@ -175,7 +177,6 @@ func readHeaders(r *schema.Request, h nats.Header) error {
 			return err
 		}
 	}
-	r.Traceparent, r.Tracestate = traceContext(r.Traceparent, r.Tracestate)
 	return nil
 }
 

@@ -219,6 +219,7 @@ func (f *Frontend) askStream() {
 func (f *Frontend) streamSeen(m *nats.Msg) {
 	var info struct {
 		Config struct {
+			Name     string `json:"name"`
 			FirstSeq uint64 `json:"first_seq"`
 		} `json:"config"`
 		State struct {
@@ -227,7 +228,7 @@ func (f *Frontend) streamSeen(m *nats.Msg) {
 		} `json:"state"`
 		Error *jsError `json:"error"`
 	}
-	if len(m.Data) == 0 || json.Unmarshal(m.Data, &info) != nil || info.Error != nil {
+	if len(m.Data) == 0 || json.Unmarshal(m.Data, &info) != nil || info.Error != nil || info.Config.Name != f.names.CallsU() {
 		return // not there yet: managers make it on their reconnect
 	}
 	f.streamFirst.Store(max(info.Config.FirstSeq, 1))

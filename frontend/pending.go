@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -28,6 +29,8 @@ type call struct {
 	published uint64        // tick of its publication
 	floor     uint64        // the stream had reached this sequence before it: see streamLost
 	large     bool          // too large to fetch again only to see whether it is there
+
+	span telemetry.Span // of the whole call; ended by whoever takes it out of the pending calls
 
 	// Only of idempotent functions: what to publish again, and until when.
 	again  *schema.Call
@@ -87,14 +90,24 @@ func (p *pending) add(c *call) bool {
 	return true
 }
 
-// with runs do on a call under its lock, if it is in flight. do must not block; it reports whether the call leaves.
-func (p *pending) with(token uint64, do func(*call) (leaves bool)) {
+// with runs do on a call under its lock, if it is in flight. do must not block; it reports whether the call leaves, and
+// then with gives it back.
+func (p *pending) with(token uint64, do func(*call) (leaves bool)) *call {
 	s := p.shard(token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.calls[token]
-	if c != nil && do(c) {
-		p.leave(s, c)
+	if c == nil || !do(c) {
+		return nil
+	}
+	p.leave(s, c)
+	return c
+}
+
+// done is [pending.with] for calls that leave because all is well.
+func (p *pending) done(token uint64, do func(*call) (leaves bool)) {
+	if c := p.with(token, do); c != nil {
+		c.span.End()
 	}
 }
 
@@ -130,23 +143,15 @@ func (p *pending) stored(token, sequence uint64) {
 }
 
 // take removes a call and gives it to the caller, who alone answers it; nil if it is not in flight. A call that a beat
-// has named, or whose end was told, is left where it is if unstarted is asked for.
+// has named, or whose end was told, is left where it is if an unstarted one is asked for.
 func (p *pending) take(token uint64, unstarted bool) *call {
-	var taken *call
-	p.with(token, func(c *call) bool {
-		if unstarted && (c.beat != 0 || c.over != 0) {
-			return false
-		}
-		taken = c
-		return true
-	})
-	return taken
+	return p.with(token, func(c *call) bool { return !unstarted || c.beat == 0 && c.over == 0 })
 }
 
 // end takes in the notice that a call has ended. C falls at once; a call whose answer is still to pass through this
 // frontend stays until then.
 func (p *pending) end(token, tick uint64) {
-	p.with(token, func(c *call) bool {
+	p.done(token, func(c *call) bool {
 		if c.over != 0 {
 			return false
 		}
@@ -161,7 +166,7 @@ func (p *pending) end(token, tick uint64) {
 
 // answered gives a call's answer to the door that waits for it, and reports false if none does.
 func (p *pending) answered(token uint64, m *nats.Msg) (delivered bool) {
-	p.with(token, func(c *call) bool {
+	p.done(token, func(c *call) bool {
 		if c.waiter != nil {
 			c.waiter <- ended{answer: m} // holds one, and is sent to once
 			c.waiter, delivered = nil, true
@@ -173,7 +178,7 @@ func (p *pending) answered(token uint64, m *nats.Msg) (delivered bool) {
 
 // abandon forgets the door that waited: its caller has gone. The call goes on, and is counted until it ends.
 func (p *pending) abandon(token uint64) {
-	p.with(token, func(c *call) bool {
+	p.done(token, func(c *call) bool {
 		c.waiter = nil
 		return c.over != 0
 	})

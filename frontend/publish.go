@@ -96,10 +96,13 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter cha
 	env := schema.Call{
 		Key: v.key, RequestID: requestID(id), Account: v.function.Account, Function: v.function.Name, Qualifier: r.Qualifier,
 		Frontend: f.id, Token: token, Reply: reply, Attempt: 1, StartBy: startBy, Timeout: v.record.Timeout,
-		LogTail: r.LogTail, ClientContext: r.ClientContext, Traceparent: r.Traceparent, Tracestate: r.Tracestate,
-		Payload: r.Payload,
+		LogTail: r.LogTail, ClientContext: r.ClientContext, Payload: r.Payload,
 	}
 	env.Tenant = r.Tenant
+	if r.Traceparent != "" {
+		trace := traceOf(r)
+		env.Traceparent, env.Tracestate = trace.Traceparent, trace.Tracestate
+	}
 	c := &call{
 		token: token, version: v, tenant: r.Tenant, requestID: env.RequestID, attempt: 1, reply: reply, startBy: startBy,
 		large: len(r.Payload) > largePayload, waiter: waiter,
@@ -107,11 +110,16 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter cha
 	if waiter != nil {
 		env.Reply = tokenSubject(f.answerInbox, token)
 	}
+	c.span = f.spanCall(r, v, env.RequestID, waiter != nil)
 	if v.record.Idempotent {
 		again := env
 		c.again, c.giveUp = &again, time.Now().Add(patience)
 	}
-	return c, f.launch(c, &env, fabric)
+	err := f.launch(c, &env, fabric)
+	if err != nil {
+		c.fail(schema.CodeOf(err), err.Error())
+	}
+	return c, err
 }
 
 // launch publishes one attempt of a call. The caller has no other way to learn what became of it than the inbox, so
@@ -135,11 +143,13 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 			Message: fmt.Sprintf("this frontend has %d calls in flight, its limit", f.pending.limit),
 		}
 	}
+	span := f.spanPublish(c, env, decision, subject)
 	buffer := f.publication.buffer()
 	*buffer = schema.EncodeCall((*buffer)[:0], env)
 	err := f.nc.PublishMsg(&nats.Msg{
 		Subject: subject, Reply: tokenSubject(f.publishInbox, c.token), Header: f.publication.header(c.startBy), Data: *buffer,
 	})
+	span.End()
 	size := len(*buffer)
 	f.publication.release(buffer)
 	if err == nil {

@@ -17,7 +17,7 @@ func BenchmarkWarmCall(b *testing.B) {
 	c := newCaller(b, f, "f1")
 	key := c.deploy("resize")
 	c.invoke("resize", key)
-	inbox := c.nc.NewRespInbox()
+	inbox := c.nc.NewInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
 		b.Fatal(err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -25,9 +26,10 @@ type claim struct {
 
 	came    time.Duration // on the manager's monotonic clock
 	touched time.Duration // when the server last heard that it is in hands
-	age     time.Duration // when it came
+	age     time.Duration // when it came, at least
 	doubt   bool          // it starts only by the lock
 
+	span       telemetry.Span
 	run        schema.Run
 	started    time.Duration
 	ended      bool   // guarded by Manager.mu
@@ -90,14 +92,20 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 	c.rank = g.arc.rank
 	now := m.now()
 	m.judge(c, now)
-	if c.age > c.call.StartBy && !c.doubt {
-		// It is left where it is: the frontend takes it out at its start-by, and knows by that that it never started.
-		// Where the frontend is dead the message's TTL does it.
-		m.count.dropped.Add(1)
+	m.traceArrival(c)
+	if c.age > c.call.StartBy {
+		m.drop(c)
 		m.spend(g)
 		return
 	}
 	m.decide(c, g)
+}
+
+// drop lets go of a claim past its start-by. It is left where it is: the frontend takes it out at its start-by, and knows
+// by that that it never started. Where the frontend is dead the message's TTL does it.
+func (m *Manager) drop(c *claim) {
+	m.count.dropped.Add(1)
+	c.traceEnd("past its start-by")
 }
 
 // spend notes that a pull brought nothing that could be run.
@@ -222,8 +230,8 @@ func (m *Manager) begin(c *claim, environment string, start schema.Start, init t
 	now := m.now()
 	waited := now - c.came
 	switch {
-	case c.age+waited > c.call.StartBy && !c.doubt:
-		m.count.dropped.Add(1) // left in the stream, as in deliver
+	case c.age+waited > c.call.StartBy:
+		m.drop(c)
 		m.release(environment)
 	case c.doubt || now-c.touched > ackWait-unseen || c.reconnects != m.reconnects() || m.pulse.doubtful(now) ||
 		c.call.StartBy-c.age-waited < nearStart:
@@ -239,9 +247,11 @@ func (m *Manager) begin(c *claim, environment string, start schema.Start, init t
 func (m *Manager) crossed(c *claim, l line, environment string, start schema.Start, init time.Duration) {
 	if l != crossed {
 		m.count.uncrossed.Add(1)
+		c.traceEnd(l.String())
 		m.release(environment)
 		return
 	}
+	c.traceStart(environment, start, init)
 	c.run = schema.Run{
 		Call: &c.call, Subject: c.subject, Environment: environment, Arc: c.arc, Rank: c.rank, Manager: m.cfg.ID,
 		Start: start, InitDuration: init, Ended: func(_ *schema.Run, o *schema.Outcome) { m.end(c, o) },
@@ -252,7 +262,6 @@ func (m *Manager) crossed(c *claim, l line, environment string, start schema.Sta
 	m.acks.add(c.ackReply, c.started)
 	m.mu.Unlock()
 	m.count.start(start)
-	m.trace(c)
 	m.worker.Start(&c.run)
 }
 
@@ -289,7 +298,7 @@ func (m *Manager) tend(now time.Duration) {
 		case c.age+now-c.came > c.call.StartBy:
 			m.pool.Abandon(c.home, c)
 			m.waiting.remove(c)
-			m.count.dropped.Add(1)
+			m.drop(c)
 		case now-c.touched >= time.Second && c.reconnects == m.reconnects():
 			if now-c.touched < ackWait-unseen {
 				c.touched = now
@@ -342,10 +351,12 @@ func (m *Manager) answerUnstarted(ctx context.Context, c *claim, answer func()) 
 	m.mu.Lock()
 	m.waiting.remove(c)
 	m.mu.Unlock()
-	if m.lock(ctx, c) != crossed {
+	if l := m.lock(ctx, c); l != crossed {
 		m.count.uncrossed.Add(1)
+		c.traceEnd(l.String())
 		return
 	}
+	c.traceEnd("refused")
 	answer()
 	m.ends.add(c.call.Frontend, c.call.Token)
 }

@@ -178,7 +178,7 @@ func (c *caller) publish(call *schema.Call) uint64 {
 // invoke makes one call and waits for its answer.
 func (c *caller) invoke(name string, key schema.Key) *nats.Msg {
 	c.t.Helper()
-	inbox := c.nc.NewRespInbox()
+	inbox := c.nc.NewInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
 		c.t.Fatal(err)
@@ -200,7 +200,7 @@ func start(msg *nats.Msg) schema.Start { return schema.Start(msg.Header.Get(sche
 
 // tryInvoke is invoke for goroutines other than the test's.
 func (c *caller) tryInvoke(name string, key schema.Key) error {
-	inbox := c.nc.NewRespInbox()
+	inbox := c.nc.NewInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ type answers struct {
 
 func (c *caller) listen() *answers {
 	c.t.Helper()
-	inbox := c.nc.NewRespInbox()
+	inbox := c.nc.NewInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
 		c.t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -17,6 +16,7 @@ import (
 	"github.com/sourcegraph/conc"
 
 	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/internal/watch"
 	"github.com/hearth-run/hearth/manager/pool"
@@ -111,15 +111,16 @@ type Manager struct {
 	offering bool // ready and neither fenced nor stopping
 
 	life    context.Context // of everything that was started; ends with Stop
-	end_    context.CancelFunc
+	endLife context.CancelFunc
 	loops   conc.WaitGroup
 	tasksMu sync.Mutex
 	tasks   conc.WaitGroup
 	closed  bool // no more tasks; guarded by tasksMu
 
-	startStop sync.Mutex
-	state     int // 0 new, 1 started, 2 stopped; guarded by startStop
+	guard lifecycle.Guard
 }
+
+var _ lifecycle.Component = (*Manager)(nil)
 
 // New makes a manager on a connection, which stays the caller's, with a worker. It starts nothing.
 func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
@@ -163,20 +164,16 @@ func (m *Manager) Incarnation() string { return m.incarnation }
 // Start brings the manager onto the ring: it returns when the ring holds it and its offers are out, or with an error,
 // and then has undone what it did. Cancelling ctx ends the waiting, not the manager. DESIGN 6.
 func (m *Manager) Start(ctx context.Context) error {
-	m.startStop.Lock()
-	defer m.startStop.Unlock()
-	if m.state != 0 {
-		return errors.New("start manager: it was started before")
-	}
-	m.state = 1
-	m.life, m.end_ = context.WithCancel(context.Background())
-	if err := m.start(ctx); err != nil {
-		m.state = 2
-		m.giveUp()
-		return fmt.Errorf("start manager %s: %w", m.cfg.ID, err)
-	}
-	m.log.Info("manager ready", "manager", m.cfg.ID, "incarnation", m.incarnation, "capacity", m.cfg.Capacity)
-	return nil
+	return m.guard.Start(ctx, func(ctx context.Context) error {
+		// What is started outlives the start: it ends with Stop, not with ctx.
+		m.life, m.endLife = context.WithCancel(context.WithoutCancel(ctx))
+		if err := m.start(ctx); err != nil {
+			m.giveUp()
+			return fmt.Errorf("start manager %s: %w", m.cfg.ID, err)
+		}
+		m.log.Info("manager ready", "manager", m.cfg.ID, "incarnation", m.incarnation, "capacity", m.cfg.Capacity)
+		return nil
+	})
 }
 
 func (m *Manager) start(ctx context.Context) error {

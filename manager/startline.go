@@ -119,6 +119,18 @@ const (
 	unclear                 // nothing may start: the connection is down or did not answer
 )
 
+// String is the outcome's name in spans.
+func (l line) String() string {
+	switch l {
+	case crossed:
+		return "crossed"
+	case lost:
+		return "lost"
+	default:
+		return "unclear"
+	}
+}
+
 // cross acknowledges a claim that is not in doubt and returns when the acknowledgement has been written out.
 func (m *Manager) cross(c *claim) line {
 	before := m.now()
@@ -211,6 +223,7 @@ func (m *Manager) giveBack(c *claim) {
 		body = nakBody
 	}
 	m.count.nacks.Add(1)
+	c.traceEnd("given back")
 	m.publish(c.ackReply, body)
 }
 

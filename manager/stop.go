@@ -20,14 +20,9 @@ const (
 // Stop takes the manager off the ring in order: it offers nothing more, gives claims that have not started back, lets
 // running calls finish as long as ctx allows, ends its environments and gives up its leases. It always returns soon after
 // ctx has ended, with an error if calls were cut off. Safe twice, and unstarted.
-func (m *Manager) Stop(ctx context.Context) error {
-	m.startStop.Lock()
-	defer m.startStop.Unlock()
-	if m.state != 1 {
-		m.state = 2
-		return nil
-	}
-	m.state = 2
+func (m *Manager) Stop(ctx context.Context) error { return m.guard.Stop(ctx, m.stop) }
+
+func (m *Manager) stop(ctx context.Context) error {
 	m.log.Info("manager stops", "manager", m.cfg.ID)
 	m.draining.Store(true)
 	m.mu.Lock()
@@ -87,7 +82,7 @@ func (m *Manager) awaitEmpty(ctx context.Context, withdrawn []*generation) error
 
 // giveUp ends what Start began: leases, loops, tasks, watches.
 func (m *Manager) giveUp() {
-	m.end_()
+	m.endLife()
 	m.loops.Wait()
 	m.control.resign()
 	m.tasksMu.Lock()
@@ -103,7 +98,7 @@ func (m *Manager) giveUp() {
 			}
 		}
 	}
-	m.stopWatches(ctx)
+	m.stopWatches()
 	m.mu.Lock()
 	left := m.offers.retireAll()
 	m.mu.Unlock()
@@ -115,7 +110,7 @@ func (m *Manager) giveUp() {
 	}
 }
 
-func (m *Manager) stopWatches(context.Context) {
+func (m *Manager) stopWatches() {
 	var wg conc.WaitGroup
 	if m.fabrics != nil {
 		wg.Go(m.fabrics.Stop)

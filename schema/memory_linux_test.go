@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func memoryLimitMissing() string { return "" }
+// memoryLimitMissing is why this build cannot limit its memory, "" if it can.
+func memoryLimitMissing() string { return raceMemory }
 
 // limitMemory lets this process use so many bytes of data more than it has now. RLIMIT_DATA counts what is mapped writable
 // and private, so the address space that Go only reserves does not count.

@@ -242,8 +242,9 @@ func TestArcLengthFollowsFromTheLimit(t *testing.T) { // S03
 func TestChoosingAnArcAllocatesNothing(t *testing.T) {
 	r := subjects.NewRing(0, someManagers(0, 1000))
 	dst := make([]int, 0, 1000)
+	arc := 0
 	for name, choose := range map[string]func(){
-		"UnreservedArc": func() { subjects.UnreservedArc("default", "resize", "tenant", 64) },
+		"UnreservedArc": func() { arc = subjects.UnreservedArc("default", "resize", "tenant", 64) },
 		"Unreserved":    func() { r.Unreserved(dst, 17, 4) },
 		"Reserved":      func() { r.Reserved(dst, "default", "resize", "1", 64, 16) },
 		"Arc of all":    func() { r.Arc(dst, 1, 1000) },
@@ -251,6 +252,9 @@ func TestChoosingAnArcAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, choose); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+	if arc < 0 || arc > 63 {
+		t.Errorf("arc %d", arc)
 	}
 }
 

@@ -45,6 +45,8 @@ type benchResult struct {
 	Concurrency int       `json:"concurrency"`
 	Errors      int       `json:"errors"`
 	Rounds      int       `json:"rounds"`
+	Cold        int       `json:"cold"`        // of the measured calls, how many found no environment that was ready
+	Specialised int       `json:"specialised"` // or one to be bound first
 	Driver      string    `json:"driver,omitempty"`
 	Loop        string    `json:"loop,omitempty"`
 	FirstError  string    `json:"first_error,omitempty"`

@@ -94,19 +94,27 @@ func (a *app) benchEcho(cmd *cobra.Command, in *bufio.Reader) error {
 		return err
 	}
 	defer c.Close()
-	nc := c.Conn()
-	if _, err := nc.Subscribe(t.names.Bench(spec.Subject), func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
-		return fmt.Errorf("subscribe to the echo's subject: %w", err)
-	}
-	if err := nc.FlushWithContext(cmd.Context()); err != nil {
-		return fmt.Errorf("subscribe to the echo's subject: %w", err)
-	}
-	if err := nc.LastError(); err != nil {
-		return fmt.Errorf("subscribe to the echo's subject: %w", err)
+	if err := serveEcho(c.Conn(), t.names.Bench(spec.Subject)); err != nil {
+		return err
 	}
 	fmt.Fprintln(a.stdout, "ready")
 	_, err = io.Copy(io.Discard, in)
 	return err
+}
+
+// serveEcho answers requests with what they carry; it returns when the server has the subscription.
+func serveEcho(nc *nats.Conn, subject string) error {
+	_, err := nc.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond(m.Data) })
+	if err == nil {
+		err = nc.FlushTimeout(requestTimeout)
+	}
+	if err == nil {
+		err = nc.LastError() // the server says no on the side
+	}
+	if err != nil {
+		return fmt.Errorf("subscribe to the echo's subject %s: %w", subject, err)
+	}
+	return nil
 }
 
 // maxWarmUp bounds the wait for enough warm environments.
@@ -131,7 +139,7 @@ func (a *app) benchCaller(cmd *cobra.Command, in *bufio.Reader) error {
 		defer c.Close()
 		conns[i] = c.Conn()
 	}
-	var cold atomic.Int64
+	var cold, specialised atomic.Int64
 	l := load{
 		callers: spec.Callers, slice: spec.Slice, duration: spec.Duration, cpu: cpuMeter{spec.PID},
 		core: func(ctx context.Context, i int) error {
@@ -146,8 +154,11 @@ func (a *app) benchCaller(cmd *cobra.Command, in *bufio.Reader) error {
 			if err != nil {
 				return fmt.Errorf("call: %w", err)
 			}
-			if answer.Header.Get(schema.HeaderStart) == string(schema.StartCold) {
+			switch schema.Start(answer.Header.Get(schema.HeaderStart)) {
+			case schema.StartCold:
 				cold.Add(1)
+			case schema.StartSpecialised:
+				specialised.Add(1)
 			}
 			if text := answer.Header.Get(schema.HeaderError); text != "" {
 				return errors.New(text)
@@ -162,7 +173,11 @@ func (a *app) benchCaller(cmd *cobra.Command, in *bufio.Reader) error {
 		},
 	}
 	l.warmUp(cmd.Context(), &cold)
-	return a.printJSON(l.run(cmd.Context()))
+	cold.Store(0)
+	specialised.Store(0)
+	result := l.run(cmd.Context())
+	result.Cold, result.Specialised = int(cold.Load()), int(specialised.Load())
+	return a.printJSON(result)
 }
 
 // warmUp calls until a slice passes without a cold start.

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/sourcegraph/conc"
 	"github.com/spf13/cobra"
 
@@ -20,7 +19,6 @@ import (
 	"github.com/hearth-run/hearth/cmd/hearth/internal/pack"
 	"github.com/hearth-run/hearth/deploy"
 	"github.com/hearth-run/hearth/schema"
-	"github.com/hearth-run/hearth/subjects"
 )
 
 // Steps and doors of the demo.
@@ -35,6 +33,12 @@ const (
 )
 
 const demoManagers = 3
+
+// How long the demo measures, and in turns of what length.
+const (
+	demoMeasure = 1200 * time.Millisecond
+	demoSlice   = 100 * time.Millisecond
+)
 
 // demoStepTimeout bounds one step, so that a demo that goes wrong ends and says where.
 const demoStepTimeout = 30 * time.Second
@@ -88,7 +92,7 @@ func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
 	packages, wait := packAll(building, all, folder)
 	defer func() { stopBuilding(); wait() }()
 
-	d.fabric, err = deploy.Up(ctx, a.demoConfig(filepath.Join(folder, "data")))
+	d.fabric, err = deploy.Up(ctx, a.demoConfig(filepath.Join(folder, "data"), keep == ""))
 	if err != nil {
 		return fmt.Errorf("start the demo's fabric: %w", err)
 	}
@@ -135,9 +139,9 @@ func demoFolder(keep string) (folder string, remove func(), err error) {
 	return folder, func() { _ = os.RemoveAll(folder) }, nil
 }
 
-func (a *app) demoConfig(data string) deploy.Config {
+func (a *app) demoConfig(data string, ephemeral bool) deploy.Config {
 	return deploy.Config{
-		DataDir: data, HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Managers: demoManagers, Driver: deploy.DriverProcess, Anonymous: true,
+		DataDir: data, Ephemeral: ephemeral, HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Managers: demoManagers, Driver: deploy.DriverProcess, Anonymous: true,
 		Build:  thisBuild().String(),
 		Logger: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
@@ -249,49 +253,30 @@ func (d *demo) runExample(ctx context.Context, e *example, p *pack.Package) bool
 	return right
 }
 
-// measure sets warm calls of a function against a plain NATS request-reply through the same server, in turns.
+// measure sets warm calls of a function against a plain NATS request-reply through the same server, in turns: caller and
+// core echo are processes of their own, as those of `hearth bench`, since within one process nobody has to be woken up.
 func (d *demo) measure(ctx context.Context, e *example) error {
-	echo, err := client.Connect(ctx, client.Options{URL: d.fabric.NATSURL, Creds: d.fabric.CredsFile, Name: "hearth demo echo"})
+	spec := callerSpec{
+		Target: targetSpec{URL: d.fabric.NATSURL, Creds: d.fabric.CredsFile}, Subject: "demo", Function: e.name, Echo: e.name == echoName,
+		Payload: e.payload, Callers: 1, Duration: demoMeasure, Slice: demoSlice,
+	}
+	ctx, cancel := context.WithTimeout(ctx, demoStepTimeout)
+	defer cancel()
+	echo, err := startPart(ctx, "bench-echo", echoSpec{Target: spec.Target, Subject: spec.Subject})
 	if err != nil {
 		return err
 	}
-	defer echo.Close()
-	subject := echo.Names().Bench("demo")
-	if _, err := echo.Conn().Subscribe(subject, func(m *nats.Msg) { _ = m.Respond(m.Data) }); err != nil {
-		return fmt.Errorf("subscribe to the echo's subject: %w", err)
+	defer echo.stop()
+	if err := echo.ready(ctx); err != nil {
+		return err
 	}
-	if err := echo.Conn().FlushWithContext(ctx); err != nil {
-		return fmt.Errorf("subscribe to the echo's subject: %w", err)
+	r, err := measure(ctx, spec)
+	if err != nil {
+		return err
 	}
-	nc, invoke := d.client.Conn(), d.client.Names().Invoke(subjects.DefaultAccount, e.name, "")
-	l := load{
-		callers: 1, slice: 100 * time.Millisecond, duration: 1200 * time.Millisecond,
-		core: func(ctx context.Context, _ int) error {
-			answer, err := request(ctx, nc, subject, e.payload)
-			if err != nil {
-				return err
-			}
-			return sameBytes(answer.Data, e.payload)
-		},
-		function: func(ctx context.Context, _ int) error {
-			begin := time.Now()
-			answer, err := request(ctx, nc, invoke, e.payload)
-			if err != nil {
-				return err
-			}
-			_, err = e.check(answer.Data)
-			d.report.count(schema.Start(answer.Header.Get(schema.HeaderStart)), time.Since(begin), err == nil)
-			return err
-		},
-	}
-	r := l.run(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	d.report.summary.RatioCore = r.RatioP50
-	s := demoStep{Step: stepRatio, OK: r.Errors == 0, Function: e.name, Detail: fmt.Sprintf(
+	d.report.measured(r)
+	d.report.step(demoStep{Step: stepRatio, OK: r.Errors == 0 && r.Function.Calls > 0, Function: e.name, Detail: fmt.Sprintf(
 		"%d calls one after the other, p50 %.0f us; a plain NATS request in turns with them, p50 %.0f us; %.2f times",
-		r.Function.Calls, r.Function.P50, r.Core.P50, r.RatioP50), Why: r.FirstError}
-	d.report.step(s)
+		r.Function.Calls, r.Function.P50, r.Core.P50, r.RatioP50), Why: r.FirstError})
 	return nil
 }

@@ -54,7 +54,7 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.data, "data", deploy.DefaultData, "folder for everything that must outlast the process")
+	flags.StringVar(&f.data, "data", deploy.DefaultDataDir, "folder for everything that must outlast the process")
 	flags.StringVar(&f.http, "http", deploy.DefaultHTTP, "address of the HTTP listener; port 0 picks a free one")
 	flags.StringVar(&f.nats, "nats", deploy.DefaultNATS, "address of the embedded NATS server; port 0 picks a free one")
 	flags.IntVar(&f.managers, "managers", 1, "managers in this process")
@@ -84,8 +84,8 @@ func (a *app) upConfig(cmd *cobra.Command, f upFlags) (deploy.Config, error) {
 		return deploy.Config{}, fmt.Errorf("--set: %w", err)
 	}
 	switch {
-	case f.managers < 1 || f.managers > 64:
-		return deploy.Config{}, usagef("--managers is %d; 1 to 64", f.managers)
+	case f.managers < 1 || f.managers > deploy.MaxManagers:
+		return deploy.Config{}, usagef("--managers is %d; 1 to %d", f.managers, deploy.MaxManagers)
 	case f.capacity < 0:
 		return deploy.Config{}, usagef("--capacity is %d; 1 or more, or 0 for what the memory allows", f.capacity)
 	case f.driver != deploy.DriverProcess && f.driver != deploy.DriverNull:
@@ -127,9 +127,6 @@ func (a *app) logger(level, format string) (*slog.Logger, error) {
 
 // runUp serves until the context ends.
 func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
-	if cfg.Driver == deploy.DriverProcess {
-		a.complain("functions run as bare processes (driver process): run only code that you trust")
-	}
 	begin := time.Now()
 	traces, err := a.traces(ctx, cfg.Build)
 	if err != nil {
@@ -146,6 +143,9 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	fabric, err := deploy.Up(ctx, cfg)
 	if err != nil {
 		return err
+	}
+	if len(fabric.Notes) > 0 {
+		a.complain("driver %s: %s; run only code that you trust", cfg.Driver, strings.Join(fabric.Notes, "; "))
 	}
 	err = a.serve(ctx, fabric, cfg, f, begin)
 	return errors.Join(err, a.stopFabric(ctx, fabric, f.drain))

@@ -14,10 +14,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 )
 
 func main() {
+	runtime.GOMAXPROCS(1) // one call at a time: a second processor would only be woken up to find nothing
 	conn, err := net.Dial("tcp", os.Getenv("AWS_LAMBDA_RUNTIME_API"))
 	if err == nil {
 		err = serve(conn, func(payload []byte) []byte { return payload })

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/sourcegraph/conc/iter"
+	"github.com/sourcegraph/conc"
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/frontend/control"
@@ -54,9 +54,11 @@ func together(t *testing.T, services []*control.Service, operation string, reque
 	for i := range services {
 		requests[i] = []byte(text(t, request(i)))
 	}
-	iter.ForEachIdx(services, func(i int, s **control.Service) {
-		_, errs[i] = (*s).Do(t.Context(), subjects.DefaultAccount, operation, requests[i])
-	})
+	var all conc.WaitGroup
+	for i, s := range services {
+		all.Go(func() { _, errs[i] = s.Do(t.Context(), subjects.DefaultAccount, operation, requests[i]) })
+	}
+	all.Wait()
 	return errs
 }
 
@@ -252,4 +254,3 @@ func (b *bundle) variables(t *testing.T, key string) schema.Variables {
 	}
 	return vars
 }
-

@@ -257,7 +257,7 @@ func (b *bundle) refused(t *testing.T, code schema.Code, operation string, reque
 	return body
 }
 
-func text(t *testing.T, request any) string {
+func text(t testing.TB, request any) string {
 	t.Helper()
 	if s, ok := request.(string); ok {
 		return s

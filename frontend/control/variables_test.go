@@ -68,7 +68,7 @@ func (b *bundle) everyMessage(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for seq := stream.CachedInfo().State.FirstSeq; seq <= stream.CachedInfo().State.LastSeq; seq++ {
+		for seq := max(1, stream.CachedInfo().State.FirstSeq); seq <= stream.CachedInfo().State.LastSeq; seq++ {
 			m, err := stream.GetMsg(t.Context(), seq)
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
 				continue

@@ -82,23 +82,13 @@ func Imports(t *Tree) []Finding {
 				found = append(found, t.finding(pos, "subjects imports the standard library only", "imports %s", p))
 			}
 			for _, d := range denials {
-				if under(f.Folder(), d.from...) && !helper(t, f) && t.matches(p, d.what) {
+				if under(f.Folder(), d.from...) && !t.helper(f) && t.matches(p, d.what) {
 					found = append(found, t.finding(pos, d.reason, "%s imports %s", f.Folder(), p))
 				}
 			}
 		}
 	}
 	return found
-}
-
-// helper reports whether a file belongs to a package that exists for tests: it imports testing.
-func helper(t *Tree, f *File) bool {
-	for _, other := range t.Files {
-		if other.Folder() == f.Folder() && !other.Test() && other.localName("testing") != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // matches reports whether an import path is one of the patterns.

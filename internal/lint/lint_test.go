@@ -97,6 +97,7 @@ func TestRulesFind(t *testing.T) {
 			"worker/a.go":              header + "import \"os\"\nfunc f() { os.Create(\"x\"); os.Getenv(\"X\") }",
 			"cmd/hearth/a.go":          "package main\nimport \"os\"\nfunc f() { os.Getenv(\"X\"); os.Exit(1) }",
 			"deploy/a.go":              header + "import \"log\"\nfunc f() { log.Fatal(1) }",
+			"worker/drivertest/a.go":   header + "import (\"testing\"; \"os\")\nfunc f(*testing.T) { os.Getenv(\"X\"); os.Exit(1) }",
 		}, []string{"log.Fatal", "os.Create", "os.Getenv", "time.Sleep", "time.Sleep"}},
 		{"statements", map[string]string{
 			"manager/a.go":      header + "func init() {}\nfunc f() {\n\tgo f()\n\n\tgo f() // f waits for itself\n\n\t// Above is fine too.\n\tgo f()\n}",

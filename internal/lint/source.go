@@ -12,27 +12,25 @@ import (
 // call is one function of another package that some code must not call.
 type call struct {
 	pkg, name string
-	where     func(*File) bool
+	where     func(*Tree, *File) bool
 	reason    string
 }
 
-func product(f *File) bool { return !f.Test() && !under(f.Folder(), "examples", "e2e") }
-
 var calls = []call{
-	{"time", "Sleep", func(f *File) bool { return f.Test() && f.localName("testing/synctest") == "" },
+	{"time", "Sleep", func(t *Tree, f *File) bool { return (f.Test() || t.helper(f)) && f.localName("testing/synctest") == "" },
 		"a test waits for a condition under a deadline, or runs in a bubble"},
-	{"os", "Create", func(f *File) bool { return under(f.Folder(), "worker") && !f.Test() },
+	{"os", "Create", func(t *Tree, f *File) bool { return t.product(f) && under(f.Folder(), "worker") },
 		"it follows links and lets everybody read: open with O_EXCL and a mode, through os.Root where names are not ours"},
 	{"os", "Getenv", belowCommand, "flags, environment and file meet in cmd; below it nobody reads the environment"},
 	{"os", "LookupEnv", belowCommand, "flags, environment and file meet in cmd; below it nobody reads the environment"},
 	{"os", "Environ", belowCommand, "nothing is inherited by accident: an environment is given as a whole"},
 	{"os", "Setenv", belowCommand, "nobody sets the environment of his own process"},
-	{"log", "Fatal", product, "only main ends the process"},
-	{"log", "Fatalf", product, "only main ends the process"},
-	{"os", "Exit", func(f *File) bool { return product(f) && !f.Command() }, "only main ends the process"},
+	{"log", "Fatal", (*Tree).product, "only main ends the process"},
+	{"log", "Fatalf", (*Tree).product, "only main ends the process"},
+	{"os", "Exit", func(t *Tree, f *File) bool { return t.product(f) && !f.Command() }, "only main ends the process"},
 }
 
-func belowCommand(f *File) bool { return product(f) && !under(f.Folder(), "cmd") }
+func belowCommand(t *Tree, f *File) bool { return t.product(f) && !under(f.Folder(), "cmd") }
 
 // allowed are exceptions to [Calls], by folder and function, with their reasons.
 var allowed = map[string]string{
@@ -45,7 +43,7 @@ func Calls(t *Tree) []Finding {
 	for _, f := range t.Files {
 		for _, c := range calls {
 			local := f.localName(c.pkg)
-			if local == "" || !c.where(f) || allowed[f.Folder()+" "+c.pkg+"."+c.name] != "" {
+			if local == "" || !c.where(t, f) || allowed[f.Folder()+" "+c.pkg+"."+c.name] != "" {
 				continue
 			}
 			ast.Inspect(f.Syntax, func(n ast.Node) bool {
@@ -67,7 +65,7 @@ func Calls(t *Tree) []Finding {
 func Statements(t *Tree) []Finding {
 	var found []Finding
 	for _, f := range t.Files {
-		if !product(f) {
+		if !t.product(f) {
 			continue
 		}
 		commented := make(map[int]bool) // lines that hold a comment, and the line after

@@ -90,6 +90,21 @@ func (f *File) Test() bool { return strings.HasSuffix(f.Path, "_test.go") }
 // Command reports whether the file is part of a program.
 func (f *File) Command() bool { return f.Syntax.Name.Name == "main" }
 
+// helper reports whether a file belongs to a package that exists for tests: one of its files imports testing.
+func (t *Tree) helper(f *File) bool {
+	for _, other := range t.Files {
+		if other.Folder() == f.Folder() && !other.Test() && other.localName("testing") != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// product reports whether a file is of what users run: no test, no helper of tests, no example.
+func (t *Tree) product(f *File) bool {
+	return !f.Test() && !under(f.Folder(), "examples", "e2e") && !t.helper(f)
+}
+
 // imports yields each import of the file: its path and its place.
 func (f *File) imports(yield func(string, token.Pos) bool) {
 	for _, spec := range f.Syntax.Imports {

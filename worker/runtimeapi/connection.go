@@ -15,6 +15,7 @@ type connection struct {
 	in     reader
 	out    writer
 	req    request
+	posted Answer // what is being told, here so that telling allocates nothing
 
 	peeked bool        // req holds the head of a request that is not handled yet
 	bad    *badRequest // the head that was peeked cannot be read
@@ -53,6 +54,9 @@ func (c *connection) serve() {
 			c.refuse(c.bad)
 			return
 		}
+		if c.asked && c.in.r < c.in.w && !c.turned() {
+			return
+		}
 		if !c.peeked {
 			if err := c.readHead(); err != nil {
 				c.refuse(err)
@@ -73,13 +77,16 @@ func (c *connection) read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.conn.Read(p)
-	if n > 0 && c.asked {
-		c.asked = false
-		if !c.server.state.held(c, c.server.done) {
-			return 0, net.ErrClosed
-		}
+	if n > 0 && c.asked && !c.turned() {
+		return 0, net.ErrClosed
 	}
 	return n, err
+}
+
+// turned waits for the turn of what the runtime sent behind its request for a call.
+func (c *connection) turned() bool {
+	c.asked = false
+	return c.out.flush() == nil && c.server.state.held(c, c.server.done)
 }
 
 // refuse answers a head that cannot be read, if there is anybody to hear it.

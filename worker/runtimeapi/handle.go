@@ -116,7 +116,8 @@ func (c *connection) answer(failed bool) bool {
 		return false
 	}
 
-	a := Answer{Payload: b.bytes, ContentType: c.req.content}
+	a := &c.posted
+	*a = Answer{Payload: b.bytes, ContentType: c.req.content}
 	switch {
 	case failed:
 		a.Error = postedError(c.req.errorType, c.req.content, b.bytes)
@@ -126,7 +127,8 @@ func (c *connection) answer(failed bool) bool {
 	last := c.req.close
 	c.out.accepted(last)
 	// From here on the environment may be given its next call, which then goes out behind the 202 in one write.
-	c.tell(&a, !last && c.lean())
+	c.tell(a, !last && c.lean())
+	*a = Answer{}
 	return !last
 }
 

@@ -190,10 +190,10 @@ func (o *writer) pump() error {
 	for {
 		o.mu.Lock()
 		buf, payload := o.buf, o.payload
-		if o.err != nil || len(buf)+len(payload) == 0 {
-			defer o.mu.Unlock()
+		if err := o.err; err != nil || len(buf)+len(payload) == 0 {
 			o.rest()
-			return o.err
+			o.mu.Unlock() // not deferred: in a loop that would be an allocation a call
+			return err
 		}
 		o.mu.Unlock()
 		var n int64

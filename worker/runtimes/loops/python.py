@@ -363,13 +363,14 @@ def serve(connection):
         connection.receive()
         sys.exit(1)
     request = connection.next
-    answers = 0  # awaited before the next call
+    answered = False
     while True:
         connection.send(request)
-        for _ in range(answers):
-            status, _headers, refusal = connection.receive()
+        if answered:
+            status, _, refusal = connection.receive()
             if status != 202:
-                sys.stdout.write("the runtime API refused the answer: %d %s\n" % (status, refusal.decode("utf-8", "replace").strip()))
+                refusal = refusal.decode("utf-8", "replace").strip()
+                sys.stdout.write("the runtime API refused the answer: %d %s\n" % (status, refusal))
         headers, body = connection.receive_next()
         _request_id = headers.get("lambda-runtime-aws-request-id", "")
         _tenant_id = headers.get("lambda-runtime-aws-tenant-id")
@@ -381,7 +382,7 @@ def serve(connection):
         what, kind, result = run(handler, headers, body)
         flush()
         request = connection.post("invocation/%s/%s" % (_request_id, what), kind, result) + connection.next
-        answers = 1
+        answered = True
 
 
 if __name__ == "__main__":

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sourcegraph/conc"
+)
+
+// running is a `hearth up` inside this test, and the surroundings of a user whose fabric it is.
+type running struct {
+	surroundings
+	readyLine
+	stop func() result
+}
+
+// up starts a fabric on free ports; the test's cleanup stops it.
+func up(t *testing.T, flags ...string) *running {
+	t.Helper()
+	r := &running{surroundings: surroundings{config: t.TempDir()}}
+	ready := filepath.Join(t.TempDir(), "ready.json")
+	args := append([]string{"up", "--data", filepath.Join(t.TempDir(), "data"), "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0",
+		"--ready-file", ready, "--log-level", "warn"}, flags...)
+	ctx, interrupt := context.WithCancelCause(context.Background())
+	ended := make(chan struct{})
+	var got result
+	var loop conc.WaitGroup
+	loop.Go(func() {
+		defer close(ended)
+		got = r.runContext(ctx, t, args...)
+	})
+	r.stop = func() result {
+		interrupt(errInterrupted)
+		loop.Wait()
+		return got
+	}
+	t.Cleanup(func() { r.stop() })
+	eventually(t, "the fabric is ready", func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("exit %d: %s", got.code, got.stderr)
+		default:
+		}
+		b, err := os.ReadFile(ready)
+		return err == nil && json.Unmarshal(b, &r.readyLine) == nil
+	})
+	return r
+}
+
+// must runs a command that has to succeed and gives its data.
+func (r *running) must(t *testing.T, args ...string) string {
+	t.Helper()
+	got := r.run(t, args...)
+	if got.code != exitOK {
+		t.Fatalf("hearth %s: exit %d\n%s%s", strings.Join(args, " "), got.code, got.stdout, got.stderr)
+	}
+	return got.stdout
+}
+
+// echo builds the echo of the examples.
+func echo(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "bootstrap")
+	if err := goBuild(t.Context(), "./examples/echo", out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func decode[T any](t *testing.T, text string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return v
+}
+
+func TestCommandsOnARunningFabric(t *testing.T) {
+	t.Parallel()
+	f := up(t, "--managers", "2", "--capacity", "8", "--set", "keep-alive=5m")
+	bootstrap := echo(t)
+
+	// The credential and the address are found by the note that `up` left.
+	first := decode[deployed](t, f.must(t, "deploy", "echo", bootstrap, "--runtime", "provided", "--json"))
+	if !first.Created || !first.Changed || first.Version != "$LATEST" || first.State != "Active" || len(first.CodeSHA256) != 64 || first.Files != 1 {
+		t.Errorf("%+v", first)
+	}
+	again := decode[deployed](t, f.must(t, "deploy", "echo", bootstrap, "--runtime", "provided", "--json"))
+	if again.Created || again.Changed || again.CodeSHA256 != first.CodeSHA256 {
+		t.Errorf("an unchanged deploy: %+v", again)
+	}
+	live := decode[deployed](t, f.must(t, "deploy", "echo", bootstrap, "--memory", "256", "--env", "KEY=secret", "--alias", "live", "--json"))
+	if live.Created || !live.Changed || live.Version != "1" || live.Alias != "live" {
+		t.Errorf("%+v", live)
+	}
+
+	t.Run("invoke", func(t *testing.T) { invokeOn(t, f) })
+	t.Run("ls and describe", func(t *testing.T) { listOn(t, f) })
+	t.Run("ring", func(t *testing.T) {
+		ring := decode[struct {
+			Managers []struct{ ID, State string }
+			Arcs     []struct {
+				Subject string
+				Ranks   []string
+			}
+		}](t, f.must(t, "ring", "echo", "--json"))
+		if len(ring.Managers) != 2 || len(ring.Arcs) != 1 || len(ring.Arcs[0].Ranks) != 2 {
+			t.Errorf("%+v", ring)
+		}
+		if table := f.must(t, "ring"); !strings.Contains(table, "MANAGER") || !strings.Contains(table, "no call waiting") {
+			t.Error(table)
+		}
+	})
+	t.Run("fabric", func(t *testing.T) {
+		if got := f.must(t, "fabric", "get", "keep-alive"); got != "5m0s\n" {
+			t.Errorf("what --set gave is %q", got)
+		}
+		values := decode[map[string]string](t, f.must(t, "fabric", "set", "reclaim=1m", "theta=0.5", "--json"))
+		if values["reclaim"] != "1m0s" || values["theta"] != "0.5" || values["keep-alive"] != "5m0s" {
+			t.Errorf("%v", values)
+		}
+		golden(t, "fabric-get.txt", f.must(t, "fabric", "get"))
+	})
+	t.Run("completion", func(t *testing.T) {
+		for _, command := range []string{"invoke", "describe", "rm", "ring", "deploy"} {
+			if got := f.must(t, "__complete", command, ""); !strings.HasPrefix(got, "echo\n") {
+				t.Errorf("%s completes to %q", command, got)
+			}
+		}
+	})
+	t.Run("a misspelt function", func(t *testing.T) {
+		for _, command := range []string{"invoke", "describe", "rm", "ring"} {
+			got := f.run(t, command, "ehco")
+			if got.code != exitUsage || !strings.Contains(got.stderr, "did you mean echo?") {
+				t.Errorf("%s: exit %d: %s", command, got.code, got.stderr)
+			}
+		}
+	})
+	t.Run("rm", func(t *testing.T) { removeOn(t, f) })
+
+	got := f.stop()
+	if got.code != exitOK || got.stdout != "ready "+f.HTTP+" "+f.NATS+"\n" {
+		t.Errorf("up ended with %d: %q\n%s", got.code, got.stdout, got.stderr)
+	}
+	if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "driver process") {
+		t.Errorf("up said %q, want the one line on its driver", got.stderr)
+	}
+	if running, err := f.app(t).notes(); err != nil || len(running) != 0 {
+		t.Errorf("its note stayed: %v, %v", running, err)
+	}
+}
+
+func invokeOn(t *testing.T, f *running) {
+	payload := `{"b": [1, 2], "a": "ü"}`
+	if got := f.must(t, "invoke", "echo", "--payload", payload); got != payload {
+		t.Errorf("the answer came as %q", got)
+	}
+	stdin := *f
+	stdin.stdin = "no JSON at all"
+	if got := stdin.must(t, "invoke", "echo:live", "--payload", "-"); got != "no JSON at all" {
+		t.Errorf("standard input came back as %q", got)
+	}
+	file := filepath.Join(t.TempDir(), "payload")
+	if err := os.WriteFile(file, []byte("[7]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := f.must(t, "invoke", "echo:1", "--payload", "@"+file, "--json", "--timeout", "20s")
+	got := decode[invocation](t, text)
+	if string(got.Payload) != "[7]" || got.Status != "ok" || got.Version != "1" || got.Function != "echo" || got.RequestID == "" ||
+		got.Arc == "" || got.Reason != "unreserved" || got.Manager == "" || got.Environment == "" || got.Rank == nil || got.Attempt != 1 {
+		t.Errorf("%s", text)
+	}
+	keys := regexp.MustCompile(`"(\w+)":`).FindAllString(text, -1)
+	golden(t, "invoke-keys.txt", strings.Join(keys, "\n")+"\n")
+
+	got = decode[invocation](t, f.run(t, "invoke", "echo:7", "--json").stdout)
+	if got.Status != "refused" || got.Error == nil || got.Error.Code != "ResourceNotFoundException" {
+		t.Errorf("an unknown version: %+v", got)
+	}
+	if r := f.run(t, "invoke", "echo", "--tenant", "t"); r.code != exitUsage || !strings.Contains(r.stderr, "TenantId") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "readme"), []byte("nothing to run"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.must(t, "deploy", "broken", folder, "--runtime", "provided")
+	r := f.run(t, "invoke", "broken")
+	if r.code != 1 || !strings.Contains(r.stdout, `"errorType":"Runtime.InvalidEntrypoint"`) || strings.Count(r.stderr, "\n") != 1 ||
+		!strings.Contains(r.stderr, "executable `bootstrap`") {
+		t.Errorf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	got = decode[invocation](t, f.run(t, "invoke", "broken", "--json").stdout)
+	if got.Status != "function-error" || got.Error == nil || got.Error.Type != "Runtime.InvalidEntrypoint" {
+		t.Errorf("%+v", got)
+	}
+	f.must(t, "rm", "broken")
+}
+
+func listOn(t *testing.T, f *running) {
+	line := decode[functionLine](t, f.must(t, "ls", "--json"))
+	if line.Function != "echo" || line.MemoryMB != 256 || line.TimeoutS != 3 || line.Runtime != "provided" || line.Env != nil && line.Env[0] != "KEY" {
+		t.Errorf("%+v", line)
+	}
+	described := f.must(t, "describe", "echo", "--json")
+	got := decode[struct {
+		Versions []functionLine
+		Aliases  []aliasLine
+		Env      []string
+	}](t, described)
+	if len(got.Versions) != 1 || len(got.Aliases) != 1 || got.Aliases[0].Alias != "live" || got.Aliases[0].Version != "1" ||
+		len(got.Env) != 1 || strings.Contains(described, "secret") {
+		t.Error(described)
+	}
+	if table := f.must(t, "ls"); !strings.HasPrefix(table, "FUNCTION") || !strings.Contains(table, "256 MB") {
+		t.Error(table)
+	}
+	if text := f.must(t, "describe", "echo"); !strings.Contains(text, "ALIAS") || !strings.Contains(text, "KEY") || strings.Contains(text, "secret") {
+		t.Error(text)
+	}
+}
+
+func removeOn(t *testing.T, f *running) {
+	if r := f.run(t, "rm", "echo:1"); r.code != exitUsage || !strings.Contains(r.stderr, "alias live") {
+		t.Errorf("a version that an alias names: exit %d: %s", r.code, r.stderr)
+	}
+	for _, what := range []string{"echo:live", "echo:1", "echo"} {
+		if got := f.must(t, "rm", what); !strings.HasPrefix(got, "removed ") {
+			t.Errorf("%s: %q", what, got)
+		}
+		if r := f.run(t, "rm", what); r.code != exitUsage {
+			t.Errorf("%s again: exit %d: %s", what, r.code, r.stderr)
+		}
+	}
+	if r := f.run(t, "ls"); r.stdout != "" || !strings.Contains(r.stderr, "`hearth deploy`") {
+		t.Errorf("nothing is left: %q, %q", r.stdout, r.stderr)
+	}
+}
+
+// The demo is what a newcomer sees first: every step is right, and the figures add up.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	r := alone(t, "demo", "--json")
+	if r.code != exitOK {
+		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+	calls, left := map[string]int{}, 0
+	for _, line := range lines[:len(lines)-1] {
+		s := decode[demoStep](t, line)
+		if !s.OK {
+			t.Errorf("%s", line)
+		}
+		switch s.Step {
+		case stepCall:
+			calls[s.Function+" by "+s.Door]++
+		case stepLeftOut:
+			left++
+		}
+	}
+	sum := decode[struct{ Summary demoSummary }](t, lines[len(lines)-1]).Summary
+	if sum.Calls == 0 || sum.OK != sum.Calls || sum.Cold+sum.Specialised+sum.Warm != sum.Calls || sum.P99 < sum.P50 || sum.RatioCore <= 0 {
+		t.Errorf("%+v", sum)
+	}
+	for _, need := range []string{"node", "python3"} {
+		if _, err := exec.LookPath(need); err != nil {
+			left--
+		}
+	}
+	if left != 0 {
+		t.Errorf("examples were left out that this host can run: %s", r.stdout)
+	}
+	for _, function := range []string{"resize", "echo"} {
+		if calls[function+" by nats"] == 0 || calls[function+" by http"] == 0 {
+			t.Errorf("%s was not called by every door: %v", function, calls)
+		}
+	}
+}
+
+// One short measurement by the real processes: the figures are there, none of them is judged.
+func TestBenchOfItsOwn(t *testing.T) {
+	t.Parallel()
+	r := alone(t, "bench", "--own", "--driver", "null", "--concurrency", "2", "--duration", "500ms", "--json")
+	if r.code != exitOK {
+		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	got := decode[benchResult](t, r.stdout)
+	if got.Errors != 0 || got.Function.Calls == 0 || got.Core.Calls == 0 || got.RatioP50 <= 0 || got.RatioRate <= 0 || got.Concurrency != 2 ||
+		got.Function.P99 < got.Function.P50 || got.Driver != "null" {
+		t.Errorf("%s", r.stdout)
+	}
+}

@@ -1,0 +1,26 @@
+package deploy
+
+const (
+	placeBytes   = 128 << 20
+	defaultTotal = 32 // places, where free memory is not known: 4 GiB
+)
+
+// capacities shares places among managers as evenly as whole places allow, each with one at least. A total of 0 is 3/4 of
+// the free memory (bytes; 0: not known).
+func capacities(total, managers int, free int64) []int {
+	if total == 0 {
+		total = defaultTotal
+		if free > 0 {
+			total = int(free / 4 * 3 / placeBytes)
+		}
+	}
+	each := make([]int, managers)
+	for i := range each {
+		each[i] = total / managers
+		if i < total%managers {
+			each[i]++
+		}
+		each[i] = max(each[i], 1)
+	}
+	return each
+}

@@ -1,0 +1,94 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// data is the folder of a fabric, held by this process:
+//
+//	lock      held while the process lives; the pid of its holder
+//	admin.nk  the admin's nkey seed
+//	seal.key  the managers' key for variables
+//	nats/     the embedded server's streams
+//	run/      unpacked code and scratch folders, where environments can reach them here (reach.go)
+type data struct {
+	dir  string
+	lock *os.File
+}
+
+const (
+	lockFile  = "lock"
+	natsDir   = "nats"
+	runDir    = "run"
+	closedDir = 0o700
+)
+
+// openData makes the folder if need be, closes it to others, and takes its lock. A folder that another process holds is a
+// [schema.CodeConflict] with that one's pid.
+func openData(dir string) (*data, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	if err := os.MkdirAll(dir, closedDir); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	if err := os.Chmod(dir, closedDir); err != nil {
+		return nil, fmt.Errorf("close the data folder to others: %w", err)
+	}
+	path := filepath.Join(dir, lockFile)
+	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of the data folder: %w", err)
+	}
+	if err := tryLock(lock); err != nil {
+		pid, _ := os.ReadFile(path)
+		err = errors.Join(err, lock.Close())
+		return nil, &schema.Error{Code: schema.CodeConflict, Cause: err, Message: fmt.Sprintf(
+			"data folder %s is in use by process %s: stop that one, or choose another folder with --data", dir,
+			strings.TrimSpace(string(pid)))}
+	}
+	if err := errors.Join(lock.Truncate(0), writePID(lock)); err != nil {
+		return nil, errors.Join(fmt.Errorf("write the lock of the data folder: %w", err), lock.Close())
+	}
+	return &data{dir: dir, lock: lock}, nil
+}
+
+func writePID(f *os.File) error {
+	_, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	return err
+}
+
+// path is a file or folder in the data folder.
+func (d *data) path(name string) string { return filepath.Join(d.dir, name) }
+
+// close gives the folder back. The lock file stays: removing it would let two others lock two files of one name.
+func (d *data) close() error {
+	if err := d.lock.Close(); err != nil {
+		return fmt.Errorf("unlock the data folder: %w", err)
+	}
+	return nil
+}
+
+// writeFile writes a secret whole or not at all: beside its place, then renamed.
+func writeFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content) // made 0600
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}

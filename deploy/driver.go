@@ -1,0 +1,39 @@
+package deploy
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/driver/null"
+	"github.com/hearth-run/hearth/worker/driver/process"
+)
+
+const (
+	codeDir    = "code"    // unpacked packages, a folder a worker
+	scratchDir = "scratch" // what environments write
+)
+
+// newDriver makes the driver of the process, and the folder where workers unpack code; a driver that runs none has none.
+func newDriver(cfg Config, d *data) (driver.Driver, string, error) {
+	switch cfg.Driver {
+	case DriverNull:
+		return null.New(), "", nil
+	case DriverProcess:
+		dir, err := d.reach(os.Geteuid() == 0)
+		if err != nil {
+			return nil, "", err
+		}
+		code := filepath.Join(dir, codeDir)
+		if err := os.MkdirAll(code, passable); err != nil {
+			return nil, "", fmt.Errorf("make the folder for unpacked code: %w", err)
+		}
+		p, err := process.New(process.Config{Dir: filepath.Join(dir, scratchDir), Reach: []string{code}, Log: cfg.Logger})
+		if err != nil {
+			return nil, "", err
+		}
+		return p, dir, nil
+	}
+	return nil, "", fmt.Errorf("driver %q is not one of this build", cfg.Driver) // Validate refuses it first
+}

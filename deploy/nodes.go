@@ -1,0 +1,133 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/frontend"
+	"github.com/hearth-run/hearth/frontend/control"
+	"github.com/hearth-run/hearth/internal/lifecycle"
+	"github.com/hearth-run/hearth/manager"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+	"github.com/hearth-run/hearth/worker"
+)
+
+// managerNode is a manager and its worker: one node of the ring.
+type managerNode struct {
+	id       string
+	capacity int // places
+	login    login
+
+	nc      *nats.Conn
+	worker  *worker.Worker
+	manager *manager.Manager
+}
+
+// parts are what starts and stops in order: the connection, the worker, the manager that offers its environments.
+func (n *managerNode) parts(u *up) *lifecycle.Group {
+	g := &lifecycle.Group{}
+	g.Add("connection", lifecycle.Func{
+		OnStart: func(ctx context.Context) (err error) {
+			n.nc, err = u.nats.connect(ctx, n.login, subjects.ManagerInbox(n.id, "n"))
+			return err
+		},
+		OnStop: func(ctx context.Context) error { disconnect(ctx, n.nc); return nil },
+	})
+	g.Add("worker", lifecycle.Func{
+		OnStart: func(context.Context) error { return n.makeWorker(u) },
+		OnStop:  func(ctx context.Context) error { return n.worker.Stop(ctx) },
+	})
+	g.Add("manager", lifecycle.Func{
+		OnStart: func(ctx context.Context) error { return n.startManager(ctx, u) },
+		OnStop:  func(ctx context.Context) error { return n.manager.Stop(ctx) },
+	})
+	return g
+}
+
+func (n *managerNode) makeWorker(u *up) error {
+	js, err := jetstream.New(n.nc)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	cache := ""
+	if u.runsDir != "" {
+		cache = filepath.Join(u.runsDir, codeDir, n.id)
+	}
+	n.worker, err = worker.New(worker.Config{
+		ID: n.id, Publish: n.nc.PublishMsg, Code: newCodeStore(js, u.names), Driver: u.driver, CacheDir: cache, Names: u.names,
+		Logger: u.cfg.Logger,
+	})
+	return err
+}
+
+func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
+	n.manager, err = manager.New(n.nc, n.worker, manager.Config{
+		ID: n.id, Names: u.names, Capacity: n.capacity, FabricSet: u.cfg.Set,
+		Seal: &schema.SealKeyRecord{V: schema.Version, KeyID: u.seal.ID(), Public: u.seal.Public()}, Open: u.seal.Open,
+		Build: u.build(), Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry,
+	})
+	if err != nil {
+		return err
+	}
+	return n.manager.Start(ctx)
+}
+
+// frontendNode is a frontend with the control service beside it.
+type frontendNode struct {
+	id    string
+	first bool // it has the HTTP listener
+	login login
+
+	nc       *nats.Conn
+	frontend *frontend.Frontend
+	control  *control.Service
+}
+
+// parts are what starts and stops in order: the connection, the frontend, the control service, which knows the fabric by it.
+func (n *frontendNode) parts(u *up) *lifecycle.Group {
+	g := &lifecycle.Group{}
+	g.Add("connection", lifecycle.Func{
+		OnStart: func(ctx context.Context) (err error) {
+			n.nc, err = u.nats.connect(ctx, n.login, subjects.FrontendInbox(n.id, "n"))
+			return err
+		},
+		OnStop: func(ctx context.Context) error { disconnect(ctx, n.nc); return nil },
+	})
+	g.Add("frontend", lifecycle.Func{
+		OnStart: func(ctx context.Context) error { return n.startFrontend(ctx, u) },
+		OnStop:  func(ctx context.Context) error { return n.frontend.Stop(ctx) },
+	})
+	g.Add("control", lifecycle.Func{
+		OnStart: func(ctx context.Context) error { return n.startControl(ctx, u) },
+		OnStop:  func(ctx context.Context) error { return n.control.Stop(ctx) },
+	})
+	return g
+}
+
+func (n *frontendNode) startFrontend(ctx context.Context, u *up) (err error) {
+	cfg := frontend.Config{ID: n.id, Names: u.names, Hosts: u.cfg.Hosts, Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry}
+	if n.first {
+		host, _, err := splitAddress(u.cfg.HTTP)
+		if err != nil {
+			return err
+		}
+		cfg.HTTP, cfg.Anonymous = u.http, u.cfg.Anonymous && loopback(host)
+	}
+	if n.frontend, err = frontend.New(n.nc, cfg); err != nil {
+		return err
+	}
+	return n.frontend.Start(ctx)
+}
+
+func (n *frontendNode) startControl(ctx context.Context, u *up) (err error) {
+	n.control, err = control.New(n.nc, n.frontend, control.Config{Names: u.names, Build: u.cfg.Build, Logger: u.cfg.Logger})
+	if err != nil {
+		return err
+	}
+	return n.control.Start(ctx)
+}
