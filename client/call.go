@@ -21,8 +21,8 @@ const (
 	grace       = 250 * time.Millisecond // for a refusal that comes at the very time-out
 )
 
-// ErrNoAnswer is wrapped by the error of a call that got no answer in the caller's own time: the call may still run.
-// Test for it before the code, which is [schema.CodeUnavailable].
+// ErrNoAnswer is wrapped by the error of a call that got no answer in the caller's own time, whose code is
+// [schema.CodeNoAnswer]: the call may still run.
 var ErrNoAnswer = errors.New("no answer in time")
 
 // Call is one call of a function. Function alone is required.
@@ -197,14 +197,14 @@ func (c *Client) failure(ctx context.Context, err error, what string, wait time.
 		return &schema.Error{Code: schema.CodeTooLarge, Cause: err, Message: fmt.Sprintf(
 			"%s: this NATS server carries messages of at most %d bytes", what, c.nc.MaxPayload())}
 	case errors.Is(err, context.Canceled):
-		return &schema.Error{Code: schema.CodeUnavailable, Cause: fmt.Errorf("%w: %w", ErrNoAnswer, err), Message: what +
+		return &schema.Error{Code: schema.CodeNoAnswer, Cause: fmt.Errorf("%w: %w", ErrNoAnswer, err), Message: what +
 			": given up before an answer came; it may still be done"}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		patience := wait.String()
 		if ctx.Err() != nil {
 			patience = "the caller's time"
 		}
-		return &schema.Error{Code: schema.CodeUnavailable, Cause: fmt.Errorf("%w: %w", ErrNoAnswer, err), Message: what +
+		return &schema.Error{Code: schema.CodeNoAnswer, Cause: fmt.Errorf("%w: %w", ErrNoAnswer, err), Message: what +
 			": no answer within " + patience + "; it may still be done, so look before you repeat it"}
 	}
 	return &schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: fmt.Sprintf("%s: the connection to NATS failed: %v", what, err)}

@@ -18,6 +18,13 @@ import (
 // MaxZip is the largest package, in bytes (Lambda B6).
 const MaxZip = 50 << 20
 
+// What nats-server says of a stream that takes no more: its own bound (JSStreamStoreFailedF), or the account's
+// (JSStorageResourcesExceededErr).
+const (
+	storeFailed     jetstream.ErrorCode = 10077
+	storageExceeded jetstream.ErrorCode = 10047
+)
+
 // codePatience bounds an upload where ctx does not.
 const codePatience = 2 * time.Minute
 
@@ -71,6 +78,11 @@ func (c *Client) storeError(ctx context.Context, name string, err error) error {
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		return &schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: fmt.Sprintf(
 			"put code %s: no code store %s: is a fabric running? start it with `hearth up`", name, c.names.Bucket("code"))}
+	}
+	var full *jetstream.APIError
+	if errors.As(err, &full) && (full.ErrorCode == storeFailed || full.ErrorCode == storageExceeded) {
+		return &schema.Error{Code: schema.CodeStorageExceeded, Cause: err, Message: fmt.Sprintf(
+			"put code %s: the code store is full (%v): delete functions or versions that are not needed, or give it more room", name, err)}
 	}
 	return &schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: fmt.Sprintf(
 		"put code %s: the code store does not answer (%v): do these credentials have the right to it? name an admin's by --creds", name, err)}

@@ -9,8 +9,8 @@
 //   - an [Answer] without a FunctionError: the function's own result;
 //   - an [Answer] with one: the function failed, timed out, or was lost ([Answer.Status]). It ran, or may have;
 //   - an error: the call was refused, and it did not start. It is a [*schema.Error]; its code's row says whether to try
-//     again ([schema.Code.Row]). The one exception is [ErrNoAnswer], the caller's own time-out: nobody said anything, so
-//     the call may still run.
+//     again ([schema.Code.Row]). The one exception is [ErrNoAnswer], the caller's own time-out, code
+//     [schema.CodeNoAnswer]: nobody said anything, so the call may still run.
 //
 // Nothing is ever sent twice by this package.
 //

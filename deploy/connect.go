@@ -26,9 +26,9 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 	if deadline, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(deadline))
 	}
-	log := s.log.With("connection", l.user)
+	log := s.log.With("connection", l.name)
 	options := []nats.Option{
-		nats.Name("hearth " + l.user), nats.CustomInboxPrefix(inbox), nats.Timeout(patience),
+		nats.Name("hearth " + l.name), nats.CustomInboxPrefix(inbox), nats.Timeout(patience),
 		nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond), nats.ReconnectJitter(50*time.Millisecond, 500*time.Millisecond),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
@@ -45,9 +45,9 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS connection is back", "server", nc.ConnectedUrlRedacted()) }),
 	}
 	if s.embedded != nil {
-		nc, err := nats.Connect(s.url, append(options, nats.InProcessServer(s.embedded.server), nats.UserInfo(l.user, l.password))...)
+		nc, err := nats.Connect(s.url, append(options, nats.InProcessServer(s.embedded.server), l.option())...)
 		if err != nil {
-			return nil, fmt.Errorf("connect %s to the embedded NATS server: %w", l.user, err)
+			return nil, fmt.Errorf("connect %s to the embedded NATS server: %w", l.name, err)
 		}
 		return nc, nil
 	}
@@ -55,7 +55,7 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 	options = append(options, nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2))
 	c, err := client.Connect(ctx, client.Options{URL: s.url, Creds: s.creds, NATS: options})
 	if err != nil {
-		return nil, fmt.Errorf("connect %s: %w", l.user, err)
+		return nil, fmt.Errorf("connect %s: %w", l.name, err)
 	}
 	return c.Conn(), nil
 }

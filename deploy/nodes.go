@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -54,14 +56,11 @@ func (n *managerNode) makeWorker(u *up) error {
 	if err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
-	cache := ""
-	if u.runsDir != "" {
-		cache = filepath.Join(u.runsDir, codeDir, n.id)
+	cfg := worker.Config{ID: n.id, Publish: n.nc.PublishMsg, Driver: u.driver, Names: u.names, Logger: u.cfg.Logger}
+	if u.runsDir != "" { // else the driver runs no code
+		cfg.Code, cfg.CacheDir = newCodeStore(js, u.names), filepath.Join(u.runsDir, codeDir, n.id)
 	}
-	n.worker, err = worker.New(worker.Config{
-		ID: n.id, Publish: n.nc.PublishMsg, Code: newCodeStore(js, u.names), Driver: u.driver, CacheDir: cache, Names: u.names,
-		Logger: u.cfg.Logger,
-	})
+	n.worker, err = worker.New(cfg)
 	return err
 }
 
@@ -125,9 +124,18 @@ func (n *frontendNode) startFrontend(ctx context.Context, u *up) (err error) {
 }
 
 func (n *frontendNode) startControl(ctx context.Context, u *up) (err error) {
-	n.control, err = control.New(n.nc, n.frontend, control.Config{Names: u.names, Build: u.cfg.Build, Logger: u.cfg.Logger})
+	n.control, err = control.New(n.nc, n.frontend, control.Config{Names: u.names, Build: semantic(u.cfg.Build), Logger: u.cfg.Logger})
 	if err != nil {
 		return err
 	}
 	return n.control.Start(ctx)
+}
+
+// semantic is the part of a build's name that NATS services may tell as their version, "" if there is none.
+func semantic(build string) string {
+	version, _, _ := strings.Cut(strings.TrimPrefix(build, "v"), " ")
+	if regexp.MustCompile(`^\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]*)?$`).MatchString(version) {
+		return version
+	}
+	return ""
 }

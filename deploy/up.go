@@ -42,7 +42,9 @@ func Up(ctx context.Context, cfg Config) (*Fabric, error) {
 	}
 	f := &Fabric{}
 	u := &up{cfg: cfg, names: names, fabric: f}
-	u.nodes()
+	if err := u.nodes(); err != nil {
+		return nil, err
+	}
 	f.parts.Add("data folder", lifecycle.Func{OnStart: u.openData, OnStop: u.closeData})
 	f.parts.Add("HTTP listener", lifecycle.Func{OnStart: u.listenHTTP, OnStop: u.closeHTTP})
 	f.parts.Add("NATS server", lifecycle.Func{OnStart: u.startServer, OnStop: u.stopServer})
@@ -86,19 +88,24 @@ type up struct {
 
 // nodes names the managers and frontends of this process. A frontend has another name at each start, so that nothing that
 // was meant for the last one reaches it.
-func (u *up) nodes() {
+func (u *up) nodes() error {
 	for i, capacity := range capacities(u.cfg.Capacity, u.cfg.Managers, freeMemory()) {
 		id := fmt.Sprintf("m%d", i+1)
-		u.managers = append(u.managers, &managerNode{
-			id: id, capacity: capacity, login: newLogin("manager", id, managerRights(u.names, id)),
-		})
+		l, err := newLogin("manager", id, managerRights(u.names, id))
+		if err != nil {
+			return err
+		}
+		u.managers = append(u.managers, &managerNode{id: id, capacity: capacity, login: l})
 	}
 	for i := range u.cfg.Frontends {
 		id := fmt.Sprintf("f%d-%s", i+1, unused())
-		u.frontends = append(u.frontends, &frontendNode{
-			id: id, first: i == 0, login: newLogin("frontend", id, frontendRights(u.names, id)),
-		})
+		l, err := newLogin("frontend", id, frontendRights(u.names, id))
+		if err != nil {
+			return err
+		}
+		u.frontends = append(u.frontends, &frontendNode{id: id, first: i == 0, login: l})
 	}
+	return nil
 }
 
 func unused() string {
@@ -150,7 +157,14 @@ func (u *up) startServer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		all := &users{admin: u.admin, names: u.names, anonymous: u.cfg.Anonymous && loopback(host)}
+		all := &users{admin: u.admin, names: u.names}
+		if u.cfg.Anonymous && loopback(host) {
+			guest, err := newLogin("client", "anonymous", clientRights(u.names))
+			if err != nil {
+				return err
+			}
+			all.client = guest.public
+		}
 		for _, m := range u.managers {
 			all.roles = append(all.roles, m.login)
 		}

@@ -1,53 +1,64 @@
 package deploy
 
 import (
-	"crypto/rand"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
 	"github.com/hearth-run/hearth/subjects"
 )
 
-// anonymous is the user that everybody is who connects without a credential, where that is allowed.
-const anonymous = "client"
-
-// login is how a role of this process enters the embedded server: a name and a password drawn at this start, which are
-// nowhere but in memory.
+// login is how a role of this process enters the embedded server: a key made at this start, which is nowhere but in memory.
 type login struct {
-	user, password string
-	rights         *rights
+	name   string // of the connection
+	key    nkeys.KeyPair
+	public string
+	rights *rights
 }
 
-func newLogin(role, id string, r *rights) login {
-	return login{user: role + "-" + subjects.Escape(id), password: rand.Text(), rights: r}
+func newLogin(role, id string, r *rights) (login, error) {
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		return login{}, fmt.Errorf("make a key for %s %s: %w", role, id, err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		return login{}, fmt.Errorf("make a key for %s %s: %w", role, id, err)
+	}
+	return login{name: role + " " + id, key: key, public: public, rights: r}, nil
 }
 
-// users are all that the embedded server knows.
+// option answers the server's challenge.
+func (l *login) option() nats.Option { return nats.Nkey(l.public, l.key.Sign) }
+
+// users are all that the embedded server knows. All have keys, nobody a password.
 type users struct {
-	roles     []login
-	admin     string // public nkey
-	anonymous bool
-	names     subjects.Names
+	roles  []login
+	admin  string // public nkey
+	client string // public nkey of whoever connects without a credential; "" where that is not allowed
+	names  subjects.Names
 }
 
 // enter puts the users into the server's options.
 func (u *users) enter(opts *server.Options) {
-	for _, l := range u.roles {
-		opts.Users = append(opts.Users, &server.User{Username: l.user, Password: l.password, Permissions: l.rights.permissions()})
+	user := func(public string, r *rights) {
+		opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{Nkey: public, Permissions: r.permissions()})
 	}
-	opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{Nkey: u.admin, Permissions: adminRights(u.names).permissions()})
-	if u.anonymous {
-		// It has a password too, that nobody is told: the server wants one, and an empty one would be a way to log in by name.
-		opts.Users = append(opts.Users, &server.User{
-			Username: anonymous, Password: rand.Text(), Permissions: clientRights(u.names).permissions(),
-		})
-		opts.NoAuthUser = anonymous
+	for _, l := range u.roles {
+		user(l.public, l.rights)
+	}
+	user(u.admin, adminRights(u.names))
+	if u.client != "" {
+		user(u.client, clientRights(u.names))
+		opts.NoAuthUser = u.client
 	}
 }
 
@@ -71,7 +82,7 @@ func adminKey(dir string) (public, path string, err error) {
 			return "", "", fmt.Errorf("close the admin's key to others: %w", err)
 		}
 	}
-	key, err := nkeys.FromSeed(seed)
+	key, err := nkeys.FromSeed(bytes.TrimSpace(seed))
 	if err != nil {
 		return "", "", fmt.Errorf("read the admin's key %s: %w; remove it to have another one made", path, err)
 	}
@@ -94,5 +105,6 @@ func newSeed(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return seed, writeFile(path, append(seed, '\n'))
+	seed = slices.Clone(seed) // Wipe clears the key's own
+	return seed, writeFile(path, append(slices.Clone(seed), '\n'))
 }

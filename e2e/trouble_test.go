@@ -210,19 +210,23 @@ func hostileClients(t *testing.T, f *fabric.Fabric) {
 		}
 	})
 	t.Run("headers", func(t *testing.T) {
-		for name, values := range map[string][]string{
-			"Hearth-Qualifier":      {"a", "b"},
-			"Hearth-Timeout":        {"-1s"},
-			"Hearth-Client-Context": {"{not json"},
-			"Hearth-Tenant":         {"acme"},
+		for _, h := range []struct {
+			name, field string
+			values      []string
+		}{
+			{"Hearth-Qualifier", "Hearth-Qualifier", []string{"a", "b"}},
+			{"Hearth-Timeout", "Hearth-Timeout", []string{"-1s"}},
+			{"Hearth-Client-Context", "ClientContext", []string{"{not json"}},
+			{"Hearth-Tenant", "TenantId", []string{"acme"}},
 		} {
 			m := nats.NewMsg("hearth.invoke.default.fn")
-			m.Header[name] = values
+			m.Header[h.name] = h.values
 			a, err := nc.RequestMsgWithContext(withDeadline(t), m)
 			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			} else if text := a.Header.Get("Nats-Service-Error"); a.Header.Get("Nats-Service-Error-Code") != "400" || !strings.Contains(text, name) {
-				t.Errorf("%s: %v does not name the header", name, a.Header)
+				t.Errorf("%s: %v", h.name, err)
+			} else if text := a.Header.Get("Nats-Service-Error"); a.Header.Get("Nats-Service-Error-Code") != "400" ||
+				!strings.Contains(text, h.field) {
+				t.Errorf("%s: %v does not name the field", h.name, a.Header)
 			}
 		}
 	})

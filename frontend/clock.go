@@ -30,9 +30,9 @@ type clock struct {
 func (c *clock) now() uint64     { return c.tick.Load() }
 func (c *clock) connected() bool { return c.up.Load() }
 
-// run follows the connection until ctx ends: ticked after each tick that was spent connected, back after a reconnect.
-// Both are called on this goroutine.
-func (c *clock) run(ctx context.Context, nc *nats.Conn, status <-chan nats.Status, ticked, back func()) {
+// run follows the connection until ctx ends: ticked is called after each tick that was spent connected, away after any
+// other, back after a reconnect, all on this goroutine.
+func (c *clock) run(ctx context.Context, nc *nats.Conn, status <-chan nats.Status, ticked, away, back func()) {
 	ticker := time.NewTicker(tickTime)
 	defer ticker.Stop()
 	whole := true // the time since the last tick was spent connected
@@ -54,6 +54,7 @@ func (c *clock) run(ctx context.Context, nc *nats.Conn, status <-chan nats.Statu
 			if up := nc.IsConnected(); !up || !whole {
 				whole = up
 				c.up.Store(up)
+				away()
 				continue
 			}
 			c.tick.Add(1)

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/sourcegraph/conc"
 
+	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/internal/watch"
 	"github.com/hearth-run/hearth/schema"
@@ -74,8 +75,8 @@ type Frontend struct {
 	deletes      int           // sent in this turn of the wheel; its goroutine's alone
 
 	stopping, serving atomic.Bool
-	life              sync.Mutex // one Start or Stop at a time
-	started, stopped  bool
+	life              lifecycle.Guard
+	halted            sync.Once
 	cancel            context.CancelFunc
 	loops             conc.WaitGroup
 	done              chan struct{} // closed when this frontend answers nobody any more
@@ -128,24 +129,17 @@ func (f *Frontend) ID() string { return f.id }
 // Start waits until the fabric is set up and its functions, ring and a round of statuses are here, then serves (DESIGN
 // 6). It returns when this frontend takes calls, or with what it waited for when ctx ends. A frontend starts once.
 func (f *Frontend) Start(ctx context.Context) error {
-	f.life.Lock()
-	defer f.life.Unlock()
-	switch {
-	case f.stopped:
-		return errors.New("start frontend: it has been stopped")
-	case f.started:
+	return f.life.Start(ctx, func(ctx context.Context) error {
+		run, cancel := context.WithCancel(context.Background())
+		f.cancel = cancel
+		if err := f.start(ctx, run); err != nil {
+			f.halt()
+			return fmt.Errorf("start frontend %s: %w", f.id, err)
+		}
+		f.serving.Store(true)
+		f.log.Info("frontend serves", "functions", f.view.seen.Load(), "managers", len(f.view.ring.Load().Members))
 		return nil
-	}
-	f.started = true
-	run, cancel := context.WithCancel(context.Background())
-	f.cancel = cancel
-	if err := f.start(ctx, run); err != nil {
-		f.halt()
-		return fmt.Errorf("start frontend %s: %w", f.id, err)
-	}
-	f.serving.Store(true)
-	f.log.Info("frontend serves", "functions", f.view.seen.Load(), "managers", len(f.view.ring.Load().Members))
-	return nil
+	})
 }
 
 func (f *Frontend) start(ctx, run context.Context) error {
@@ -158,7 +152,7 @@ func (f *Frontend) start(ctx, run context.Context) error {
 	status := f.nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	f.loops.Go(func() {
 		defer f.nc.RemoveStatusListener(status)
-		f.clock.run(run, f.nc, status, f.sweep, f.back)
+		f.clock.run(run, f.nc, status, f.sweep, f.away, f.back)
 	})
 	if err := f.subscribe(f.inbox+">", f.received); err != nil {
 		return err

@@ -3,6 +3,8 @@ package frontend
 import (
 	"testing"
 	"time"
+
+	"github.com/hearth-run/hearth/schema"
 )
 
 // The rules of DESIGN 3 and 6, each at its edge, in ticks of the connected clock.
@@ -80,5 +82,32 @@ func TestJudgeEnds(t *testing.T) {
 		if least := uint64(16 * time.Second / tickTime); now.tick < least || now.tick > least+5 {
 			t.Errorf("lost at tick %d, want %d or little later", now.tick, least)
 		}
+	}
+}
+
+// A caller of this process is not kept past the moment at which its call must have ended, though this frontend is cut
+// off and nobody can be asked.
+func TestAwayEndsTheHopeless(t *testing.T) {
+	t.Parallel()
+	f := &Frontend{pending: newPending(10), counters: newCounters()}
+	v := newFunction(&schema.FunctionRecord{Name: "f", ID: "i", Latest: schema.VersionRecord{Version: schema.Latest}}, 1, nil).versions[""]
+	waits, hopeless := make(chan ended, 1), make(chan ended, 1)
+	f.pending.add(&call{token: 1, version: v, waiter: waits, hopeless: time.Now().Add(time.Hour)})
+	f.pending.add(&call{token: 2, version: v, waiter: hopeless, hopeless: time.Now().Add(-time.Nanosecond)})
+	f.pending.add(&call{token: 3, version: v, reply: "_INBOX.x", hopeless: time.Now().Add(-time.Hour)})
+	f.away()
+	select {
+	case e := <-hopeless:
+		if e.err != nil || e.answer.Header.Get(schema.HeaderFunctionError) != schema.FunctionErrorUnhandled {
+			t.Errorf("got %+v, want ExecutionLost", e)
+		}
+	default:
+		t.Error("the hopeless call was not answered")
+	}
+	if n := f.pending.count.Load(); n != 2 || len(waits) != 0 {
+		t.Errorf("%d calls are left, want the one that may still end and that of NATS", n)
+	}
+	if n := v.calls.Load(); n != 2 {
+		t.Errorf("C is %d, want 2", n)
 	}
 }

@@ -154,9 +154,8 @@ func (f *Frontend) sweep() {
 	}
 	type question struct{ token, sequence uint64 }
 	var questions []question
-	var out []*call
 	var verdicts []verdict
-	f.pending.each(func(c *call) bool {
+	out := f.pending.each(func(c *call) bool {
 		switch v := c.judge(now); v {
 		case look:
 			if len(questions) < looksPerTick {
@@ -164,7 +163,7 @@ func (f *Frontend) sweep() {
 				questions = append(questions, question{c.token, c.sequence})
 			}
 		case lost, notStarted:
-			out, verdicts = append(out, c), append(verdicts, v)
+			verdicts = append(verdicts, v)
 			return true
 		}
 		return false
@@ -184,6 +183,15 @@ func (f *Frontend) sweep() {
 		} else {
 			f.lose(c)
 		}
+	}
+}
+
+// away is called each tick while this frontend is cut off. Nothing can be found out then, and NATS callers cannot be
+// told anything; but whoever waits here is not kept past the moment at which his call must have ended.
+func (f *Frontend) away() {
+	now := time.Now()
+	for _, c := range f.pending.each(func(c *call) bool { return c.waiter != nil && now.After(c.hopeless) }) {
+		f.lose(c)
 	}
 }
 

@@ -27,6 +27,7 @@ type call struct {
 	reply     string        // of a NATS caller, whom the worker answers; "" where waiter waits
 	startBy   time.Duration // from its publication
 	published uint64        // tick of its publication
+	hopeless  time.Time     // by then it has ended if it ever started, even where nobody can tell
 	floor     uint64        // the stream had reached this sequence before it: see streamLost
 	large     bool          // too large to fetch again only to see whether it is there
 
@@ -111,18 +112,20 @@ func (p *pending) done(token uint64, do func(*call) (leaves bool)) {
 	}
 }
 
-// each runs do on every call, a shard at a time, under its lock.
-func (p *pending) each(do func(*call) (leaves bool)) {
+// each runs do on every call, a shard at a time, under its lock, and gives back those that leave, in that order.
+func (p *pending) each(do func(*call) (leaves bool)) (left []*call) {
 	for i := range p.shards {
 		s := &p.shards[i]
 		s.mu.Lock()
 		for _, c := range s.calls {
 			if do(c) {
 				p.leave(s, c)
+				left = append(left, c)
 			}
 		}
 		s.mu.Unlock()
 	}
+	return left
 }
 
 // leave is called with the shard locked.

@@ -23,6 +23,9 @@ const (
 	// largePayload is the size above which a message is not fetched only to see whether it is still there.
 	largePayload = 64 << 10
 
+	// initTime is how long an environment's init may take before a call's own time-out begins (Lambda A6).
+	initTime = 10 * time.Second
+
 	// maxPooled is the largest envelope whose buffer is kept for the next call.
 	maxPooled = 1 << 20
 )
@@ -136,6 +139,7 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 	decision := Route(f.load(c.version, fabric))
 	number, subject := f.unreserved(c.version, c.tenant, fabric.Arcs)
 	c.arc, c.reason, env.Reason = number, decision.Reason, decision.Reason
+	c.hopeless = time.Now().Add(c.startBy + c.version.record.Timeout + initTime + ttlGrace*time.Second)
 	c.published, c.floor = f.clock.now(), max(f.lastSequence.Load(), f.streamFirst.Load())
 	if !f.pending.add(c) {
 		return &schema.Error{

@@ -20,12 +20,12 @@ const farewell = time.Second
 // NATS callers are still answered by their workers, HTTP callers hear that their call is lost. It is safe twice and
 // before Start; its error names what was left.
 func (f *Frontend) Stop(ctx context.Context) error {
-	f.life.Lock()
-	defer f.life.Unlock()
-	if f.stopped || !f.started {
-		f.halt()
-		return nil
-	}
+	err := f.life.Stop(ctx, f.stop)
+	f.halt() // also of a frontend that never started: it has a listener to close
+	return err
+}
+
+func (f *Frontend) stop(ctx context.Context) error {
 	f.serving.Store(false)
 	var errs []error
 	if f.service != nil {
@@ -43,7 +43,6 @@ func (f *Frontend) Stop(ctx context.Context) error {
 	if err := f.drain(ctx); err != nil {
 		errs = append(errs, err)
 	}
-	f.halt()
 	return errors.Join(errs...)
 }
 
@@ -58,11 +57,9 @@ func (f *Frontend) drain(ctx context.Context) error {
 }
 
 // halt ends everything that Start began, however far it came, and waits for it.
-func (f *Frontend) halt() {
-	if f.stopped {
-		return
-	}
-	f.stopped = true
+func (f *Frontend) halt() { f.halted.Do(f.end) }
+
+func (f *Frontend) end() {
 	f.stopping.Store(true)
 	close(f.done) // callers of this process that still wait are answered
 	if f.door != nil {

@@ -89,7 +89,7 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 		m.spend(g)
 		return
 	}
-	c.rank = g.arc.rank
+	c.rank = g.rank
 	now := m.now()
 	m.judge(c, now)
 	m.traceArrival(c)
@@ -216,10 +216,11 @@ func (o *offers) both(m *Manager, g *generation) (room, idle pull) {
 }
 
 // holdOff closes an arc's idle pulls for a moment when a call came back to this manager that cannot use it: being first
-// in the arc, they would catch it again and again while a later rank has room. Manager.mu is held.
+// in the arc, they would catch it again and again while a later rank has room. Not often: while they are closed, calls
+// that could use what is idle here go elsewhere. Manager.mu is held.
 func (m *Manager) holdOff(c *claim, a *arc, now time.Time) {
-	if c.ack.Delivered > 1 && a.length > 1 {
-		a.held = now.Add(holdOff)
+	if c.ack.Delivered == 2 && a.length > 1 && now.Sub(a.heldAt) > holdEvery {
+		a.heldAt, a.held = now, now.Add(holdOff)
 		m.offers.kick()
 	}
 }
@@ -276,8 +277,8 @@ func (m *Manager) end(c *claim, o *schema.Outcome) {
 	}
 	c.ended = true
 	m.running.remove(c)
-	m.pool.Finished(time.Now(), c.run.Environment, reusable)
-	p := m.offers.top(m, c.arc)
+	p := m.offers.top(m, m.pool.Finished(time.Now(), c.run.Environment, reusable))
+	m.late.add(c.call.Frontend, c.call.Token, m.now())
 	stopping := m.stopping
 	m.mu.Unlock()
 	m.send(p)

@@ -21,11 +21,11 @@ type Counters struct {
 }
 
 type counters struct {
-	cold, specialised, warm             atomic.Int64
-	nacks, locksWon, locksLost          atomic.Int64
-	uncrossed, dropped, garbage         atomic.Int64
-	offers, withdrawals                 atomic.Int64
-	made, ended, failedInits, reclaimed atomic.Int64
+	cold, specialised, warm     atomic.Int64
+	nacks, locksWon, locksLost  atomic.Int64
+	uncrossed, dropped, garbage atomic.Int64
+	offers, withdrawals         atomic.Int64
+	made, ended, failedInits    atomic.Int64
 }
 
 func (c *counters) start(s schema.Start) {

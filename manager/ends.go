@@ -15,6 +15,8 @@ const (
 	endsBatch = 64               // tokens that are told at once
 	endsMax   = 1 << 16          // tokens that may wait while the connection is down; a beat that misses them tells it too
 	beatEvery = 500 * time.Millisecond
+	nameFor   = 2 * time.Second  // after a reconnect everything is named: frontends reconnect too
+	lateFor   = 30 * time.Second // calls that ended in that time are named with it
 )
 
 // ends collects the calls that ended.
@@ -105,19 +107,20 @@ func (m *Manager) tell(subject string, v any) {
 	m.publish(subject, b)
 }
 
-// beatLoop names to each frontend, every 500 ms, which of its calls run for longer than that.
+// beatLoop names to each frontend, every 500 ms, which of its calls run for longer than that. For a while after a
+// reconnect it names all of them, and those that ended in the last half minute: the server may have lost their calls'
+// messages, ends and answers, and a frontend takes what nobody names for not started (DESIGN 6).
 func (m *Manager) beatLoop(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
-	var number uint64
-	for {
+	for number := uint64(1); ; number++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-m.beatNow:
 		}
-		number++
-		for frontend, tokens := range m.longRunning() {
+		for frontend, tokens := range m.named() {
 			m.tell(subjects.FrontendInbox(frontend, "b"), schema.Beat{
 				Manager: m.cfg.ID, Incarnation: m.incarnation, Number: number, Tokens: tokens,
 			})
@@ -125,17 +128,47 @@ func (m *Manager) beatLoop(ctx context.Context) {
 	}
 }
 
-// longRunning are the calls that run for longer than a beat, by frontend.
-func (m *Manager) longRunning() map[string][]uint64 {
-	since := m.now() - beatEvery
+// named are the calls that a beat names, by frontend.
+func (m *Manager) named() map[string][]uint64 {
+	now := m.now()
+	tokens := make(map[string][]uint64)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var tokens map[string][]uint64
+	since := now - beatEvery
+	if all := now < m.nameAll; all {
+		since = now
+		m.late.each(now-lateFor, func(frontend string, token uint64) {
+			tokens[frontend] = append(tokens[frontend], token)
+		})
+	}
 	for c := m.running.first; c != nil && c.started <= since; c = c.next {
-		if tokens == nil {
-			tokens = make(map[string][]uint64)
-		}
 		tokens[c.call.Frontend] = append(tokens[c.call.Frontend], c.call.Token)
 	}
 	return tokens
+}
+
+// late are the last calls that ended. Manager.mu guards it.
+type late struct {
+	last [4096]lateCall
+	next int
+}
+
+type lateCall struct {
+	frontend string
+	token    uint64
+	at       time.Duration
+}
+
+func (l *late) add(frontend string, token uint64, at time.Duration) {
+	l.last[l.next] = lateCall{frontend, token, at}
+	l.next = (l.next + 1) % len(l.last)
+}
+
+// each calls f for the calls that ended after this moment.
+func (l *late) each(after time.Duration, f func(frontend string, token uint64)) {
+	for i := range l.last {
+		if c := &l.last[i]; c.frontend != "" && c.at > after {
+			f(c.frontend, c.token)
+		}
+	}
 }

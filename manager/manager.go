@@ -87,6 +87,7 @@ type Manager struct {
 	control    *controller
 	renewNow   chan struct{}
 	statusKick chan struct{}
+	beatNow    chan struct{}
 	setUpKick  chan struct{}
 	reconnect  chan nats.Status
 	bell       bell
@@ -105,8 +106,10 @@ type Manager struct {
 	waiting  claims // held until an environment parks
 	running  claims // started and not ended, oldest first
 	acks     acks
-	ready    bool // on the ring
-	fenced   bool // another holds this id
+	late     late
+	nameAll  time.Duration // until then beats name every call
+	ready    bool          // on the ring
+	fenced   bool          // another holds this id
 	stopping bool
 	offering bool // ready and neither fenced nor stopping
 
@@ -142,7 +145,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, nc: nc, js: js, worker: w, log: cfg.Logger, names: cfg.Names, group: topology.PriorityGroup,
 		incarnation: random(), born: time.Now(), arcNames: arcNames(),
-		renewNow: make(chan struct{}, 1), statusKick: make(chan struct{}, 1), setUpKick: make(chan struct{}, 1),
+		renewNow: make(chan struct{}, 1), statusKick: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), setUpKick: make(chan struct{}, 1),
 		ends: newEnds(),
 	}
 	if m.log == nil {
@@ -151,7 +154,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	m.pool = pool.New[*claim](m.incarnation[:8]+"-", cfg.Capacity)
 	m.offers = newOffers(subjects.ManagerInbox(cfg.ID, random()+"."), m.group)
 	m.control = &controller{m: m}
-	m.view.Store(&view{fabric: cfg.Fabric})
+	m.view.Store(&view{fabric: cfg.Fabric, served: cfg.Fabric.Arcs})
 	return m, nil
 }
 

@@ -23,6 +23,7 @@ const (
 	debounce    = 2 * time.Millisecond  // of changes that only the loop repairs
 	offersTick  = 25 * time.Millisecond // of the loop, for what is due
 	holdOff     = 15 * time.Millisecond // of an arc's idle pulls after a second refusal of one call
+	holdEvery   = 300 * time.Millisecond
 	minCredit   = 4
 	maxCredit   = 16
 	bodies      = 16 // batches that are rendered ahead
@@ -44,7 +45,7 @@ type arc struct {
 	number       int    // of an unreserved one
 	rank, length int
 	idle, room   side
-	held         time.Time // no idle pulls until then
+	held, heldAt time.Time // no idle pulls until then; since when
 	backoff      time.Time // no pulls at all until then: the server refused some
 }
 
@@ -58,6 +59,7 @@ type generation struct {
 	arc    *arc
 	room   bool
 	class  int
+	rank   int // when it was made
 	inbox  string
 	open   int  // pulls that the server holds, as far as is known; guarded by Manager.mu
 	retire bool // replaced: counts no more; guarded by Manager.mu
@@ -195,7 +197,7 @@ func unreservedNumber(name string) (int, bool) {
 
 func (o *offers) generation(a *arc, room bool, class int) *generation {
 	o.made++
-	return &generation{arc: a, room: room, class: class, inbox: o.inbox + strconv.FormatUint(o.made, 36)}
+	return &generation{arc: a, room: room, class: class, rank: a.rank, inbox: o.inbox + strconv.FormatUint(o.made, 36)}
 }
 
 // spent notes that a pull of a generation brought a message, and finds what its side lacks now. Manager.mu is held.
@@ -259,6 +261,9 @@ func (m *Manager) offersLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			if v := m.view.Load(); v.served > v.fabric.Arcs && time.Now().After(v.servedUntil) {
+				m.reread()
+			}
 		case <-m.offers.kicked:
 			wait.Reset(debounce)
 			select {

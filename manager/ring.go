@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
@@ -18,12 +19,20 @@ type view struct {
 	lengths map[int]int // stored lengths of unreserved arcs
 	member  bool        // this manager is on the ring
 	ranked  int         // unreserved arcs in which it has a rank
+
+	// Arcs below served are offered on: those that the fabric uses, and for a while after their number was lowered those
+	// that it used, until no call waits there any more. DESIGN 5.
+	served      int
+	servedUntil time.Time
 }
+
+// servedFor is how long arcs are served that the fabric uses no more, beyond the start-by of their last calls.
+const servedFor = 5 * time.Second
 
 // place computes this manager's rank in an arc and the arc's length.
 func (v *view) place(id string, a *arc) {
 	a.rank, a.length = subjects.OffArc, 0
-	if v.ring == nil || a.number >= v.fabric.Arcs {
+	if v.ring == nil || a.number >= v.served {
 		return
 	}
 	var room [16]int
@@ -54,7 +63,8 @@ func (m *Manager) reread() {
 		}
 		return true
 	})
-	places := make([]arc, v.fabric.Arcs)
+	v.serve(before, time.Now())
+	places := make([]arc, v.served)
 	for nn := range places {
 		places[nn].number = nn
 		v.place(m.cfg.ID, &places[nn])
@@ -84,6 +94,18 @@ func (m *Manager) reread() {
 	m.offers.kick()
 	m.tellSoon()
 	m.settled()
+}
+
+// serve settles how many arcs are offered on, with what was before.
+func (v *view) serve(before *view, now time.Time) {
+	v.served = v.fabric.Arcs
+	switch {
+	case before.served <= v.served:
+	case before.fabric.Arcs > v.fabric.Arcs:
+		v.served, v.servedUntil = before.served, now.Add(max(before.fabric.StartBy, v.fabric.StartBy)+servedFor)
+	case now.Before(before.servedUntil):
+		v.served, v.servedUntil = before.served, before.servedUntil
+	}
 }
 
 func decode[T any](b []byte) (v T, err error) {

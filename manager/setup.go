@@ -161,6 +161,7 @@ func (m *Manager) connectionLoop(ctx context.Context) {
 			return
 		case <-m.reconnect:
 			m.acknowledgeAgain()
+			m.nameEverything()
 			m.pulse.doubt(m.now())
 			m.ages.reset()
 			m.log.Info("connected again", "manager", m.cfg.ID, "server", m.nc.ConnectedUrlRedacted())
@@ -168,6 +169,14 @@ func (m *Manager) connectionLoop(ctx context.Context) {
 		}
 		m.setUpAgain(ctx)
 	}
+}
+
+// nameEverything has beats name every call for a while.
+func (m *Manager) nameEverything() {
+	m.mu.Lock()
+	m.nameAll = m.now() + nameFor
+	m.mu.Unlock()
+	signal(m.beatNow)
 }
 
 func (m *Manager) setUpAgain(ctx context.Context) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -133,14 +135,23 @@ func (m *message) write(run *schema.Run, o *schema.Outcome, ran bool) {
 	m.set(schema.HeaderStart, string(run.Start))
 	m.set(schema.HeaderAttempt, strconv.FormatUint(uint64(max(call.Attempt, 1)), 10))
 	if ran {
-		m.set(schema.HeaderDuration, o.Duration.String())
+		m.set(schema.HeaderDuration, duration(o.Duration))
 	}
 	if run.InitDuration > 0 && run.Start == schema.StartCold {
-		m.set(schema.HeaderInitDuration, run.InitDuration.String())
+		m.set(schema.HeaderInitDuration, duration(run.InitDuration))
 	}
 	if len(o.LogTail) > 0 {
 		m.set(schema.HeaderLogResult, base64.StdEncoding.EncodeToString(o.LogTail))
 	}
+}
+
+// duration is a Go duration with "us" for microseconds: headers are ASCII, and [time.ParseDuration] reads both.
+func duration(d time.Duration) string {
+	s := d.String()
+	if number, ok := strings.CutSuffix(s, "µs"); ok {
+		return number + "us"
+	}
+	return s
 }
 
 // printable reports whether a value may stand in a header as it is.

@@ -24,11 +24,11 @@ type preparer struct {
 }
 
 func newPreparer(cfg Config, log *slog.Logger) (*preparer, error) {
-	if cfg.Code == nil && cfg.CacheDir == "" {
+	if cfg.CacheDir == "" {
 		return &preparer{}, nil
 	}
-	if cfg.Code == nil || cfg.CacheDir == "" {
-		return nil, errors.New("Code and CacheDir belong together")
+	if cfg.Code == nil {
+		return nil, errors.New("Code is missing: a folder for packages is given, and nothing to get them from")
 	}
 	// Environments have users of their own, which must be able to come through.
 	if err := os.MkdirAll(cfg.CacheDir, 0o711); err != nil {
@@ -52,7 +52,7 @@ func newPreparer(cfg Config, log *slog.Logger) (*preparer, error) {
 // code is the folder of the binding's package, pinned until release.
 func (p *preparer) code(ctx context.Context, b *schema.Binding) (string, error) {
 	if p.cache == nil {
-		return "", errors.New("the worker was made without a code store and a folder for packages")
+		return "", errors.New("the worker was made without a folder for packages")
 	}
 	dir, err := p.cache.Get(ctx, b.CodeSHA256, func(ctx context.Context) (io.ReadCloser, error) {
 		zip, _, err := p.store.Open(ctx, b.CodeSHA256)

@@ -226,7 +226,7 @@ func (a *app) printBenchTable(r *benchResult) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	what := []string{fmt.Sprintf("%d in flight", r.Concurrency), fmt.Sprintf("%d rounds", r.Rounds), fmt.Sprintf("%d errors", r.Errors)}
+	what := []string{fmt.Sprintf("%d in flight", r.Concurrency), plural(r.Rounds, "round", "rounds"), plural(r.Errors, "error", "errors")}
 	if r.Loop != "" {
 		what = append([]string{"echo by " + r.Loop}, what...)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -77,7 +78,7 @@ func (l *load) run(ctx context.Context) benchResult {
 	}
 	result.Core.sum()
 	result.Function.sum()
-	result.RatioP50, result.RatioRate = median(p50), median(rate)
+	result.RatioP50, result.RatioRate = rounded(median(p50)), rounded(median(rate))
 	return result
 }
 
@@ -135,11 +136,11 @@ func (s *benchSide) perSecond() float64 { return ratio(float64(len(s.latencies))
 // sum makes the figures of all slices together.
 func (s *benchSide) sum() {
 	s.Calls = len(s.latencies)
-	s.P50, s.P99 = quantile(s.latencies, 0.5), quantile(s.latencies, 0.99)
-	s.Rate = s.perSecond()
+	s.P50, s.P99 = rounded(quantile(s.latencies, 0.5)), rounded(quantile(s.latencies, 0.99))
+	s.Rate = rounded(s.perSecond())
 	if s.measured && s.Calls > 0 {
 		each := func(d time.Duration) *float64 {
-			v := float64(d.Microseconds()) / float64(s.Calls)
+			v := rounded(float64(d.Microseconds()) / float64(s.Calls))
 			return &v
 		}
 		s.CPU, s.FunctionsCPU = each(s.fabric), each(s.others)
@@ -166,6 +167,9 @@ func median(values []float64) float64 {
 	}
 	return values[len(values)/2]
 }
+
+// rounded keeps three decimals: more is noise, and floats print all of it.
+func rounded(v float64) float64 { return math.Round(v*1000) / 1000 }
 
 func ratio(a, b float64) float64 {
 	if b == 0 {

@@ -124,7 +124,7 @@ func (a *app) deployEcho(ctx context.Context, t target, name string, f benchFlag
 	if err != nil {
 		return nil, "", err
 	}
-	d := deployment{name: name, runtime: runtime, memoryMB: 128, timeout: 10 * time.Second, pack: p, given: allGiven}
+	d := deployment{name: name, runtime: runtime, handler: "index.handler", memoryMB: 128, timeout: 10 * time.Second, pack: p, given: unsaidHandler}
 	if _, err := d.apply(ctx, c.Client); err != nil {
 		c.Close()
 		return nil, "", err
@@ -153,7 +153,7 @@ func startOwnFabric(ctx context.Context, f benchFlags) (*ownFabric, error) {
 	}
 	ready := filepath.Join(folder, "ready.json")
 	p, err := startSelf(ctx, "up", "--data", filepath.Join(folder, "data"), "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0",
-		"--driver", f.driver, "--capacity", strconv.Itoa(2*f.concurrency+8), "--ready-file", ready, "--no-note")
+		"--driver", f.driver, "--capacity", strconv.Itoa(2*f.concurrency+8), "--ready-file", ready, "--no-note", "--ephemeral")
 	if err != nil {
 		_ = os.RemoveAll(folder)
 		return nil, err

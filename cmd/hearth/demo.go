@@ -88,11 +88,15 @@ func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
 	if err != nil {
 		return err
 	}
+	builds := filepath.Join(folder, "build")
+	if err := os.MkdirAll(builds, 0o700); err != nil {
+		return fmt.Errorf("make a folder for what is built: %w", err)
+	}
 	building, stopBuilding := context.WithCancel(ctx)
-	packages, wait := packAll(building, all, folder)
+	packages, wait := packAll(building, all, builds)
 	defer func() { stopBuilding(); wait() }()
 
-	d.fabric, err = deploy.Up(ctx, a.demoConfig(filepath.Join(folder, "data"), keep == ""))
+	d.fabric, err = startFabric(ctx, a.demoConfig(filepath.Join(folder, "data"), keep == ""))
 	if err != nil {
 		return fmt.Errorf("start the demo's fabric: %w", err)
 	}
@@ -228,7 +232,7 @@ func (d *demo) runExample(ctx context.Context, e *example, p *pack.Package) bool
 	begin := time.Now()
 	dep := deployment{
 		name: e.name, runtime: e.runtime, handler: "index.handler", memoryMB: schema.DefaultMemoryMB, timeout: 10 * time.Second,
-		pack: p, given: func(flag string) bool { return flag != "handler" || e.runtime != "provided" },
+		pack: p, given: unsaidHandler,
 	}
 	_, err := dep.apply(deployCtx, d.client)
 	s := demoStep{Step: stepDeploy, OK: err == nil, Function: e.name, Total: inMS(time.Since(begin)), Detail: fmt.Sprintf(

@@ -123,7 +123,7 @@ func (r *report) measured(b *benchResult) {
 	s.Cold += b.Cold
 	s.Specialised += b.Specialised
 	s.Warm += b.Function.Calls - b.Cold - b.Specialised
-	s.P50, s.P99, s.RatioCore = b.Function.P50/1000, b.Function.P99/1000, b.RatioP50
+	s.P50, s.P99, s.RatioCore = rounded(b.Function.P50/1000), rounded(b.Function.P99/1000), b.RatioP50
 }
 
 // call tells and counts one call.
@@ -150,7 +150,7 @@ func (r *report) call(function, door string, answer *client.Answer, shown string
 // close prints the summary. It is right when every step was.
 func (r *report) close() error {
 	if r.summary.RatioCore == 0 {
-		r.summary.P50, r.summary.P99 = quantile(r.latencies, 0.5)/1000, quantile(r.latencies, 0.99)/1000
+		r.summary.P50, r.summary.P99 = rounded(quantile(r.latencies, 0.5)/1000), rounded(quantile(r.latencies, 0.99)/1000)
 	}
 	if r.json {
 		r.keep(r.app.printJSON(map[string]demoSummary{"summary": r.summary}))

@@ -155,7 +155,7 @@ func (d *deployment) read(f deployFlags) error {
 	if len(bad) == 0 {
 		in := d.create()
 		in.Code = &schema.FunctionCode{Sha256: strings.Repeat("0", 64)} // not known yet
-		if d.runtime == "" && !d.isGiven("runtime") {
+		if d.runtime == "" {
 			in.Runtime = new(string) // an update may leave it out; apply asks for it otherwise
 			*in.Runtime = "provided"
 		}
@@ -163,8 +163,6 @@ func (d *deployment) read(f deployFlags) error {
 	}
 	return inFlags(schema.Invalid(bad...))
 }
-
-func (d *deployment) isGiven(flag string) bool { return d.given(flag) }
 
 // flagOf is what the members of Lambda's API are called here.
 var flagOf = map[string]string{

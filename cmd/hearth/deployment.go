@@ -30,8 +30,9 @@ type deployment struct {
 	given      func(flag string) bool // what an update may change
 }
 
-// allGiven is for deployments that no flags made.
-func allGiven(string) bool { return true }
+// unsaidHandler is for deployments that no flags made: everything is meant as it stands, and a handler only where the
+// runtime has one.
+func unsaidHandler(flag string) bool { return flag != "handler" }
 
 // apply makes the function so: it stores the code, creates the function or changes what differs, publishes, and waits
 // until it can be called. Two at once: the revision that was read stands in every change, so that one wins and the
@@ -98,7 +99,7 @@ func (d *deployment) create() *schema.FunctionInput {
 
 // handlerOf is the handler for a runtime; `provided` has none.
 func (d *deployment) handlerOf(runtime string) *string {
-	if family, _, ok := schema.RuntimeFamily(runtime); ok && family == "provided" && (d.given == nil || !d.given("handler")) || d.handler == "" {
+	if family, _, ok := schema.RuntimeFamily(runtime); ok && family == "provided" && !d.given("handler") || d.handler == "" {
 		return nil
 	}
 	return &d.handler

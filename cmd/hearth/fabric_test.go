@@ -26,7 +26,7 @@ func up(t *testing.T, flags ...string) *running {
 	r := &running{surroundings: surroundings{config: t.TempDir()}}
 	ready := filepath.Join(t.TempDir(), "ready.json")
 	args := append([]string{"up", "--data", filepath.Join(t.TempDir(), "data"), "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0",
-		"--ready-file", ready, "--log-level", "warn"}, flags...)
+		"--ready-file", ready, "--log-level", "warn", "--ephemeral"}, flags...)
 	ctx, interrupt := context.WithCancelCause(context.Background())
 	ended := make(chan struct{})
 	var got result
@@ -63,11 +63,11 @@ func (r *running) must(t *testing.T, args ...string) string {
 	return got.stdout
 }
 
-// echo builds the echo of the examples.
-func echo(t *testing.T) string {
+// buildFunction builds a function of the source tree.
+func buildFunction(t *testing.T, what string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "bootstrap")
-	if err := goBuild(t.Context(), "./examples/echo", out); err != nil {
+	if err := goBuild(t.Context(), what, out); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -85,7 +85,7 @@ func decode[T any](t *testing.T, text string) T {
 func TestCommandsOnARunningFabric(t *testing.T) {
 	t.Parallel()
 	f := up(t, "--managers", "2", "--capacity", "8", "--set", "keep-alive=5m")
-	bootstrap := echo(t)
+	bootstrap := buildFunction(t, "./examples/echo")
 
 	// The credential and the address are found by the note that `up` left.
 	first := decode[deployed](t, f.must(t, "deploy", "echo", bootstrap, "--runtime", "provided", "--json"))
@@ -149,8 +149,8 @@ func TestCommandsOnARunningFabric(t *testing.T) {
 	if got.code != exitOK || got.stdout != "ready "+f.HTTP+" "+f.NATS+"\n" {
 		t.Errorf("up ended with %d: %q\n%s", got.code, got.stdout, got.stderr)
 	}
-	if strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "driver process") {
-		t.Errorf("up said %q, want the one line on its driver", got.stderr)
+	if strings.Count(got.stderr, "hearth: ") != 1 || !strings.Contains(got.stderr, "hearth: driver process: ") {
+		t.Errorf("up said %q, want one line, on its driver", got.stderr)
 	}
 	if running, err := f.app(t).notes(); err != nil || len(running) != 0 {
 		t.Errorf("its note stayed: %v, %v", running, err)
@@ -296,4 +296,29 @@ func TestBenchOfItsOwn(t *testing.T) {
 		got.Function.P99 < got.Function.P50 || got.Driver != "null" {
 		t.Errorf("%s", r.stdout)
 	}
+}
+
+// Ctrl-C while a call runs: the command ends with 130 and says how to find the call, which goes on.
+func TestInterruptedCall(t *testing.T) {
+	t.Parallel()
+	f := up(t, "--capacity", "2", "--drain-timeout", "0s")
+	hangs := buildFunction(t, "./e2e/fn")
+	f.must(t, "deploy", "hangs", hangs, "--runtime", "provided", "--timeout", "60s")
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	var got result
+	var call conc.WaitGroup
+	call.Go(func() { got = f.runContext(ctx, t, "invoke", "hangs", "--payload", `"hang"`) })
+	eventually(t, "the call runs", func() bool {
+		ring := decode[struct {
+			Managers []struct{ Environments struct{ Busy int } }
+		}](t, f.must(t, "ring", "--json"))
+		return ring.Managers[0].Environments.Busy == 1
+	})
+	interrupt(errInterrupted)
+	call.Wait()
+	if got.code != exitInterrupted || !regexp.MustCompile(`^hearth: interrupted; the call of hangs goes on, in trace [0-9a-f]{32}\n$`).MatchString(got.stderr) {
+		t.Errorf("exit %d: %s", got.code, got.stderr)
+	}
+	// The fabric is stopped while the call runs: it drains no longer than it was told.
+	f.must(t, "rm", "hangs")
 }

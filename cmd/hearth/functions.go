@@ -19,7 +19,7 @@ type functionLine struct {
 	Function   string   `json:"function"`
 	Version    string   `json:"version"`
 	ARN        string   `json:"arn"`
-	State      string   `json:"state"`
+	State      string   `json:"state,omitempty"` // of `describe` alone
 	Runtime    string   `json:"runtime"`
 	Handler    string   `json:"handler,omitempty"`
 	MemoryMB   int      `json:"memory_mb"`
@@ -79,7 +79,7 @@ func (a *app) ls() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			t := a.table("FUNCTION", "RUNTIME", "MEMORY", "TIMEOUT", "STATE", "MODIFIED", "SHA-256")
+			t := a.table("FUNCTION", "RUNTIME", "MEMORY", "TIMEOUT", "MODIFIED", "SHA-256")
 			t.empty = "no functions yet; `hearth deploy` makes one"
 			for f, err := range c.ListFunctions(cmd.Context()) {
 				if err != nil {
@@ -92,7 +92,7 @@ func (a *app) ls() *cobra.Command {
 					}
 					continue
 				}
-				t.row(line.Function, line.Runtime, mb(line.MemoryMB), seconds(line.TimeoutS), line.State, localTime(line.modified), line.CodeSHA256[:min(12, len(line.CodeSHA256))])
+				t.row(line.Function, line.Runtime, mb(line.MemoryMB), seconds(line.TimeoutS), localTime(line.modified), line.CodeSHA256[:min(12, len(line.CodeSHA256))])
 			}
 			if asJSON(cmd) {
 				return nil

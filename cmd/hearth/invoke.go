@@ -108,15 +108,15 @@ type invocation struct {
 	Version     string           `json:"version"`
 	Status      string           `json:"status"`
 	Payload     json.RawMessage  `json:"payload"`
-	Error       *invocationError `json:"error,omitempty"`
+	Error       *invocationError `json:"error"` // null: none
 	Start       string           `json:"start"`
 	Arc         string           `json:"arc"`
 	Reason      string           `json:"reason"`
-	Rank        *int             `json:"rank,omitempty"`
+	Rank        *int             `json:"rank"`
 	Environment string           `json:"environment"`
 	Manager     string           `json:"manager"`
-	Tenant      string           `json:"tenant,omitempty"`
-	Attempt     int              `json:"attempt,omitempty"`
+	Tenant      string           `json:"tenant"`
+	Attempt     int              `json:"attempt"`
 	DurationMS  float64          `json:"duration_ms"`
 	InitMS      float64          `json:"init_ms"`
 }
@@ -163,8 +163,8 @@ func (a *app) runInvoke(cmd *cobra.Command, call client.Call) error {
 	if err != nil || answer.FunctionError == nil {
 		return err
 	}
-	a.complain("%s failed: %s: %s (request %s); %s", call.Function, answer.FunctionError.Type, answer.FunctionError.Message,
-		answer.RequestID, adviceFor(answer.FunctionError.Type))
+	a.complain("%s failed: %s: %s (request %s)%s", call.Function, answer.FunctionError.Type, answer.FunctionError.Message,
+		answer.RequestID, adviceFor(answer.FunctionError.Type, call.Log))
 	return &toldError{schema.CodeExecutionLost.Row().Exit}
 }
 
@@ -259,9 +259,12 @@ func harmless(line string) string {
 }
 
 // adviceFor is what to do about an error that a function answered with.
-func adviceFor(errorType string) string {
-	if row := schema.Code(errorType).Row(); string(row.Code) == errorType {
-		return row.Advice
+func adviceFor(errorType string, logShown bool) string {
+	switch row := schema.Code(errorType).Row(); {
+	case string(row.Code) == errorType:
+		return "; " + row.Advice
+	case logShown:
+		return ""
 	}
-	return "--log shows what it wrote"
+	return "; --log shows what it wrote"
 }

@@ -25,7 +25,7 @@ type upFlags struct {
 	drain                    time.Duration
 	readyFile                string
 	logLevel, logFormat      string
-	noNote                   bool
+	noNote, ephemeral        bool
 }
 
 func (a *app) up() *cobra.Command {
@@ -60,14 +60,16 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.IntVar(&f.managers, "managers", 1, "managers in this process")
 	flags.IntVar(&f.capacity, "capacity", 0, "environments of 128 MB, all managers together (default: 3/4 of the free memory)")
 	flags.StringVar(&f.driver, "driver", deploy.DriverProcess, "what isolates environments: process, or null for measuring")
-	flags.StringArrayVar(&f.set, "set", nil, "KEY=VALUE, first value of a number of `hearth fabric` (repeatable)")
+	flags.StringArrayVar(&f.set, "set", nil, "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)")
 	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither")
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write the URLs to, as JSON, when everything serves")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.BoolVar(&f.noNote, "no-note", false, "do not tell this user's client commands of it")
+	flags.BoolVar(&f.ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
 	_ = flags.MarkHidden("no-note")
+	_ = flags.MarkHidden("ephemeral")
 	_ = cmd.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{deploy.DriverProcess, deploy.DriverNull}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("set", completeFabricKey("="))
 	return cmd
@@ -95,17 +97,21 @@ func (a *app) upConfig(cmd *cobra.Command, f upFlags) (deploy.Config, error) {
 		return deploy.Config{}, usagef("--drain-timeout is %v; 0s or more", f.drain)
 	}
 	cfg := deploy.Config{
-		DataDir: f.data, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
+		DataDir: f.data, Ephemeral: f.ephemeral, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
 		Anonymous: !f.noAnonymous, Prefix: cmd.Flag("prefix").Value.String(), Build: thisBuild().String(), Logger: logger,
 	}
 	if a.settings.given("context") {
 		return deploy.Config{}, usagef("up takes no --context; name the server with --server and its credential with --creds")
 	}
 	if a.settings.given("server") {
-		if a.settings.given("nats") {
+		const flag = "flag"
+		switch server, own := a.settings.source["server"], a.settings.source["nats"]; {
+		case server == flag && own == flag:
 			return deploy.Config{}, usagef("--nats is the address of the embedded server and --server names another one; leave one of them out")
+		case own != flag:
+			cfg.ServerURL, cfg.Creds = cmd.Flag("server").Value.String(), cmd.Flag("creds").Value.String()
 		}
-		cfg.ServerURL, cfg.Creds = cmd.Flag("server").Value.String(), cmd.Flag("creds").Value.String()
+		// Else --nats was typed and HEARTH_SERVER is what client commands are told: the nearer word counts.
 	}
 	return cfg, nil
 }
@@ -140,7 +146,9 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 			a.complain("%v", err)
 		}
 	}()
-	fabric, err := deploy.Up(ctx, cfg)
+	stop := a.progress("starting")
+	fabric, err := startFabric(ctx, cfg)
+	stop()
 	if err != nil {
 		return err
 	}
@@ -211,6 +219,15 @@ func (a *app) keepRunning(ctx context.Context, cmd *cobra.Command, fabric *deplo
 		fabric.HTTPURL, fabric.NATSURL)
 	<-ctx.Done()
 	return nil
+}
+
+// startTimeout bounds a start: a large store of JetStream is read again in it.
+const startTimeout = 2 * time.Minute
+
+func startFabric(ctx context.Context, cfg deploy.Config) (*deploy.Fabric, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("the fabric was not ready within %v", startTimeout))
+	defer cancel()
+	return deploy.Up(ctx, cfg)
 }
 
 // stopFabric ends a fabric in order, whatever ended before.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -19,12 +20,16 @@ type build struct {
 	Platform string `json:"platform"`
 }
 
-// String is the build in one word, as members of a fabric tell it.
+// String is the build as a semantic version without the "v" (semver.org), which is how services of NATS and members of a
+// fabric tell theirs. A build that no tag or commit names is 0.0.0-devel.
 func (b build) String() string {
-	if b.Version != "(devel)" || b.Revision == "" {
-		return b.Version // a pseudo-version names the commit already
+	if b.Version != "(devel)" && b.Version != "" {
+		return strings.TrimPrefix(b.Version, "v") // a pseudo-version names the commit already
 	}
-	return b.Version + "+" + b.Revision[:min(12, len(b.Revision))]
+	if b.Revision == "" {
+		return "0.0.0-devel"
+	}
+	return "0.0.0-devel+" + b.Revision[:min(12, len(b.Revision))]
 }
 
 func thisBuild() build {

@@ -29,6 +29,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -36,7 +37,7 @@ func main() {
 	case "exit":
 		os.Exit(7)
 	case "hang":
-		select {}
+		hang()
 	}
 	conn, err := net.Dial("tcp", os.Getenv("AWS_LAMBDA_RUNTIME_API"))
 	if err != nil {
@@ -53,6 +54,13 @@ func main() {
 	for calls := 1; ; calls++ {
 		id, payload := rt.invocation()
 		rt.serve(id, payload, calls)
+	}
+}
+
+// hang never returns. An empty select would: the Go runtime ends a program in which nothing can go on.
+func hang() {
+	for {
+		time.Sleep(time.Hour)
 	}
 }
 
@@ -99,7 +107,7 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 		for {
 		}
 	case "hang":
-		select {}
+		hang()
 	case "error":
 		r.post("invocation/"+id+"/error", `{"errorType":"Fn.Asked","errorMessage":"as asked"}`, true)
 		r.status()

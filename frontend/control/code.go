@@ -28,6 +28,13 @@ const (
 	fieldZipFile = "Code.ZipFile"
 )
 
+// What nats-server says of a stream that takes no more: its own bound (JSStreamStoreFailedF), or the account's
+// (JSStorageResourcesExceededErr).
+const (
+	storeFailed     jetstream.ErrorCode = 10077
+	storageExceeded jetstream.ErrorCode = 10047
+)
+
 // takeZip has a request that brings its zip along name it by its hash, as those do whose zip lies in the store already,
 // and returns the zip, nil where it brought none.
 func takeZip(in *schema.FunctionInput) ([]byte, error) {
@@ -55,6 +62,10 @@ func (s *Service) storeZip(ctx context.Context, sha string, data []byte) (int64,
 		return 0, fmt.Errorf("look for code %s: %w", sha, err)
 	}
 	if _, err := s.store.code.Put(ctx, jetstream.ObjectMeta{Name: sha}, bytes.NewReader(data)); err != nil {
+		var full *jetstream.APIError
+		if errors.As(err, &full) && (full.ErrorCode == storeFailed || full.ErrorCode == storageExceeded) {
+			return 0, &schema.Error{Code: schema.CodeStorageExceeded, Message: "the code store is full", Cause: err}
+		}
 		return 0, fmt.Errorf("store code %s: %w", sha, err)
 	}
 	return int64(len(data)), nil

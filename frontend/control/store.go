@@ -166,8 +166,8 @@ func (s *Service) encode(rec *schema.FunctionRecord) ([]byte, error) {
 		return nil, err
 	}
 	if limit := s.nc.MaxPayload() - 4<<10; int64(len(value)) > limit {
-		return nil, schema.Errorf(schema.CodeInvalidParameter, "function %s: its record would have %d bytes, the NATS server carries %d: "+
-			"delete versions that nobody needs", rec.Name, len(value), limit)
+		return nil, schema.Errorf(schema.CodeStorageExceeded, "function %s: its record would have %d bytes, the NATS server carries %d",
+			rec.Name, len(value), limit)
 	}
 	return value, nil
 }

@@ -62,8 +62,7 @@ func publish(rec *schema.FunctionRecord, description *string) (*schema.VersionRe
 		}
 	}
 	if len(rec.Versions) >= MaxVersions {
-		return nil, schema.Errorf(schema.CodeInvalidParameter, "function %s has %d versions: delete some that nobody needs", rec.Name,
-			len(rec.Versions))
+		return nil, schema.Errorf(schema.CodeStorageExceeded, "function %s has %d versions", rec.Name, len(rec.Versions))
 	}
 	v := rec.Latest
 	v.Version = strconv.Itoa(rec.NextVersion)

@@ -35,7 +35,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		err = schema.Errorf(schema.CodeInvalidParameter,
-			"%s is not served over HTTP yet; use the hearth command, or NATS subject hearth.api.<account>.%s", op.name, op.name)
+			"%s is not served over HTTP yet; use the hearth command, or the control service on NATS (%s)", op.name, op.name)
 		if op.never {
 			err = schema.Errorf(schema.CodeInvalidParameter, "%s has no meaning in Hearth and is not served", op.name)
 		}

@@ -147,11 +147,11 @@ func (p *Pool[C]) turn(now time.Time, e *environment[C]) Turn[C] {
 }
 
 // Finished says that an environment has answered its call. A reusable one is offered from now on and asks for its next
-// call soon; any other is about to go.
-func (p *Pool[C]) Finished(now time.Time, id string, reusable bool) {
+// call soon; any other is about to go. arc is where it is offered, "" for one that was not busy.
+func (p *Pool[C]) Finished(now time.Time, id string, reusable bool) (arc string) {
 	e := p.environments[id]
 	if e == nil || e.state != busy {
-		return
+		return ""
 	}
 	if reusable {
 		p.move(now, e, finishing)
@@ -159,6 +159,7 @@ func (p *Pool[C]) Finished(now time.Time, id string, reusable bool) {
 		p.move(now, e, dying)
 	}
 	p.settle(e.group)
+	return e.group.spec.Arc
 }
 
 // shift takes the oldest waiting claim.

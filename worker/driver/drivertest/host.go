@@ -151,7 +151,12 @@ func GuestCommand(t testing.TB, folder string, arguments ...string) driver.Comma
 			t.Fatal(err)
 		}
 	}
-	return driver.Command{Path: path, Args: append([]string{guestArgument, RoleMain}, arguments...), Dir: folder}
+	return driver.Command{Path: path, Args: GuestArguments(arguments...), Dir: folder}
+}
+
+// GuestArguments make this binary a guest.
+func GuestArguments(arguments ...string) []string {
+	return append([]string{guestArgument, RoleMain}, arguments...)
 }
 
 // buffer is an output that a test may read while it is written.

@@ -32,6 +32,7 @@ type guard struct {
 	requests chan request
 	stopping chan struct{}
 	stopped  chan struct{} // closed by run
+	asked    chan chan int // for the keeper's number; tests kill it
 
 	// Owned by run.
 	base   string
@@ -47,8 +48,17 @@ type request struct {
 
 // keeperProcess is one keeper.
 type keeperProcess struct {
+	pid  int
 	pipe io.WriteCloser
 	dead chan struct{}
+}
+
+// number is the keeper's process, 0 if there is none.
+func (k *keeperProcess) number() int {
+	if k == nil {
+		return 0
+	}
+	return k.pid
 }
 
 func (g *guard) init(log *slog.Logger) {
@@ -56,6 +66,7 @@ func (g *guard) init(log *slog.Logger) {
 	g.requests = make(chan request)
 	g.stopping = make(chan struct{})
 	g.stopped = make(chan struct{})
+	g.asked = make(chan chan int)
 	g.live = map[string]belongings{}
 }
 
@@ -95,6 +106,8 @@ func (g *guard) run() {
 		select {
 		case r := <-g.requests:
 			r.done <- g.handle(r.message)
+		case answer := <-g.asked:
+			answer <- g.keeper.number()
 		case <-dead:
 			g.keeper = nil
 			g.log.Error("the keeper of environments ended; it is started again")
@@ -176,7 +189,7 @@ func startKeeper(held []*os.File) (*keeperProcess, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	k := &keeperProcess{pipe: in, dead: make(chan struct{})}
+	k := &keeperProcess{pid: cmd.Process.Pid, pipe: in, dead: make(chan struct{})}
 	ready := waitReady(out)
 	// It ends when its pipe is closed or when somebody kills it: whoever holds k waits for dead, or has closed the pipe.
 	go func() {

@@ -1,0 +1,119 @@
+package frontend
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+func benchFunction() *function {
+	return newFunction(&schema.FunctionRecord{
+		V: schema.Version, Account: subjects.DefaultAccount, Name: "echo", ID: "0190c0de-0000-7000-8000-000000000000",
+		Latest: schema.VersionRecord{Version: schema.Latest, Timeout: 3 * time.Second, CodeSHA256: "ab", ConfigRevision: 1},
+	}, 1, nil)
+}
+
+func benchFrontend(b testing.TB) *Frontend {
+	fabric := natstest.Start(b)
+	f, err := New(fabric.Connect(b), Config{Names: fabric.Names})
+	if err != nil {
+		b.Fatal(err)
+	}
+	f.clock.up.Store(true)
+	f.view.ring.Store(&schema.RingRecord{Members: []string{"m1"}})
+	f.functions.known[target{subjects.DefaultAccount, "echo"}] = benchFunction()
+	return f
+}
+
+// The decision, the arc and its subject cost no allocation; admission of a plain call neither.
+func TestHotPathAllocations(t *testing.T) {
+	f := benchFrontend(t)
+	fabric := f.view.fabric.Load()
+	r := &schema.Request{Account: subjects.DefaultAccount, Function: "echo", Payload: []byte(`{}`)}
+	v, err := f.admit(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := f.names.Invoke(subjects.DefaultAccount, "echo", "")
+	for name, do := range map[string]func(){
+		"parse":  func() { f.names.ParseInvoke(subject) },
+		"admit":  func() { _, _ = f.admit(r) },
+		"route":  func() { Route(f.load(v, fabric)) },
+		"arc":    func() { f.unreserved(v, "", fabric.Arcs) },
+		"header": func() { f.publication.header(fabric.StartBy) },
+		"ack":    func() { ackSequence([]byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)) },
+	} {
+		do()
+		if n := testing.AllocsPerRun(100, do); n != 0 {
+			t.Errorf("%s allocates %v times", name, n)
+		}
+	}
+}
+
+func BenchmarkAdmit(b *testing.B) {
+	f := benchFrontend(b)
+	r := &schema.Request{Account: subjects.DefaultAccount, Function: "echo", Payload: []byte(`{}`)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := f.admit(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkRoute(b *testing.B) {
+	f := benchFrontend(b)
+	v := f.functions.get(target{subjects.DefaultAccount, "echo"}).versions[""]
+	fabric := f.view.fabric.Load()
+	b.ReportAllocs()
+	for b.Loop() {
+		Route(f.load(v, fabric))
+		f.unreserved(v, "", fabric.Arcs)
+	}
+}
+
+// BenchmarkLaunch is the frontend's whole work on one call but for NATS' own goroutines: admission, arc, envelope,
+// publication, bookkeeping, and the end.
+func BenchmarkLaunch(b *testing.B) {
+	f := benchFrontend(b)
+	r := &schema.Request{Account: subjects.DefaultAccount, Function: "echo", Payload: make([]byte, 128)}
+	// No stream takes these: the subject is outside of it, so that only the frontend is measured.
+	v, err := f.admit(r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	v.arc.Store(&unreservedArc{arcs: 64, number: 1, subject: "nobody.listens"})
+	f.startBys.count = 1 // keeps the wheel from being woken; it does not run
+	reply := nats.NewInbox()
+	b.ReportAllocs()
+	for b.Loop() {
+		v, err := f.admit(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := f.begin(r, v, reply, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		f.pending.end(c.token, 1)
+		if f.startBys.count > 100_000 {
+			f.startBys = newWheel()
+			f.startBys.count = 1
+		}
+	}
+}
+
+func BenchmarkAckSequence(b *testing.B) {
+	ack := []byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := ackSequence(ack); !ok {
+			b.Fatal("not read")
+		}
+	}
+}

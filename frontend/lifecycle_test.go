@@ -1,0 +1,145 @@
+package frontend_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hearth-run/hearth/frontend"
+	"github.com/hearth-run/hearth/frontend/control"
+	"github.com/hearth-run/hearth/internal/lifecycle"
+	"github.com/hearth-run/hearth/internal/lifecycle/lifecycletest"
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/schema"
+)
+
+var (
+	_ lifecycle.Component = (*frontend.Frontend)(nil)
+	_ control.View        = (*frontend.Frontend)(nil)
+)
+
+func TestLifecycle(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	lifecycletest.Exercise(t, func(t *testing.T) lifecycle.Component {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := frontend.New(b.Connect(t), frontend.Config{Names: b.Names, HTTP: l, Anonymous: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	})
+}
+
+func TestNewRefusesWhatItCannotUse(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, natstest.Bare())
+	nc := b.Connect(t)
+	if _, err := frontend.New(nil, frontend.Config{Names: b.Names}); err == nil {
+		t.Error("no connection is accepted")
+	}
+	if _, err := frontend.New(nc, frontend.Config{}); err == nil {
+		t.Error("no names are accepted")
+	}
+	if _, err := frontend.New(nc, frontend.Config{Names: b.Names, MaxInFlight: -1}); err == nil {
+		t.Error("a negative bound is accepted")
+	}
+}
+
+// A frontend waits for what managers set up, and says what it waited for.
+func TestStartWaitsForTheSetUp(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, natstest.Bare())
+	start := func(within time.Duration) error {
+		f, err := frontend.New(b.Connect(t), frontend.Config{Names: b.Names})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		err = f.Start(ctx)
+		if stopErr := f.Stop(t.Context()); stopErr != nil {
+			t.Error(stopErr)
+		}
+		return err
+	}
+	if err := start(50 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "HEARTH_functions") {
+		t.Errorf("without buckets: %v", err)
+	}
+	b.Ensure(t, schema.DefaultFabric())
+	if err := start(50 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "fabric") {
+		t.Errorf("without key fabric: %v", err)
+	}
+	// And starts as soon as it is all there.
+	f, err := frontend.New(b.Connect(t), frontend.Config{Names: b.Names})
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan error, 1)
+	go func() { started <- f.Start(t.Context()) }()
+	all := &bundle{Fabric: b}
+	numbers := schema.DefaultFabric()
+	all.put(t, "ring", schema.FabricKey, &numbers)
+	all.put(t, "ring", schema.RingKey, &schema.RingRecord{V: schema.Version, Epoch: 1})
+	if err := <-started; err != nil {
+		t.Error(err)
+	}
+	if err := f.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Stop lets calls end, refuses new ones, and answers who still waits when its time is over.
+func TestStopDrains(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	claims := b.claimer(t, "echo")
+	sub := b.send(t, "echo", nil)
+	c := claims.claim(t).ack(t)
+	stopped := make(chan error, 1)
+	go func() { stopped <- b.f.Stop(t.Context()) }()
+	natstest.Eventually(t, patience, func() bool {
+		_, err := b.f.Invoke(t.Context(), &schema.Request{Account: "default", Function: "echo", Timeout: time.Millisecond})
+		return errors.Is(err, &schema.Error{Code: schema.CodeUnavailable})
+	}, "a stopping frontend takes calls")
+	c.answer(t, []byte("1"), nil)
+	next(t, sub)
+	select {
+	case err := <-stopped:
+		t.Fatalf("stopped while a call was in flight: %v", err)
+	default:
+	}
+	c.end(t)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStopDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	claims := b.claimer(t, "echo")
+	got := make(chan *schema.Answer, 1)
+	go func() {
+		a, err := b.f.Invoke(t.Context(), &schema.Request{Account: "default", Function: "echo"})
+		if err != nil {
+			t.Error(err)
+		}
+		got <- a
+	}()
+	claims.claim(t).ack(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := b.f.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 calls") {
+		t.Errorf("got %v", err)
+	}
+	if a := <-got; a != nil && a.Get(schema.HeaderFunctionError) != schema.FunctionErrorUnhandled {
+		t.Errorf("the caller that waited got %+v", a)
+	}
+}

@@ -1,0 +1,134 @@
+package worker_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// functionArgument makes the test binary a function: a lean loop over one connection that does what its payload says, a
+// JSON string of words. Anything else comes back as it is. The variable FN_INIT makes the start fail.
+const functionArgument = "worker-test-function"
+
+const runtimePath = "/2018-06-01/runtime/"
+
+type functionLoop struct {
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func function() {
+	switch how, arg, _ := strings.Cut(os.Getenv("FN_INIT"), " "); how {
+	case "exit":
+		code, _ := strconv.Atoi(arg)
+		os.Exit(code)
+	case "hang":
+		select {}
+	}
+	conn, err := net.Dial("tcp", os.Getenv("AWS_LAMBDA_RUNTIME_API"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(90)
+	}
+	f := &functionLoop{conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}
+	if os.Getenv("FN_INIT") == "error" {
+		f.write(f.post("init/error", `{"errorType":"Fn.Init", "errorMessage":"as asked"}`))
+		f.read()
+		os.Exit(1)
+	}
+	fmt.Println("init done")
+	f.write(f.next())
+	for {
+		header, body := f.read()
+		f.serve(header, body)
+	}
+}
+
+func (f *functionLoop) serve(header http.Header, body []byte) {
+	id := header.Get("Lambda-Runtime-Aws-Request-Id")
+	response, failure := "invocation/"+id+"/response", "invocation/"+id+"/error"
+	var text string
+	_ = json.Unmarshal(body, &text)
+	verb, arg, _ := strings.Cut(text, " ")
+	n, _ := strconv.Atoi(arg)
+	answer := string(body)
+	switch verb {
+	case "exit":
+		os.Exit(n)
+	case "signal":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "hang":
+		select {}
+	case "stay": // answer, and never ask for the next call
+		f.write(f.post(response, `"stayed"`))
+		select {}
+	case "leave":
+		f.write(f.post(response, `"left"`))
+		os.Exit(0)
+	case "fail":
+		f.write(f.post(failure, `{"errorType":"Fn.Asked", "errorMessage":"as asked"}`) + f.next())
+		f.read()
+		return
+	case "big":
+		answer = strings.Repeat("x", n)
+	case "cut":
+		f.write(strings.Replace(f.post(response, `"half`), "Content-Length: 5", "Content-Length: 50", 1))
+		_ = f.conn.Close()
+		select {}
+	case "twice":
+		f.write(f.post(response, `"first"`) + f.post(response, `"second"`) + f.next())
+		f.read()
+		f.read()
+		return
+	case "say":
+		fmt.Println(arg)
+		fmt.Fprint(os.Stderr, "and without an end")
+	case "flood":
+		for range n {
+			fmt.Println(strings.Repeat("f", 1023))
+		}
+	case "line":
+		fmt.Println(strings.Repeat("l", n))
+	case "headers":
+		b, _ := json.Marshal(header)
+		answer = string(b)
+	case "variable":
+		answer = strconv.Quote(os.Getenv(arg))
+	}
+	f.write(f.post(response, answer) + f.next())
+	f.read()
+}
+
+func (f *functionLoop) next() string {
+	return "GET " + runtimePath + "invocation/next HTTP/1.1\r\nHost: runtime\r\n\r\n"
+}
+
+func (f *functionLoop) post(path, body string) string {
+	return "POST " + runtimePath + path + " HTTP/1.1\r\nHost: runtime\r\nContent-Type: application/json\r\nContent-Length: " +
+		strconv.Itoa(len(body)) + "\r\n\r\n" + body
+}
+
+func (f *functionLoop) write(s string) {
+	if _, err := io.WriteString(f.conn, s); err != nil {
+		os.Exit(91)
+	}
+}
+
+func (f *functionLoop) read() (http.Header, []byte) {
+	answer, err := http.ReadResponse(f.in, nil)
+	if err != nil {
+		os.Exit(92)
+	}
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		os.Exit(93)
+	}
+	return answer.Header, body
+}
