@@ -21,7 +21,7 @@ func newDriver(cfg Config, d *data) (driver.Driver, string, error) {
 	case DriverNull:
 		return null.New(), "", nil
 	case DriverProcess:
-		dir, err := d.reach(os.Geteuid() == 0)
+		dir, err := d.reach(shared, os.Geteuid() == 0)
 		if err != nil {
 			return nil, "", err
 		}

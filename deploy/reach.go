@@ -5,37 +5,87 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
-// shared is where fabrics run by root keep what functions' own users must reach.
-const shared = "/var/lib/hearth"
+// shared is where fabrics run by root keep what functions' own users must reach: a folder for each data folder.
+const shared = "/var/lib/hearth-environments"
 
-// passable lets others pass through a folder without listing it.
-const passable = 0o711
+const (
+	passable  = 0o711  // others pass through such a folder without listing it
+	ownerFile = "data" // in each folder below shared: the path of its data folder
+)
 
 // reach gives the folder for unpacked code and scratch space. Functions that run as this user reach the data folder; those
-// of root run as users that own nothing, and the data folder is closed to them. So as root it is a folder outside, named
-// after the data folder: found again at the next start, and by nobody else's fabric. Only root writes above it, so nobody
-// can have put a link there.
-func (d *data) reach(drops bool) (string, error) {
+// of root run as users that own nothing, and the data folder is closed to them. So as root it is a folder below base,
+// named after the data folder: found again at the next start, and by nobody else's fabric. Only root writes above it, so
+// nobody can have put a link there. What data folders that are gone have left there is removed on the way.
+func (d *data) reach(base string, drops bool) (string, error) {
 	if !drops {
 		return d.path(runDir), nil
 	}
+	if err := passableDir(base); err != nil {
+		return "", fmt.Errorf("make a folder that functions can reach: %w", err)
+	}
+	if err := sweep(base); err != nil {
+		return "", fmt.Errorf("remove what fabrics that are gone have left in %s: %w", base, err)
+	}
 	sum := sha256.Sum256([]byte(d.dir))
-	dir := filepath.Join(shared, hex.EncodeToString(sum[:8]))
-	for _, at := range []string{shared, dir} {
-		if err := os.MkdirAll(at, passable); err != nil {
-			return "", fmt.Errorf("make a folder that functions can reach: %w", err)
-		}
-		info, err := os.Lstat(at)
-		if err == nil && !info.IsDir() {
-			err = fmt.Errorf("%s is no folder; move it away", at)
-		}
-		if err := errors.Join(err, os.Chmod(at, passable)); err != nil {
-			return "", fmt.Errorf("make a folder that functions can reach: %w", err)
-		}
+	dir := filepath.Join(base, hex.EncodeToString(sum[:8]))
+	if err := passableDir(dir); err != nil {
+		return "", fmt.Errorf("make a folder that functions can reach: %w", err)
+	}
+	if err := writeFile(filepath.Join(dir, ownerFile), []byte(d.dir+"\n")); err != nil {
+		return "", fmt.Errorf("note whose folder %s is: %w", dir, err)
 	}
 	return dir, nil
+}
+
+func passableDir(dir string) error {
+	if err := os.MkdirAll(dir, passable); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is no folder; move it away", dir)
+	}
+	return os.Chmod(dir, passable)
+}
+
+// sweep removes the folders below base whose data folder is gone: of tests, of demos that were killed. One whose owner
+// cannot be told is left alone.
+func sweep(base string) error {
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		dir := filepath.Join(base, e.Name())
+		owner, err := os.ReadFile(filepath.Join(dir, ownerFile))
+		if err != nil {
+			continue
+		}
+		if _, err := os.Stat(strings.TrimSpace(string(owner))); errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, removeAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeAll removes a folder of which parts may be read-only, as unpacked code is.
+func removeAll(dir string) error {
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			_ = os.Chmod(path, closedDir) // what cannot be opened shows below
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
 }

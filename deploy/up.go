@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/seal"
@@ -203,7 +202,7 @@ func (u *up) startDriver(ctx context.Context) (err error) {
 func (u *up) closeDriver(context.Context) error {
 	err := u.driver.Close()
 	if u.cfg.Ephemeral && u.runsDir != "" {
-		err = errors.Join(err, os.RemoveAll(u.runsDir))
+		err = errors.Join(err, removeAll(u.runsDir))
 	}
 	return err
 }

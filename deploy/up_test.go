@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,14 +15,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/deploy"
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/worker/driver/process"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	process.Main() // the driver runs this program again as its helper
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait; it is no promise about speed.
 const patience = 30 * time.Second
@@ -38,8 +45,34 @@ func config(t testing.TB) deploy.Config {
 	t.Helper()
 	return deploy.Config{
 		DataDir: filepath.Join(t.TempDir(), "data"), HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Driver: deploy.DriverNull,
-		Anonymous: true, Capacity: 16, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Anonymous: true, Capacity: 16, Logger: slog.New(refusals{slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}), t}),
 	}
+}
+
+// refusals fails the test when the server refuses one of the roles something: their rights are too narrow then.
+type refusals struct {
+	slog.Handler
+	t testing.TB
+}
+
+// Handle looks for what nats.go tells a connection's error handler.
+func (r refusals) Handle(ctx context.Context, record slog.Record) error {
+	record.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok && errors.Is(err, nats.ErrPermissionViolation) {
+			r.t.Errorf("a role was refused: %v", err)
+		}
+		return true
+	})
+	return r.Handler.Handle(ctx, record)
+}
+
+// WithAttrs and WithGroup keep the look-out.
+func (r refusals) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return refusals{r.Handler.WithAttrs(attrs), r.t}
+}
+
+func (r refusals) WithGroup(name string) slog.Handler {
+	return refusals{r.Handler.WithGroup(name), r.t}
 }
 
 func up(t testing.TB, cfg deploy.Config) *deploy.Fabric {
@@ -237,4 +270,68 @@ func TestUpRefuses(t *testing.T) {
 	if _, err := admin(t, f).Ring(within(t), ""); err != nil {
 		t.Error(err)
 	}
+}
+
+// Two fabrics share a NATS server that somebody else runs, apart by their prefixes.
+func TestUpOnAnotherServer(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t, natstest.Bare())
+	clients := map[string]*client.Client{}
+	for _, prefix := range []string{"one", "two"} {
+		cfg := config(t)
+		cfg.ServerURL, cfg.NATS, cfg.Prefix = server.URL, "", prefix
+		f := up(t, cfg)
+		if f.NATSURL != server.URL || f.CredsFile != "" {
+			t.Errorf("%s: %s, credential %q", prefix, f.NATSURL, f.CredsFile)
+		}
+		clients[prefix] = connect(t, client.Options{URL: f.NATSURL, Prefix: prefix})
+	}
+	create(t, clients["one"], "echo")
+	calls(t, clients["one"], "echo", `1`)
+	_, err := clients["two"].Invoke(within(t), client.Call{Function: "echo", Payload: []byte(`1`)})
+	if schema.CodeOf(err) != schema.CodeNotFound {
+		t.Errorf("the other fabric answers: %v", err)
+	}
+}
+
+func TestUpWithProcesses(t *testing.T) {
+	t.Parallel()
+	cfg := config(t)
+	cfg.Driver, cfg.Ephemeral = deploy.DriverProcess, true
+	f := up(t, cfg)
+	if len(f.Notes) == 0 {
+		t.Error("bare processes, and nothing is said about it")
+	}
+	stop(t, f)
+}
+
+func TestUpWithOtherNumbersThanTheFabricHas(t *testing.T) {
+	t.Parallel()
+	cfg := config(t)
+	cfg.Set = map[string]string{"keep-alive": "5m"}
+	stop(t, up(t, cfg))
+	cfg.Set = map[string]string{"keep-alive": "7m"}
+	f, err := deploy.Up(within(t), cfg)
+	if err == nil {
+		stop(t, f)
+	}
+	if schema.CodeOf(err) != schema.CodeConflict || !strings.Contains(err.Error(), "5m") || !strings.Contains(err.Error(), "7m") {
+		t.Errorf("asked for other numbers: %v", err)
+	}
+	cfg.Set = nil
+	stop(t, up(t, cfg)) // it undid what it had begun
+}
+
+func TestUpGivesUpWithItsContext(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("told to stop")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	cfg := config(t)
+	f, err := deploy.Up(ctx, cfg)
+	if err == nil {
+		stop(t, f)
+		t.Fatal("it started")
+	}
+	stop(t, up(t, cfg))
 }

@@ -131,7 +131,8 @@ func (f *Frontend) unknown(r *schema.Request) error {
 
 // Invoke runs one call for a door in this process and waits for its answer. Errors are [schema.Error]s of calls that
 // did not start; a function's own failure, its time-out and a lost execution are answers, told by
-// [schema.HeaderFunctionError]. When ctx ends first, its cause comes back, the call goes on, and the answer is dropped.
+// [schema.HeaderFunctionError]. A refusal that came after the call had its request id comes with an answer that holds
+// the id alone. When ctx ends first, its cause comes back, the call goes on, and the answer is dropped.
 func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answer, error) {
 	f.counters.calls.Add(1)
 	v, err := f.find(ctx, r)
@@ -167,11 +168,11 @@ func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answe
 
 func answerOf(c *call, e ended) (*schema.Answer, error) {
 	if e.err != nil {
-		return nil, e.err
+		return &schema.Answer{RequestID: c.requestID}, e.err
 	}
 	h := e.answer.Header
 	if text := h.Get(schema.HeaderError); text != "" {
-		return nil, schema.ParseErrorHeaders(h.Get(schema.HeaderErrorCode), text)
+		return &schema.Answer{RequestID: c.requestID}, schema.ParseErrorHeaders(h.Get(schema.HeaderErrorCode), text)
 	}
 	return &schema.Answer{RequestID: c.requestID, Header: h, Payload: e.answer.Data}, nil
 }

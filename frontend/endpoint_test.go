@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/hearth-run/hearth/internal/natstest"
@@ -163,7 +164,9 @@ func TestRefusals(t *testing.T) {
 func TestHostileReplySubjects(t *testing.T) {
 	t.Parallel()
 	b := setup(t, settings{})
-	canary, err := b.JetStream(t).CreateStream(t.Context(), natsStream("X", "canary.>"))
+	canary, err := b.JetStream(t).CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "X", Subjects: []string{"canary.>"}, Storage: jetstream.MemoryStorage,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,12 @@ func TestClosedLoop(t *testing.T) {
 	for err := range failed {
 		t.Error(err)
 	}
+	if t.Failed() {
+		for _, n := range nodes {
+			t.Logf("%s: %+v %+v", n.ID(), n.Counters(), n.Status())
+		}
+		t.Fatalf("%d calls are left in the stream", c.stored())
+	}
 	seen := make(map[uint64]bool)
 	deadline := time.After(patience)
 	for len(seen) < calls {

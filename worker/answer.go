@@ -78,8 +78,8 @@ func (w *Worker) answer(e *environment, run *schema.Run, o *schema.Outcome) {
 	}
 }
 
-// message is an answer's NATS message with room for its headers, used again: a map of fourteen lists made for every call
-// was a third of the worker's work (the benchmark beside this file).
+// message is an answer's NATS message with room for its headers, used again: made anew for each call, the map of lists
+// costs 2 KB, five allocations and half of the worker's own time (BenchmarkNull: 2.4 us against 1.3).
 type message struct {
 	msg    nats.Msg
 	values [18]string

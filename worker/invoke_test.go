@@ -113,10 +113,12 @@ func TestFunctionErrors(t *testing.T) {
 	if !o.Reusable || o.Error.Type != "Fn.Asked" {
 		t.Fatalf("outcome %+v", o)
 	}
+	b.awaitEvent("e1", schema.EnvironmentParked, 2)
 	m, _ = b.call("e1", binding, quoted("twice"))
 	if string(m.Data) != `"first"` {
 		t.Fatalf("answered %s", m.Data)
 	}
+	b.awaitEvent("e1", schema.EnvironmentParked, 3)
 	m, o = b.call("e1", binding, quoted("big 6291557"))
 	functionError(t, m, `{"errorType":"Function.ResponseSizeTooLarge","errorMessage":"Response payload size (6291557 bytes) exceeded `+
 		`maximum allowed payload size (6291556 bytes)."}`)

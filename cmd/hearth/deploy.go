@@ -164,11 +164,14 @@ func (d *deployment) read(f deployFlags) error {
 	return inFlags(schema.Invalid(bad...))
 }
 
-// flagOf is what the members of Lambda's API are called here.
+// flagOf is what the members of requests are called here.
 var flagOf = map[string]string{
 	"FunctionName": "NAME", "Runtime": "--runtime", "Handler": "--handler", "MemorySize": "--memory", "Timeout": "--timeout",
 	"Hearth.Egress": "--egress", "Hearth.Audiences": "--audience", "TenancyConfig.TenantIsolationMode": "--tenancy",
 	"Environment.Variables": "--env", "Name": "--alias", "Code": "PATH", "Code.Sha256": "PATH",
+	// of deploy.Config
+	"HTTP": "--http", "NATS": "--nats", "Managers": "--managers", "Capacity": "--capacity", "Driver": "--driver", "Prefix": "--prefix",
+	"Creds": "--creds", "Set": "--set",
 }
 
 // inFlags renames the fields of a refusal as whoever typed a command knows them.

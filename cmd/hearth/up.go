@@ -150,7 +150,7 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	fabric, err := startFabric(ctx, cfg)
 	stop()
 	if err != nil {
-		return err
+		return inFlags(err)
 	}
 	if len(fabric.Notes) > 0 {
 		a.complain("driver %s: %s; run only code that you trust", cfg.Driver, strings.Join(fabric.Notes, "; "))

@@ -91,6 +91,8 @@ func TestBadUsage(t *testing.T) {
 		{"up --log-format xml", "text or json"},
 		{"up --server nats://x --nats 127.0.0.1:1", "leave one of them out"},
 		{"up --context x", "up takes no --context"},
+		{"up --http here", "--http: is \"here\""},
+		{"up --http 0.0.0.0:0 --nats 0.0.0.0:0", "--nats: is \"0.0.0.0:0\"; a loopback address"},
 		{"up -x", "unknown shorthand flag"},
 		{"fabric sett", "did you mean set?"},
 		{"fabric get thet", "did you mean theta?"},

@@ -208,6 +208,42 @@ func TestChangeMeetsDelete(t *testing.T) {
 	}
 }
 
+// TestDeleteMeetsNewFunction: a deletion that had read a function spares the one that was made under its name since.
+func TestDeleteMeetsNewFunction(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	code := b.putZip(t, "zero")
+	b.must(t, "CreateFunction", function("f", code, nil))
+	slow := b.another(t)
+	var once sync.Once
+	slow.WrapFunctions(func(kv jetstream.KeyValue) jetstream.KeyValue {
+		return late{kv, func() {
+			once.Do(func() {
+				b.must(t, "DeleteFunction", object{"FunctionName": "f"})
+				b.must(t, "CreateFunction", withToken("f", code, hush))
+			})
+		}}
+	})
+	_, err := slow.Do(t.Context(), subjects.DefaultAccount, "DeleteFunction", []byte(`{"FunctionName":"f"}`))
+	if schema.CodeOf(err) != schema.CodeConflict || !strings.Contains(err.Error(), "created again") {
+		t.Errorf("%v, want %s", err, schema.CodeConflict)
+	}
+	if got := b.variables(t, b.record(t, "f").Latest.SecretKey)["TOKEN"]; got != hush {
+		t.Errorf("the new function has %q", got)
+	}
+}
+
+// late is bucket functions that runs something after each read.
+type late struct {
+	jetstream.KeyValue
+	after func()
+}
+
+func (l late) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+	defer l.after()
+	return l.KeyValue.Get(ctx, key)
+}
+
 // hook is bucket functions that runs something before each compare-and-set.
 type hook struct {
 	jetstream.KeyValue

@@ -9,8 +9,8 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// Invoker runs one call and waits for its answer; the frontend is one. An error is a refusal; the cause of ctx comes
-// back when the caller has gone.
+// Invoker runs one call and waits for its answer; the frontend is one. An error is a refusal, with an answer that holds
+// the request id alone if there is one; the cause of ctx comes back when the caller has gone.
 type Invoker interface {
 	Invoke(ctx context.Context, r *schema.Request) (*schema.Answer, error)
 }

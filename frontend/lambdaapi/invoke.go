@@ -49,7 +49,11 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request, params map[stri
 	case r.Context().Err() != nil && !errors.As(err, new(*schema.Error)):
 		// The caller has gone: nobody reads what would be written.
 	default:
-		WriteError(w, "", err)
+		id := ""
+		if answer != nil {
+			id = answer.RequestID
+		}
+		WriteError(w, id, err)
 	}
 	_ = control.SetWriteDeadline(time.Time{})
 }

@@ -1,0 +1,92 @@
+package frontend_test
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/hearth-run/hearth/frontend"
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/schema"
+)
+
+// The frontend's two borders: a server span under the caller's, the publication under that, and the publication's
+// context in the envelope, for the manager to go on with.
+func TestSpans(t *testing.T) {
+	t.Parallel()
+	exporter := tracetest.NewInMemoryExporter()
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Exporter: exporter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := setup(t, settings{config: func(c *frontend.Config) { c.Telemetry = tel }})
+	claims := b.claimer(t, "echo")
+	const trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	b.send(t, "echo", nats.Header{schema.HeaderTraceparent: {"00-" + trace + "-" + parent + "-01"}})
+	c := claims.claim(t).ack(t)
+	c.end(t)
+	b.nothingInFlight(t)
+	natstest.Eventually(t, patience, func() bool { return len(exporter.GetSpans()) == 2 }, "not two spans")
+	spans := exporter.GetSpans()
+	publish, call := spans[0], spans[1]
+	if publish.Name != telemetry.SpanPublish || call.Name != telemetry.SpanCall {
+		t.Fatalf("spans %s, %s", publish.Name, call.Name)
+	}
+	if call.SpanContext.TraceID().String() != trace || call.Parent.SpanID().String() != parent {
+		t.Errorf("the call's span %s is under %s", call.SpanContext.TraceID(), call.Parent.SpanID())
+	}
+	if publish.Parent.SpanID() != call.SpanContext.SpanID() {
+		t.Errorf("the publication is under %s, want the call's %s", publish.Parent.SpanID(), call.SpanContext.SpanID())
+	}
+	if want := "00-" + trace + "-" + publish.SpanContext.SpanID().String() + "-01"; c.call.Traceparent != want {
+		t.Errorf("envelope has %q, want %q", c.call.Traceparent, want)
+	}
+	found := map[string]string{}
+	for _, a := range call.Attributes {
+		found[string(a.Key)] = a.Value.Emit()
+	}
+	if found[string(telemetry.Reason)] != "unreserved" || found[string(telemetry.InFlight)] != "1" ||
+		found[string(telemetry.RequestID)] != c.call.RequestID || found[string(telemetry.Arc)] != c.arc.ArcName() {
+		t.Errorf("attributes %v", found)
+	}
+
+	// What is refused is seen too, with its code: at the door, and after it.
+	exporter.Reset()
+	b.request(t, "nobody", nil, nil)
+	b.request(t, "echo", nil, nats.Header{schema.HeaderTimeout: {"20ms"}})
+	natstest.Eventually(t, patience, func() bool { return len(exporter.GetSpans()) == 3 }, "not three spans")
+	want := []string{string(schema.CodeNotFound), string(schema.CodeCapacityExceeded)}
+	for _, s := range exporter.GetSpans() {
+		if s.Name != telemetry.SpanCall {
+			continue
+		}
+		found := map[string]string{}
+		for _, a := range s.Attributes {
+			found[string(a.Key)] = a.Value.Emit()
+		}
+		if s.Status.Code != codes.Error || len(want) == 0 || found[string(telemetry.Error)] != want[0] {
+			t.Errorf("span %+v, want a failure with %v", s, want)
+			continue
+		}
+		want = want[1:]
+	}
+}
+
+// A broken trace context breaks no call, and goes nowhere.
+func TestBrokenTraceContext(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	claims := b.claimer(t, "echo")
+	for _, broken := range []string{"x", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"} {
+		b.send(t, "echo", nats.Header{schema.HeaderTraceparent: {broken}, schema.HeaderTracestate: {"a=b"}})
+		c := claims.claim(t).ack(t)
+		if c.call.Traceparent != "" || c.call.Tracestate != "" {
+			t.Errorf("%q became %q, %q", broken, c.call.Traceparent, c.call.Tracestate)
+		}
+		c.end(t)
+	}
+	b.nothingInFlight(t)
+}

@@ -1,0 +1,83 @@
+package worker_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+	"github.com/hearth-run/hearth/worker"
+	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/driver/drivertest"
+	"github.com/hearth-run/hearth/worker/driver/null"
+	"github.com/hearth-run/hearth/worker/driver/process"
+)
+
+// started is a worker with one environment, and a call for it that tells its answer.
+func started(b *testing.B, d driver.Driver, folder string, code store, sha string) (call func()) {
+	names, err := subjects.NewNames("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	answered, parked, gone := make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+	cfg := worker.Config{ID: "w1", Driver: d, Names: names, CacheDir: folder, Code: code,
+		Publish: func(*nats.Msg) error { answered <- struct{}{}; return nil }}
+	w, err := worker.New(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	binding := &schema.Binding{Key: schema.Key{FunctionID: "f", Version: "7", CodeSHA256: sha}, Account: "default", Function: "echo",
+		Runtime: "provided", MemoryMB: 128}
+	w.Make("e1", binding, func(ev schema.EnvironmentEvent) {
+		switch ev.Kind {
+		case schema.EnvironmentParked:
+			parked <- struct{}{}
+		case schema.EnvironmentFailed:
+			b.Errorf("init: %+v", ev.Error)
+			fallthrough
+		default:
+			close(gone)
+		}
+	})
+	b.Cleanup(func() { w.End("e1"); <-gone; _ = w.Stop(b.Context()) })
+	<-parked
+	run := &schema.Run{
+		Call: &schema.Call{Key: binding.Key, RequestID: "8476a536-e9f4-11e8-9739-2dfe598c3fcd", Account: "default", Function: "echo",
+			Reply: "_INBOX.a.b", Reason: schema.ReasonUnreserved, Attempt: 1, Payload: make([]byte, 64)},
+		Subject:     names.UnreservedCall(17, "default", "echo", "7", ""),
+		Environment: "e1", Arc: "u.17", Manager: "m1", Start: schema.StartWarm, Ended: func(*schema.Run, *schema.Outcome) {},
+	}
+	return func() {
+		w.Start(run)
+		<-answered
+		<-parked
+	}
+}
+
+// BenchmarkNull is the worker's own work for a call: comparing, clock, counters, answer.
+func BenchmarkNull(b *testing.B) {
+	call := started(b, null.New(), "", nil, "")
+	b.ReportAllocs()
+	for b.Loop() {
+		call()
+	}
+}
+
+// BenchmarkProcess is a warm call in a process of its own, by the plain loop of the tests: no NATS.
+func BenchmarkProcess(b *testing.B) {
+	folder := drivertest.Folder(b)
+	d, err := process.New(process.Config{Dir: filepath.Join(folder, "environments")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = d.Close() })
+	code := store{}
+	sha := code.put(b, map[string]string{"bootstrap": "#!/bin/sh\nexec " + drivertest.GuestCommand(b, folder).Path + " " + functionArgument + "\n"})
+	call := started(b, d, filepath.Join(folder, "cache"), code, sha)
+	b.ReportAllocs()
+	for b.Loop() {
+		call()
+	}
+}
