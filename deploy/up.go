@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/hearth-run/hearth/frontend"
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/seal"
 	"github.com/hearth-run/hearth/schema"
@@ -23,7 +24,17 @@ type Fabric struct {
 	CredsFile string   // the admin's nkey seed, or the credential of another server; "" if that one needs none
 	Notes     []string // what the driver does not enforce here, for people, one line each
 
-	parts lifecycle.Group
+	parts     lifecycle.Group
+	frontends []*frontendNode
+}
+
+// Frontends are those of this process, in no order.
+func (f *Fabric) Frontends() []*frontend.Frontend {
+	all := make([]*frontend.Frontend, 0, len(f.frontends))
+	for _, n := range f.frontends {
+		all = append(all, n.frontend)
+	}
+	return all
 }
 
 // Up starts a fabric and returns when its frontends serve and the ring holds all its managers, or with an error after it
@@ -60,6 +71,7 @@ func Up(ctx context.Context, cfg Config) (*Fabric, error) {
 	if err := f.parts.Start(ctx); err != nil {
 		return nil, err
 	}
+	f.frontends = u.frontends
 	return f, nil
 }
 

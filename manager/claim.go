@@ -234,7 +234,7 @@ func (m *Manager) begin(c *claim, environment string, start schema.Start, init t
 	case c.age+waited > c.call.StartBy:
 		m.drop(c)
 		m.release(environment)
-	case c.doubt || now-c.touched > ackWait-unseen || c.reconnects != m.reconnects() || m.pulse.doubtful(now) ||
+	case c.doubt || now-c.touched > nearlyOut || c.reconnects != m.reconnects() || m.pulse.doubtful(now) ||
 		c.call.StartBy-c.age-waited < nearStart:
 		m.spawn(func() {
 			m.crossed(c, m.lock(m.life, c), environment, start, init)
@@ -301,7 +301,7 @@ func (m *Manager) tend(now time.Duration) {
 			m.waiting.remove(c)
 			m.drop(c)
 		case now-c.touched >= time.Second && c.reconnects == m.reconnects():
-			if now-c.touched < ackWait-unseen {
+			if now-c.touched < mine {
 				c.touched = now
 				touch = append(touch, c.ackReply)
 			}

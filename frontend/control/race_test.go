@@ -191,8 +191,8 @@ func TestChangeMeetsDelete(t *testing.T) {
 			slow.WrapFunctions(func(kv jetstream.KeyValue) jetstream.KeyValue {
 				return hook{kv, func() {
 					once.Do(func() {
-						b.must(t, "DeleteFunction", object{"FunctionName": "f"})
-						b.must(t, "CreateFunction", function("f", code, nil))
+						b.do(t, "DeleteFunction", object{"FunctionName": "f"})
+						b.do(t, "CreateFunction", function("f", code, nil))
 					})
 				}}
 			})
@@ -219,8 +219,8 @@ func TestDeleteMeetsNewFunction(t *testing.T) {
 	slow.WrapFunctions(func(kv jetstream.KeyValue) jetstream.KeyValue {
 		return late{kv, func() {
 			once.Do(func() {
-				b.must(t, "DeleteFunction", object{"FunctionName": "f"})
-				b.must(t, "CreateFunction", withToken("f", code, hush))
+				b.do(t, "DeleteFunction", object{"FunctionName": "f"})
+				b.do(t, "CreateFunction", withToken("f", code, hush))
 			})
 		}}
 	})
@@ -230,6 +230,14 @@ func TestDeleteMeetsNewFunction(t *testing.T) {
 	}
 	if got := b.variables(t, b.record(t, "f").Latest.SecretKey)["TOKEN"]; got != hush {
 		t.Errorf("the new function has %q", got)
+	}
+}
+
+// do runs an operation on the first service, where a request over NATS could go to any.
+func (b *bundle) do(t *testing.T, operation string, request any) {
+	t.Helper()
+	if _, err := b.service.Do(t.Context(), subjects.DefaultAccount, operation, []byte(text(t, request))); err != nil {
+		t.Errorf("%s: %v", operation, err)
 	}
 }
 

@@ -28,7 +28,11 @@ func (g *Group) Add(name string, c Component) { g.parts = append(g.parts, part{n
 func (g *Group) Start(ctx context.Context) error {
 	return g.guard.Start(ctx, func(ctx context.Context) error {
 		for i, p := range g.parts {
-			if err := p.Start(ctx); err != nil {
+			err := context.Cause(ctx)
+			if err == nil {
+				err = p.Start(ctx)
+			}
+			if err != nil {
 				return errors.Join(fmt.Errorf("start %s: %w", p.name, err), stop(context.WithoutCancel(ctx), g.parts[:i]))
 			}
 		}

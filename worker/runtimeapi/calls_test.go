@@ -74,6 +74,26 @@ func TestLeanNextCallWaits(t *testing.T) {
 	r.expect(accepted + invocation(`"second"`))
 }
 
+// TestLeanTogether keeps the 202 for a runtime that wants it with its next call, and for that one alone.
+func TestLeanTogether(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	r := e.running()
+	together := strings.Replace(next, "Host", "hearth-runtime-answers: Together\r\nHost", 1)
+	for range 3 {
+		r.send(response(`1`) + together)
+		if a := e.answered(); !a.Parked {
+			t.Fatal("not parked")
+		}
+		e.expectNothing(r)
+		e.start(`2`)
+		r.expect(accepted + invocation(`2`))
+	}
+	r.send(response(`1`) + next)
+	e.answered()
+	r.expect(accepted)
+}
+
 // TestLeanLargeAnswer is an answer beyond the connection's buffer: the next behind it is still seen with it.
 func TestLeanLargeAnswer(t *testing.T) {
 	t.Parallel()

@@ -17,9 +17,10 @@ type connection struct {
 	req    request
 	posted Answer // what is being told, here so that telling allocates nothing
 
-	peeked bool        // req holds the head of a request that is not handled yet
-	bad    *badRequest // the head that was peeked cannot be read
-	asked  bool        // a next is parked, or was lately: what the runtime sends after it has to wait for its turn
+	peeked   bool        // req holds the head of a request that is not handled yet
+	bad      *badRequest // the head that was peeked cannot be read
+	together bool        // what is owed goes out with the call that is asked for
+	asked    bool        // a next is parked, or was lately: what the runtime sends after it has to wait for its turn
 
 	// Guarded by the mutex of the server's state.
 	parked bool
@@ -71,10 +72,13 @@ func (c *connection) serve() {
 	}
 }
 
-// read fills p from the socket, after everything that is owed has been written.
+// read fills p from the socket, after everything that is owed has been written, unless the runtime wants that with its
+// next call.
 func (c *connection) read(p []byte) (int, error) {
-	if err := c.out.flush(); err != nil {
-		return 0, err
+	if !c.asked || !c.together {
+		if err := c.out.flush(); err != nil {
+			return 0, err
+		}
 	}
 	n, err := c.conn.Read(p)
 	if n > 0 && c.asked && !c.turned() {

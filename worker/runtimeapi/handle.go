@@ -59,7 +59,7 @@ func (c *connection) next() bool {
 	}
 	last := c.req.close
 	c.out.settle()
-	c.asked = true
+	c.asked, c.together = true, c.req.together
 	var call Invocation
 	switch parked, was := c.server.state.park(c, last, &call); parked {
 	case parkRefused:
@@ -163,7 +163,7 @@ func (c *connection) lean() bool {
 		c.peeked = true
 		return false
 	}
-	c.asked = true
+	c.asked, c.together = true, c.req.together
 	return true
 }
 

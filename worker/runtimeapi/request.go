@@ -44,6 +44,7 @@ type request struct {
 	mode      string // of the response: "" or "streaming"
 	extension string // its name, or its identifier
 	features  string
+	together  bool // a next that wants the answers before it with its own
 
 	sized, framed bool // Content-Length, Transfer-Encoding were there
 }
@@ -213,6 +214,7 @@ const (
 	headerExtension = "lambda-extension-name"
 	headerIdentity  = "lambda-extension-identifier"
 	headerFeature   = "lambda-extension-accept-feature"
+	headerAnswers   = "hearth-runtime-answers" // "together": see doc.go
 )
 
 var errHeader = &badRequest{400, "a header is malformed"}
@@ -256,6 +258,8 @@ func (r *request) header(line []byte) error {
 		r.extension = short(value)
 	case is(name, headerFeature):
 		r.features = short(value)
+	case is(name, headerAnswers):
+		r.together = is(value, "together")
 	}
 	return nil
 }
@@ -271,7 +275,7 @@ func (r *request) check() error {
 // known reports whether a header is one that the server acts on.
 func known(name []byte) bool {
 	for _, h := range [...]string{headerLength, headerEncoding, headerClose, headerExpect, headerContent, headerErrorType,
-		headerErrorBody, headerMode, headerExtension, headerIdentity, headerFeature} {
+		headerErrorBody, headerMode, headerExtension, headerIdentity, headerFeature, headerAnswers} {
 		if is(name, h) {
 			return true
 		}

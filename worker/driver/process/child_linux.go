@@ -50,7 +50,8 @@ func startChild(path string, argv []string, attr *syscall.ProcAttr) (child, erro
 	return c, nil
 }
 
-// limit bounds what a child may open and start. It runs already: what it did before that stays.
+// limit bounds what a child may open and start, as far as this worker may: that takes CAP_SYS_RESOURCE, which root lacks in
+// many containers. The child runs already: what it did before that stays.
 func limit(pid int) {
 	for resource, most := range map[int]uint64{
 		unix.RLIMIT_NOFILE: maxFiles, unix.RLIMIT_NPROC: maxProcesses, unix.RLIMIT_CORE: maxCore,
