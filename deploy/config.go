@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -68,7 +69,8 @@ type Config struct {
 // setDefaults fills in what was left out, but for the capacity, which the machine decides.
 func (c *Config) setDefaults() {
 	for at, value := range map[*string]string{
-		&c.DataDir: DefaultDataDir, &c.HTTP: DefaultHTTP, &c.NATS: DefaultNATS, &c.Driver: DriverProcess, &c.Prefix: subjects.DefaultPrefix,
+		&c.DataDir: DefaultDataDir, &c.HTTP: DefaultHTTP, &c.NATS: DefaultNATS, &c.Driver: DriverProcess,
+		&c.Prefix: subjects.DefaultPrefix,
 	} {
 		if *at == "" {
 			*at = value
@@ -125,8 +127,8 @@ func (c *Config) Validate() []schema.FieldError {
 		wrong("Creds", c.Creds, "only with ServerURL: the embedded server makes its own")
 	}
 	fabric := schema.DefaultFabric()
-	for key, value := range c.Set {
-		if err := fabric.Set(key, value); err != nil {
+	for _, key := range slices.Sorted(maps.Keys(c.Set)) {
+		if err := fabric.Set(key, c.Set[key]); err != nil {
 			var refused *schema.Error
 			if errors.As(err, &refused) {
 				bad = append(bad, refused.Fields...)

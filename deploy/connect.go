@@ -29,7 +29,8 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 	log := s.log.With("connection", l.name)
 	options := []nats.Option{
 		nats.Name("hearth " + l.name), nats.CustomInboxPrefix(inbox), nats.Timeout(patience),
-		nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond), nats.ReconnectJitter(50*time.Millisecond, 500*time.Millisecond),
+		nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond),
+		nats.ReconnectJitter(50*time.Millisecond, 500*time.Millisecond),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {

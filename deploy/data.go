@@ -47,18 +47,23 @@ func openData(dir string) (*data, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the data folder: %w", err)
 	}
-	if err := tryLock(lock); err != nil {
+	switch err := tryLock(lock); {
+	case errors.Is(err, errLocked):
 		pid, _ := os.ReadFile(path)
-		err = errors.Join(err, lock.Close())
-		return nil, &schema.Error{Code: schema.CodeConflict, Cause: err, Message: fmt.Sprintf(
+		return nil, &schema.Error{Code: schema.CodeConflict, Cause: errors.Join(err, lock.Close()), Message: fmt.Sprintf(
 			"data folder %s is in use by process %s: stop that one, or choose another folder with --data", dir,
 			strings.TrimSpace(string(pid)))}
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("lock the data folder %s: %w", dir, err), lock.Close())
 	}
 	if err := errors.Join(lock.Truncate(0), writePID(lock)); err != nil {
 		return nil, errors.Join(fmt.Errorf("write the lock of the data folder: %w", err), lock.Close())
 	}
 	return &data{dir: dir, lock: lock}, nil
 }
+
+// errLocked is what tryLock says when another process holds the lock.
+var errLocked = errors.New("locked by another process")
 
 func writePID(f *os.File) error {
 	_, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)

@@ -60,7 +60,6 @@ func startServer(ctx context.Context, address, store string, u *users, log *slog
 		MaxPayload:         maxPayload,
 		MaxPending:         maxPending,
 		NoSigs:             true,
-		DontListen:         false,
 	}
 	u.enter(opts)
 	srv, err := server.NewServer(opts)
@@ -75,13 +74,16 @@ func startServer(ctx context.Context, address, store string, u *users, log *slog
 		e.stop()
 		return nil, fmt.Errorf("start the NATS server on %s: %w", address, err)
 	}
-	addr := srv.Addr().(*net.TCPAddr)
-	if loopback(host) { // as it was asked for: localhost stays localhost
-		e.url = "nats://" + net.JoinHostPort(addr.IP.String(), strconv.Itoa(addr.Port))
-	} else {
-		e.url = "nats://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
-	}
+	e.url = urlOf("nats", srv.Addr())
 	return e, nil
+}
+
+// urlOf is where programs of this host reach a listener: one on all addresses also on loopback.
+func urlOf(scheme string, listener net.Addr) string {
+	if addr, ok := listener.(*net.TCPAddr); ok && addr.IP.IsUnspecified() {
+		return scheme + "://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(addr.Port))
+	}
+	return scheme + "://" + listener.String()
 }
 
 // await returns when the server takes connections, or why it never will.
@@ -128,8 +130,8 @@ func listen(ctx context.Context, address, what, flag string) (net.Listener, erro
 		return nil, &schema.Error{Code: schema.CodeConflict, Cause: err, Message: fmt.Sprintf(
 			"%s address %s may not be used by this user: choose a port above 1023 with %s", what, address, flag)}
 	case err != nil:
-		return nil, schema.Errorf(schema.CodeInvalidParameter, "%s address %s cannot be used: %w; choose another with %s", what, address,
-			err, flag)
+		return nil, schema.Errorf(schema.CodeInvalidParameter, "%s address %s cannot be used: %w; choose another with %s", what,
+			address, err, flag)
 	}
 	return l, nil
 }

@@ -3,13 +3,18 @@
 package deploy
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// tryLock locks a file for this process, or fails at once. The kernel gives it back when the process ends, however it
-// ends, so a lock that is left over does not exist.
+// tryLock locks a file for this process, or fails at once: with errLocked if another has it. The kernel gives it back when
+// the process ends, however it ends, so a lock that is left over does not exist.
 func tryLock(f *os.File) error {
-	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errLocked
+	}
+	return err
 }

@@ -149,7 +149,7 @@ func (u *up) closeData(context.Context) error { return u.data.close() }
 
 func (u *up) listenHTTP(ctx context.Context) (err error) {
 	if u.http, err = listen(ctx, u.cfg.HTTP, "HTTP", "--http"); err == nil {
-		u.fabric.HTTPURL = "http://" + u.http.Addr().String()
+		u.fabric.HTTPURL = urlOf("http", u.http.Addr())
 	}
 	return err
 }

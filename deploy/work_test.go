@@ -10,7 +10,10 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -193,6 +196,51 @@ func TestTheServerSaysItsLastWordToSlog(t *testing.T) {
 	<-l.fatal
 	if l.cause.Error() != "port 1" || bytes.Contains(text.Bytes(), []byte("starting")) || !bytes.Contains(text.Bytes(), []byte("careful")) {
 		t.Errorf("cause %v, log %s", l.cause, text.String())
+	}
+}
+
+func TestStartServerThatCannotStore(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	names, err := subjects.NewNames("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := newLogin("admin", "1", adminRights(names))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	e, err := startServer(ctx, "127.0.0.1:0", file, &users{admin: l.public, names: names}, slog.New(slog.DiscardHandler))
+	if err == nil {
+		e.stop()
+		t.Fatal("it started")
+	}
+	if ctx.Err() != nil || !strings.Contains(err.Error(), "JetStream") {
+		t.Errorf("with a file in the place of its folder: %v", err)
+	}
+}
+
+func TestURLOf(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"127.0.0.1:0": "http://127.0.0.1:", "0.0.0.0:0": "http://127.0.0.1:",
+	} {
+		l, err := listen(t.Context(), address, "HTTP", "--http")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := urlOf("http", l.Addr())
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if !strings.HasPrefix(got, want) || strings.HasSuffix(got, ":0") {
+			t.Errorf("listening on %s: %s", address, got)
+		}
 	}
 }
 

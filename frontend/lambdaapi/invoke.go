@@ -110,13 +110,15 @@ func readQualifier(req *schema.Request, query url.Values) error {
 	return nil
 }
 
-// checkContentType lets JSON pass, and what SDKs send for it: octet-stream, or nothing at all (B1).
+// checkContentType lets JSON pass, what SDKs send for it (octet-stream, or nothing at all), and what curl's -d says without
+// meaning it: users of Lambda's emulator call it that way. Forms of web pages are refused by the guards before.
 func checkContentType(h http.Header) error {
 	value := h.Get("Content-Type")
 	kind, _, _ := strings.Cut(value, ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
 	switch {
-	case kind == "", kind == "application/octet-stream", kind == "application/json", kind == "text/json":
+	case kind == "", kind == "application/octet-stream", kind == "application/json", kind == "text/json",
+		kind == "application/x-www-form-urlencoded":
 		return nil
 	case strings.HasPrefix(kind, "application/") && (strings.HasSuffix(kind, "+json") || strings.HasPrefix(kind, "application/x-amz-json")):
 		return nil

@@ -80,7 +80,7 @@ func TestWireShapes(t *testing.T) {
 		{name: "internal", do: failing(errors.New("a secret of ours"))},
 		{name: "no-json", body: `{"a":`},
 		{name: "event", header: http.Header{"X-Amz-Invocation-Type": {"Event"}}},
-		{name: "media-type", body: "{}", header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}},
+		{name: "media-type", body: "{}", header: http.Header{"Content-Type": {"application/xml"}}},
 		{name: "qualifiers-differ", path: "/2015-03-31/functions/f%3A2/invocations?Qualifier=3"},
 		{name: "bad-name", path: "/2015-03-31/functions/a%2Fb%20c/invocations"},
 		{name: "unknown-path", path: "/2015-03-31/nothing"},

@@ -21,7 +21,8 @@ type suite struct {
 	ids       atomic.Int64
 }
 
-// Exercise runs the suite. Open makes a driver for one test; the suite closes it.
+// Exercise runs the suite. Open makes a driver for one test; the suite closes it. The test that calls it must not be
+// parallel to others: for a moment it counts all goroutines there are.
 func Exercise(t *testing.T, open func(testing.TB) driver.Driver) {
 	s := &suite{open: open, folder: Folder(t)}
 	GuestCommand(t, s.folder)

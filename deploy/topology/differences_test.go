@@ -1,0 +1,129 @@
+package topology_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+func TestEnsureBesideAnother(t *testing.T) {
+	t.Parallel()
+	names, err := subjects.NewNames("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := func(change func(*jetstream.StreamConfig)) jetstream.StreamConfig {
+		c := topology.CallsU(names, time.Now())
+		change(&c)
+		return c
+	}
+	otherArc := func(change func(*jetstream.ConsumerConfig)) *jetstream.ConsumerConfig {
+		c := topology.Arc(names, 3)
+		change(&c)
+		return &c
+	}
+	leases := topology.Bucket(names, topology.Members)
+	leases.MaxAge = time.Hour
+	plain := other(func(*jetstream.StreamConfig) {})
+	for name, tt := range map[string]struct {
+		stream   jetstream.StreamConfig
+		consumer *jetstream.ConsumerConfig
+		says     []string // of the error; none: it is taken
+		check    func(t *testing.T, l layout)
+	}{
+		"a stream in a file": {
+			stream: other(func(c *jetstream.StreamConfig) { c.Storage = jetstream.FileStorage }),
+			says:   []string{"HEARTH_CALLS_U", "storage is File, must be Memory"},
+		},
+		"no work queue, other subjects": {
+			stream: other(func(c *jetstream.StreamConfig) {
+				c.Retention, c.Subjects = jetstream.LimitsPolicy, []string{"hearth.arc.u.>", "orders.>"}
+			}),
+			says: []string{"HEARTH_CALLS_U", "retention is Limits, must be WorkQueue", "subjects is hearth.arc.u.> orders.>"},
+		},
+		"leases that last": {
+			stream: leases,
+			says:   []string{"KV_HEARTH_members", "age is 1h0m0s, must be 2s"},
+		},
+		"a foreign stream over our subjects": {
+			stream: jetstream.StreamConfig{Name: "AUDIT", Subjects: []string{"hearth.>"}},
+			says:   []string{"subjects overlap"},
+		},
+		"an arc's consumer without priorities": {
+			stream: plain,
+			consumer: otherArc(func(c *jetstream.ConsumerConfig) {
+				c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyNone, nil
+			}),
+			says: []string{"consumer u-3 of stream HEARTH_CALLS_U", "priority policy"},
+		},
+		"an arc's consumer with the server's 512 waiting pulls": {
+			stream:   plain,
+			consumer: otherArc(func(c *jetstream.ConsumerConfig) { c.MaxWaiting = 512 }),
+			says:     []string{"max waiting is 512, must be 65536"},
+		},
+		"bounds of an operator are left": {
+			stream: other(func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxMsgsPerSubject = 64<<20, 10 }),
+			check: func(t *testing.T, l layout) {
+				if c := l.streams["HEARTH_CALLS_U"]; c.MaxBytes != 64<<20 || c.MaxMsgsPerSubject != 10 {
+					t.Errorf("bytes %d, per subject %d", c.MaxBytes, c.MaxMsgsPerSubject)
+				}
+			},
+		},
+		"missing abilities are turned on": {
+			stream: other(func(c *jetstream.StreamConfig) { c.AllowMsgTTL, c.AllowDirect, c.MaxConsumers = false, false, 8 }),
+			check: func(t *testing.T, l layout) {
+				if c := l.streams["HEARTH_CALLS_U"]; !c.AllowMsgTTL || !c.AllowDirect || c.MaxConsumers != 320 {
+					t.Errorf("TTL %v, direct %v, consumers %d", c.AllowMsgTTL, c.AllowDirect, c.MaxConsumers)
+				}
+			},
+		},
+		"a consumer's short ack wait is raised": {
+			stream: plain,
+			consumer: otherArc(func(c *jetstream.ConsumerConfig) {
+				c.AckWait, c.MaxAckPending, c.MaxDeliver = time.Second, 10, 3
+			}),
+			check: func(t *testing.T, l layout) {
+				if c := l.consumers["u-3"]; c.AckWait != topology.AckWait || c.MaxAckPending != -1 || c.MaxDeliver != -1 {
+					t.Errorf("ack wait %v, ack pending %d, deliveries %d", c.AckWait, c.MaxAckPending, c.MaxDeliver)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := natstest.Start(t, natstest.Bare())
+			js := f.JetStream(t)
+			if _, err := js.CreateStream(within(t), tt.stream); err != nil {
+				t.Fatal(err)
+			}
+			if tt.consumer != nil {
+				if _, err := js.CreateConsumer(within(t), tt.stream.Name, *tt.consumer); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := topology.Ensure(within(t), js, f.Names, schema.DefaultFabric())
+			if len(tt.says) == 0 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				tt.check(t, read(t, js, f.Names))
+				return
+			}
+			if err == nil {
+				t.Fatal("it was taken")
+			}
+			for _, part := range tt.says {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%q does not say %q", err, part)
+				}
+			}
+		})
+	}
+}
