@@ -1,6 +1,10 @@
 package manager
 
-import "github.com/nats-io/nats.go"
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
 
 // Deliver hands a manager a delivery as if one of its pulls on that arc had brought it.
 func (m *Manager) Deliver(arc string, msg *nats.Msg) {
@@ -10,7 +14,23 @@ func (m *Manager) Deliver(arc string, msg *nats.Msg) {
 	m.deliver(&generation{arc: a, retire: true}, msg)
 }
 
-// Stand still: the pulse sees that the process did not run for so long.
+// Settled reports whether the server was sent all that this manager offers, in the classes of the ring it sees.
+func (m *Manager) Settled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	for _, a := range m.offers.arcs {
+		for _, room := range [...]bool{false, true} {
+			s, wanted, class := m.offers.sideOf(m, a, room, now)
+			if s.gen == nil && wanted > 0 || s.gen != nil && (s.gen.open < wanted || s.gen.class != class) {
+				return false
+			}
+		}
+	}
+	return m.nc.Flush() == nil
+}
+
+// StandStill makes it look as if the process had not run for a while: the pulse sees that the process did not run for so long.
 func (m *Manager) StandStill() { m.pulse.doubt(m.now()) }
 
 // Holding reports whether this manager is the controller.

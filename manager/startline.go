@@ -33,7 +33,7 @@ const (
 	writeNap  = 100 * time.Microsecond // between looks at whether an ack has been written out, after the first thousand
 	mine      = ackWait - unseen       // how long after the server heard of it last a claim is surely nobody else's
 	nearlyOut = mine - 500*time.Millisecond
-	stampSlop = 4 * time.Second        // a message's TTL removes it within start-by + 3 s: an older age is a wrong clock
+	stampSlop = 4 * time.Second // a message's TTL removes it within start-by + 3 s: an older age is a wrong clock
 )
 
 // ages judges how old a claim is without comparing the clocks of two hosts: it takes the smallest difference between the

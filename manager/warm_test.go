@@ -15,10 +15,12 @@ func TestWarmReuse(t *testing.T) {
 		t.Run(fmt.Sprint(managers), func(t *testing.T) {
 			t.Parallel()
 			f := natstest.Start(t)
+			var nodes []*node
 			for i := range managers {
-				startNode(t, f, f.Connect(t), fmt.Sprintf("m%d", i))
+				nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprintf("m%d", i)))
 			}
 			c := newCaller(t, f, "f1")
+			settled(t, c, nodes)
 			key := c.deploy("resize")
 			at := ""
 			for i := range 60 {
@@ -39,4 +41,21 @@ func TestWarmReuse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// settled waits until every manager sees the ring that holds them all, and offers by it.
+func settled(t *testing.T, c *caller, nodes []*node) {
+	t.Helper()
+	natstest.Eventually(t, patience, func() bool {
+		ring := c.ring()
+		if len(ring.Members) != len(nodes) {
+			return false
+		}
+		for _, n := range nodes {
+			if n.Status().RingEpoch != ring.Epoch || !n.Settled() {
+				return false
+			}
+		}
+		return true
+	}, "every manager offers by the ring that holds them all")
 }

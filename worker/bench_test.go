@@ -74,7 +74,7 @@ func BenchmarkProcess(b *testing.B) {
 	}
 	b.Cleanup(func() { _ = d.Close() })
 	code := store{}
-	sha := code.put(b, map[string]string{"bootstrap": "#!/bin/sh\nexec " + drivertest.GuestCommand(b, folder).Path + " " + functionArgument + "\n"})
+	sha := code.put(b, map[string]string{"bootstrap": "#!/bin/sh\nexec " + functionPath + " " + functionArgument + "\n"})
 	call := started(b, d, filepath.Join(folder, "cache"), code, sha)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -28,7 +28,7 @@ func newPreparer(cfg Config, log *slog.Logger) (*preparer, error) {
 		return &preparer{}, nil
 	}
 	if cfg.Code == nil {
-		return nil, errors.New("Code is missing: a folder for packages is given, and nothing to get them from")
+		return nil, errors.New("config: Code is missing: a folder for packages is given, and nothing to get them from")
 	}
 	// Environments have users of their own, which must be able to come through.
 	if err := os.MkdirAll(cfg.CacheDir, 0o711); err != nil {

@@ -96,8 +96,7 @@ func setup(t testing.TB, change ...func(*worker.Config)) *bench {
 	b := &bench{t: t, names: names, store: store{}, answers: map[string][]*nats.Msg{}, ended: map[string][]schema.Outcome{},
 		events: map[string][]schema.EnvironmentEvent{}, changed: make(chan struct{})}
 	folder := drivertest.Folder(t)
-	self := drivertest.GuestCommand(t, folder).Path
-	b.code = b.store.put(t, map[string]string{"bootstrap": "#!/bin/sh\nexec " + self + " " + functionArgument + "\n"})
+	b.code = b.store.put(t, map[string]string{"bootstrap": "#!/bin/sh\nexec " + functionPath + " " + functionArgument + "\n"})
 	cfg := worker.Config{ID: "w1", Publish: b.published, Code: b.store, CacheDir: filepath.Join(folder, "cache"), Names: names,
 		Path: os.Getenv("PATH")}
 	for _, f := range change {

@@ -61,16 +61,16 @@ func (c *Config) setDefaults() error {
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	var errs []error
 	if c.Publish == nil {
-		errs = append(errs, errors.New("Publish is missing"))
+		errs = append(errs, errors.New("config: Publish is missing"))
 	}
 	if c.Driver == nil {
-		errs = append(errs, errors.New("Driver is missing"))
+		errs = append(errs, errors.New("config: Driver is missing"))
 	}
 	if c.Names == (subjects.Names{}) {
-		errs = append(errs, errors.New("Names is missing"))
+		errs = append(errs, errors.New("config: Names is missing"))
 	}
 	if c.BodyBytes < 2*schema.MaxAnswer {
-		errs = append(errs, fmt.Errorf("BodyBytes: is %d; at least %d, two answers", c.BodyBytes, 2*schema.MaxAnswer))
+		errs = append(errs, fmt.Errorf("config: BodyBytes is %d; at least %d, two answers", c.BodyBytes, 2*schema.MaxAnswer))
 	}
 	return errors.Join(errs...)
 }

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestUsersAreNotShared: two drivers of a host never have a uid in common, and a block is free again with its lock.
+// TestUsersAreNotShared: two drivers of a host never have a uid in common, and a block is free again with its lock. Not
+// parallel: a process that another test forks holds all locks until it executes.
 func TestUsersAreNotShared(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	taken := map[uint32]bool{}
 	var all []*users
