@@ -26,7 +26,8 @@ const (
 	holdEvery   = 300 * time.Millisecond
 	minCredit   = 4
 	maxCredit   = 16
-	bodies      = 16 // batches that are rendered ahead
+	bodies      = 16                    // batches that are rendered ahead
+	roomOut     = 20 * time.Millisecond // without any room until its pulls are taken back: at full load it comes and goes
 )
 
 // offers is what is open at the server. Its maps and counts are guarded by Manager.mu.
@@ -35,6 +36,7 @@ type offers struct {
 	made   uint64
 	arcs   map[string]*arc
 	kicked chan struct{}
+	out    shortage
 	body   [10][bodies + 1][]byte // by class and batch
 }
 
@@ -101,24 +103,16 @@ func (o *offers) kick() {
 func (o *offers) sideOf(m *Manager, a *arc, room bool, now time.Time) (s *side, wanted, class int) {
 	v := m.view.Load()
 	if room {
-		return &a.room, m.credit(v, a), subjects.RoomClass(a.rank, a.length)
+		wanted := m.credit(v, a)
+		if wanted == 0 && m.offering && a.rank >= 0 && !o.out.lasts && a.room.gen != nil {
+			wanted = a.room.gen.open // what comes for them meanwhile is given back
+		}
+		return &a.room, wanted, subjects.RoomClass(a.rank, a.length)
 	}
 	if !m.offering || now.Before(a.held) {
 		return &a.idle, 0, subjects.IdleClass(a.rank, a.length)
 	}
 	return &a.idle, m.pool.Offered(a.name), subjects.IdleClass(a.rank, a.length)
-}
-
-// credit is how many room pulls each arc in which this manager has a rank gets: room is shared by all of them.
-func (m *Manager) credit(v *view, a *arc) int {
-	if !m.offering || a.rank < 0 || v.ranked == 0 {
-		return 0
-	}
-	room := m.pool.Room()
-	if room == 0 {
-		return 0
-	}
-	return max(minCredit, min(maxCredit, room/v.ranked))
 }
 
 // top finds the idle pulls that an arc lacks, on the path of a call: more is repaired by the loop. Manager.mu is held;
@@ -135,6 +129,9 @@ func (o *offers) top(m *Manager, name string) pull {
 }
 
 func (o *offers) topSide(m *Manager, a *arc, room bool) pull {
+	if o.out.lasts && m.pool.Room() > 0 {
+		o.kick()
+	}
 	var now time.Time
 	if !a.held.IsZero() {
 		now = time.Now()
@@ -209,41 +206,6 @@ func (o *offers) spent(m *Manager, g *generation) pull {
 	return o.topSide(m, g.arc, g.room)
 }
 
-// send publishes pulls. The inbox is listened to before its first pull goes out on the same connection.
-func (m *Manager) send(p pull) {
-	if p.gen == nil {
-		return
-	}
-	p.gen.once.Do(func() { m.listen(p.gen) })
-	if p.gen.sub == nil {
-		return
-	}
-	m.count.offers.Add(int64(p.n))
-	body := m.pullBody(p.gen.class, p.n)
-	if err := m.nc.PublishRequest(p.gen.arc.next, p.gen.inbox, body); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		m.log.Warn("offer", "arc", p.gen.arc.name, "error", err)
-	}
-}
-
-// listen subscribes to a generation's inbox.
-func (m *Manager) listen(g *generation) {
-	sub, err := m.nc.Subscribe(g.inbox, func(msg *nats.Msg) { m.deliver(g, msg) })
-	if err == nil {
-		g.sub = sub
-		err = sub.SetPendingLimits(-1, -1) // bounded by the pulls that were sent
-	}
-	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		m.log.Warn("listen for claims", "arc", g.arc.name, "error", err)
-	}
-}
-
-func (m *Manager) pullBody(class, n int) []byte {
-	if n <= bodies {
-		return m.offers.body[class][n]
-	}
-	return pullBody(class, n, m.group)
-}
-
 // change is what the loop does to one side of one arc after it has let the mutex go.
 type change struct {
 	add pull
@@ -285,6 +247,7 @@ func (m *Manager) offerAgain(anew bool) {
 	now := time.Now()
 	var changes []change
 	m.mu.Lock()
+	m.offers.out.look(m.pool.Room(), m.pool.Freed(), now)
 	for name := range m.pool.OfferedArcs {
 		m.offers.arc(m, name)
 	}
@@ -350,47 +313,4 @@ func (o *offers) settle(m *Manager, a *arc, room bool, now time.Time, anew bool)
 		s.due = now.Add(a.stagger())
 	}
 	return change{add: pull{s.gen, wanted}, old: g}, true
-}
-
-// withdraw takes the pulls of a generation back: the server drops what has no listener, and what is on its way is
-// still handled (facts/jetstream.md, 8: nothing lost).
-func (m *Manager) withdraw(g *generation) {
-	g.once.Do(func() {}) // nobody subscribes from here on
-	if g.sub == nil {
-		return
-	}
-	if err := g.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		m.log.Warn("withdraw offers", "arc", g.arc.name, "error", err)
-	}
-}
-
-// refusedPull reads a status that came instead of a call: some or all pulls of a generation are no more.
-func (m *Manager) refusedPull(g *generation, msg *nats.Msg, status string) {
-	gone := -1
-	if text := msg.Header.Get("Nats-Pending-Messages"); text != "" {
-		if n, err := strconv.Atoi(text); err == nil {
-			gone = n
-		}
-	}
-	expired := status == "408"
-	m.mu.Lock()
-	if !g.retire {
-		if gone >= 0 {
-			g.open = max(0, g.open-gone)
-		} else {
-			g.stale = true // nobody knows how many are left: all are sent anew
-		}
-		if !expired {
-			// The consumer is gone, has moved, or has no place for a pull. All managers hear it at once, hence the jitter.
-			g.arc.backoff = time.Now().Add(50*time.Millisecond + m.jitter(100*time.Millisecond))
-		}
-	}
-	m.mu.Unlock()
-	if !expired {
-		m.log.Debug("pull refused", "arc", g.arc.name, "status", status, "why", msg.Header.Get("Description"))
-		if status == "503" || msg.Header.Get("Description") == "Consumer Deleted" {
-			m.setUpSoon()
-		}
-	}
-	m.offers.kick()
 }

@@ -95,11 +95,11 @@ func (e *environment) parkedFirst() {
 	if good {
 		e.phase = ready
 		e.init = time.Since(e.began)
+		close(e.ready)
 	}
 	init := e.init
 	e.mu.Unlock()
 	if good {
-		close(e.ready)
 		e.events.tell(schema.EnvironmentEvent{Environment: e.id, Kind: schema.EnvironmentParked, InitDuration: init})
 	}
 }
@@ -107,15 +107,12 @@ func (e *environment) parkedFirst() {
 // InitFailed is told by the Runtime API that the runtime gave up its init.
 func (e *environment) InitFailed(failure *schema.FunctionError) {
 	e.mu.Lock()
-	good := e.phase == making
-	if good {
+	if e.phase == making {
 		e.phase = failing
 		e.failure = failure
-	}
-	e.mu.Unlock()
-	if good {
 		close(e.broken)
 	}
+	e.mu.Unlock()
 }
 
 // kill ends the environment at once; what it runs is answered when its processes are gone.

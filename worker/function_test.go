@@ -96,6 +96,10 @@ func (f *functionLoop) serve(header http.Header, body []byte) {
 		}
 	case "line":
 		fmt.Println(strings.Repeat("l", n))
+	case "register": // as an extension, which wants SIGTERM
+		f.write("POST /2020-01-01/extension/register HTTP/1.1\r\nLambda-Extension-Name: own\r\nContent-Length: 15\r\n\r\n" +
+			`{"events":null}`)
+		f.read()
 	case "headers":
 		b, _ := json.Marshal(header)
 		answer = string(b)

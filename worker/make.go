@@ -160,17 +160,19 @@ func (e *environment) initialise(dir string) *schema.FunctionError {
 	case <-timer.C:
 	case <-e.life.Done():
 	}
-	// What came first counts, even if the select saw the other.
+	// What came first counts, whatever the select saw: it may have been ready, run a call and been killed meanwhile.
 	e.mu.Lock()
-	was := e.phase
-	if was == making {
+	if e.phase == making {
 		e.phase = failing
 	}
 	failure := e.failure
 	e.mu.Unlock()
-	switch {
-	case was == ready:
+	select {
+	case <-e.ready:
 		return nil
+	default:
+	}
+	switch {
 	case failure != nil:
 		return failure
 	case e.life.Err() != nil:

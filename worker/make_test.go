@@ -3,6 +3,8 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -10,7 +12,9 @@ import (
 
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker"
+	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/null"
+	"github.com/hearth-run/hearth/worker/driver/process"
 )
 
 // TestInitFailures makes environments that do not come so far as to ask for a call: each says in Lambda's words why, no
@@ -91,6 +95,62 @@ func TestEnd(t *testing.T) {
 	}
 	b.awaitEvent("busy", schema.EnvironmentGone, 1)
 	b.worker.End("never made")
+}
+
+// polite is a driver whose environments can be asked to end by themselves.
+type polite struct {
+	driver.Driver
+	asked chan string
+}
+
+func (p *polite) New(ctx context.Context, spec driver.Spec) (driver.Environment, error) {
+	e, err := p.Driver.New(ctx, spec)
+	return &politeEnvironment{e, spec.ID, p.asked}, err
+}
+
+type politeEnvironment struct {
+	driver.Environment
+	id    string
+	asked chan string
+}
+
+func (e *politeEnvironment) Terminate() { e.asked <- e.id }
+
+// TestOrderlyEnd asks an idle environment with an extension to end before it is killed, and no other (A6).
+func TestOrderlyEnd(t *testing.T) {
+	t.Parallel()
+	p := &polite{asked: make(chan string, 10)}
+	b := setup(t, func(c *worker.Config) {
+		d, err := process.New(process.Config{Dir: filepath.Join(c.CacheDir, "..", "environments")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = d.Close() })
+		p.Driver, c.Driver = d, p
+	})
+	binding := b.binding()
+	for _, id := range []string{"plain", "busy", "idle"} {
+		b.made(id, binding)
+		if id != "plain" {
+			b.call(id, binding, quoted("register"))
+			b.awaitEvent(id, schema.EnvironmentParked, 2)
+		}
+	}
+	run := b.run("busy", binding, quoted("hang"))
+	b.worker.Start(run)
+	for _, id := range []string{"plain", "busy", "idle"} {
+		b.worker.End(id)
+		b.awaitEvent(id, schema.EnvironmentGone, 1)
+	}
+	b.answer(run)
+	close(p.asked)
+	var asked []string
+	for id := range p.asked {
+		asked = append(asked, id)
+	}
+	if !slices.Equal(asked, []string{"idle"}) {
+		t.Fatalf("asked %v, want the idle one with an extension", asked)
+	}
 }
 
 func TestStop(t *testing.T) {

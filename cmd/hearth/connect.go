@@ -89,6 +89,10 @@ func pickNote(running []note, server string, serverGiven bool, prefix string, pr
 	return nil, usagef("%d fabrics of yours run, at %s; say which with --server", len(fit), strings.Join(urls, " and "))
 }
 
+// maxReconnects is how often a command tries to come back to a server that went away: for some seconds. Whoever waits at a
+// terminal wants to hear that then, not when the function's time is over.
+const maxReconnects = 20
+
 // connectError is why the fabric's server cannot be used. It says itself what to do.
 type connectError struct{ error }
 
@@ -97,13 +101,13 @@ func (e *connectError) Unwrap() error { return e.error }
 // connect gives a client of the target; its Close ends the connection.
 func (t target) connect(ctx context.Context) (*conn, error) {
 	if t.context == "" {
-		c, err := client.Connect(ctx, client.Options{URL: t.url, Prefix: t.names.Prefix(), Creds: t.creds, Name: "hearth"})
+		c, err := client.Connect(ctx, client.Options{URL: t.url, Prefix: t.names.Prefix(), Creds: t.creds, Name: "hearth", NATS: []nats.Option{nats.MaxReconnects(maxReconnects)}})
 		if err != nil {
 			return nil, &connectError{err}
 		}
 		return &conn{c, c.Close}, nil
 	}
-	nc, settings, err := natscontext.Connect(t.context, nats.Name("hearth"), nats.Timeout(connectTimeout), nats.MaxReconnects(-1))
+	nc, settings, err := natscontext.Connect(t.context, nats.Name("hearth"), nats.Timeout(connectTimeout), nats.MaxReconnects(maxReconnects))
 	switch {
 	case err == nil:
 		return &conn{client.New(nc, t.names), nc.Close}, nil

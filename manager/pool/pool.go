@@ -34,6 +34,7 @@ type Pool[C comparable] struct {
 	used     int // places of environments that are not closing
 	spare    int // of these, places of idle unreserved ones
 	waiting  int
+	freed    uint64
 	draining bool
 
 	environments map[string]*environment[C]
@@ -107,6 +108,10 @@ func (p *Pool[C]) Room() int {
 	}
 	return max(0, p.capacity-p.used) + p.spare
 }
+
+// Freed counts the times that room came up: an environment went idle or gave its places back. Room that is 0 twice with
+// the same count was out all the time between.
+func (p *Pool[C]) Freed() uint64 { return p.freed }
 
 // Offered is how many environments can take a call of this arc at once: idle ones, and finishing ones that no waiting
 // claim will take. It is exactly how many idle pulls the manager must have open there (DESIGN 2).
@@ -201,6 +206,7 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 	p.states[to]++
 	switch to {
 	case idle:
+		p.freed++
 		g.idle++
 		g.stack(e)
 		if g.home.Reservation == 0 {
@@ -216,6 +222,7 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 		e.cover = true
 		p.finishing.append(e)
 	case closing:
+		p.freed++
 		p.used -= g.spec.Places
 	}
 }

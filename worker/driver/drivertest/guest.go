@@ -52,13 +52,13 @@ func Guest() {
 	if os.Args[2] == roleForker {
 		if err := startGuest(RoleDaemon, true); err != nil {
 			fmt.Fprintln(os.Stderr, "forker:", err)
-			os.Exit(90)
+			syscall.Exit(90)
 		}
-		os.Exit(0)
+		syscall.Exit(0)
 	}
 	if err := live(os.Args[2], os.Args[3:]); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
-		os.Exit(91)
+		syscall.Exit(91)
 	}
 }
 
@@ -119,7 +119,7 @@ func obey(words []string) error {
 		if err != nil {
 			return err
 		}
-		os.Exit(code)
+		syscall.Exit(code)
 	case "raise":
 		number, err := strconv.Atoi(argument)
 		if err != nil {

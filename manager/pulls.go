@@ -1,0 +1,87 @@
+package manager
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// send publishes pulls. The inbox is listened to before its first pull goes out on the same connection.
+func (m *Manager) send(p pull) {
+	if p.gen == nil {
+		return
+	}
+	p.gen.once.Do(func() { m.listen(p.gen) })
+	if p.gen.sub == nil {
+		return
+	}
+	m.count.offers.Add(int64(p.n))
+	body := m.pullBody(p.gen.class, p.n)
+	if err := m.nc.PublishRequest(p.gen.arc.next, p.gen.inbox, body); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		m.log.Warn("offer", "arc", p.gen.arc.name, "error", err)
+	}
+}
+
+// listen subscribes to a generation's inbox.
+func (m *Manager) listen(g *generation) {
+	sub, err := m.nc.Subscribe(g.inbox, func(msg *nats.Msg) { m.deliver(g, msg) })
+	if err == nil {
+		g.sub = sub
+		err = sub.SetPendingLimits(-1, -1) // bounded by the pulls that were sent
+	}
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		m.log.Warn("listen for claims", "arc", g.arc.name, "error", err)
+	}
+}
+
+func (m *Manager) pullBody(class, n int) []byte {
+	if n <= bodies {
+		return m.offers.body[class][n]
+	}
+	return pullBody(class, n, m.group)
+}
+
+// withdraw takes the pulls of a generation back: the server drops what has no listener, and what is on its way is
+// still handled (facts/jetstream.md, 8: nothing lost).
+func (m *Manager) withdraw(g *generation) {
+	g.once.Do(func() {}) // nobody subscribes from here on
+	if g.sub == nil {
+		return
+	}
+	if err := g.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		m.log.Warn("withdraw offers", "arc", g.arc.name, "error", err)
+	}
+}
+
+// refusedPull reads a status that came instead of a call: some or all pulls of a generation are no more.
+func (m *Manager) refusedPull(g *generation, msg *nats.Msg, status string) {
+	gone := -1
+	if text := msg.Header.Get("Nats-Pending-Messages"); text != "" {
+		if n, err := strconv.Atoi(text); err == nil {
+			gone = n
+		}
+	}
+	expired := status == "408"
+	m.mu.Lock()
+	if !g.retire {
+		if gone >= 0 {
+			g.open = max(0, g.open-gone)
+		} else {
+			g.stale = true // nobody knows how many are left: all are sent anew
+		}
+		if !expired {
+			// The consumer is gone, has moved, or has no place for a pull. All managers hear it at once, hence the jitter.
+			g.arc.backoff = time.Now().Add(50*time.Millisecond + m.jitter(100*time.Millisecond))
+		}
+	}
+	m.mu.Unlock()
+	if !expired {
+		m.log.Debug("pull refused", "arc", g.arc.name, "status", status, "why", msg.Header.Get("Description"))
+		if status == "503" || msg.Header.Get("Description") == "Consumer Deleted" {
+			m.setUpSoon()
+		}
+	}
+	m.offers.kick()
+}

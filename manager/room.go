@@ -1,0 +1,34 @@
+package manager
+
+import "time"
+
+// shortage is whether room is out, and has been for a while.
+type shortage struct {
+	is, lasts bool
+	since     time.Time
+	freed     uint64
+}
+
+// look takes in how the pool stands.
+func (s *shortage) look(room int, freed uint64, now time.Time) {
+	switch {
+	case room > 0:
+		*s = shortage{}
+	case !s.is || s.freed != freed:
+		*s = shortage{is: true, lasts: s.lasts, since: now, freed: freed}
+	default:
+		s.lasts = s.lasts || now.Sub(s.since) >= roomOut
+	}
+}
+
+// credit is how many room pulls each arc in which this manager has a rank gets: room is shared by all of them.
+func (m *Manager) credit(v *view, a *arc) int {
+	if !m.offering || a.rank < 0 || v.ranked == 0 {
+		return 0
+	}
+	room := m.pool.Room()
+	if room == 0 {
+		return 0
+	}
+	return max(minCredit, min(maxCredit, room/v.ranked))
+}
