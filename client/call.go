@@ -38,6 +38,7 @@ type Call struct {
 	Timeout       time.Duration
 	Log           bool   // have the last 4 KB of the log with the answer
 	ClientContext []byte // a JSON object for the function's context
+	RequestID     string // a UUID of version 4, lower case, to name the call by whatever happens; "": the frontend draws one
 	Traceparent   string // W3C, the caller's span
 	Tracestate    string
 }
@@ -132,6 +133,7 @@ func (c *Client) message(ctx context.Context, call *Call) (*nats.Msg, error) {
 		m.Header[name] = []string{value}
 	}
 	set(schema.HeaderQualifier, call.Qualifier)
+	set(schema.HeaderRequestID, call.RequestID)
 	set(schema.HeaderTraceparent, call.Traceparent)
 	set(schema.HeaderTracestate, call.Tracestate)
 	if call.Log {

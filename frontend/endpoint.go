@@ -162,6 +162,10 @@ func readHeaders(r *schema.Request, h nats.Header) error {
 			if text, err = one(name, values); err == nil {
 				r.ClientContext = []byte(text)
 			}
+		case schema.HeaderRequestID:
+			if r.RequestID, err = one(name, values); err == nil {
+				err = checkRequestID(r.RequestID)
+			}
 		case schema.HeaderTraceparent:
 			if len(values) == 1 {
 				r.Traceparent = values[0]
@@ -213,6 +217,7 @@ func parseLog(s string) (tail bool, err error) {
 func misspelt(name string) error {
 	for _, ours := range [...]string{
 		schema.HeaderQualifier, schema.HeaderTenant, schema.HeaderTimeout, schema.HeaderLog, schema.HeaderClientContext,
+		schema.HeaderRequestID,
 	} {
 		if strings.EqualFold(name, ours) {
 			return schema.Invalid(schema.FieldError{Field: name, Allowed: "is spelt " + ours + "; headers of NATS count in their exact case"})

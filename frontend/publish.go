@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -97,7 +98,7 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter cha
 	}
 	token, id := f.random.draw()
 	env := schema.Call{
-		Key: v.key, RequestID: requestID(id), Account: v.function.Account, Function: v.function.Name, Qualifier: r.Qualifier,
+		Key: v.key, RequestID: cmp.Or(r.RequestID, requestID(id)), Account: v.function.Account, Function: v.function.Name, Qualifier: r.Qualifier,
 		Frontend: f.id, Token: token, Reply: reply, Attempt: 1, StartBy: startBy, Timeout: v.record.Timeout,
 		LogTail: r.LogTail, ClientContext: r.ClientContext, Payload: r.Payload,
 	}

@@ -5,7 +5,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
+
+	"github.com/hearth-run/hearth/schema"
 )
 
 // tokenDigits is how many hex digits a token has in an inbox subject.
@@ -47,6 +50,19 @@ func requestID(b [16]byte) string {
 	hex.Encode(s[24:36], b[10:16])
 	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
 	return string(s[:])
+}
+
+// checkRequestID lets a caller name its call: by a UUID of version 4 in lower case, as this frontend would. Nothing but
+// logs and answers goes by it; calls are told apart by their tokens.
+func checkRequestID(id string) error {
+	var b [16]byte
+	plain := strings.ReplaceAll(id, "-", "")
+	if n, err := hex.Decode(b[:], []byte(plain[:min(len(plain), 32)])); err != nil || n != len(b) || requestID(b) != id {
+		return schema.Invalid(schema.FieldError{
+			Field: schema.HeaderRequestID, Got: short(id), Allowed: "a UUID of version 4 in lower case, or left out",
+		})
+	}
+	return nil
 }
 
 // tokenSubject is an inbox subject of one call: the prefix, which ends in the kind and a dot, and the token.

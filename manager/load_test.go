@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/schema"
@@ -149,4 +150,131 @@ func TestServerRestart(t *testing.T) {
 		}
 		return busy == 0
 	}, "the call that ran through the restart ends")
+}
+
+// A claim that waits for a slow init stays in hands for longer than the server would leave an untended one.
+func TestWaitsThroughSlowInit(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	initialise := make(chan struct{})
+	n := startNode(t, f, f.Connect(t), "m1", func(_ *manager.Config, w *echoWorker) {
+		w.init = func(*schema.Binding) *schema.FunctionError {
+			<-initialise
+			return nil
+		}
+	})
+	c := newCaller(t, f, "f1")
+	key := c.deploy("slow")
+	began := time.Now()
+	a := c.send("slow", key, 3)
+	natstest.Eventually(t, patience, func() bool { return time.Since(began) > topology.AckWait+topology.AckWait/2 }, "AckWait passes")
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "slow", "", subjects.DefaultArcs)
+	if info := c.consumer(nn); info.NumRedelivered != 0 || info.NumAckPending != 3 {
+		t.Errorf("%d redelivered, %d claimed; want 0 and 3", info.NumRedelivered, info.NumAckPending)
+	}
+	close(initialise)
+	for _, msg := range a.want(3) {
+		if start(msg) != schema.StartCold {
+			t.Errorf("a call is %s", start(msg))
+		}
+	}
+	if k := n.Counters(); k.Cold != 3 || k.Dropped != 0 || c.stored() != 0 {
+		t.Errorf("counters %+v, %d calls left", k, c.stored())
+	}
+}
+
+// A connection that breaks and comes back costs no call and leaves the offers exact; what runs is named to its frontend.
+func TestReconnect(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	g := newGate()
+	nc := f.ConnectTCP(t)
+	n := startNode(t, f, nc, "m1", func(_ *manager.Config, w *echoWorker) {
+		w.run = func(run *schema.Run) {
+			if run.Call.Function == "held" {
+				g.pass(run)
+			}
+		}
+	})
+	c := newCaller(t, f, "f1")
+	named := make(chan uint64, 1024)
+	if _, err := c.nc.Subscribe(subjects.FrontendInbox("f1", "b"), func(msg *nats.Msg) {
+		var b schema.Beat
+		if err := schema.Unmarshal(msg.Data, &b); err != nil {
+			t.Errorf("read a beat: %v", err)
+		}
+		for _, token := range b.Tokens {
+			select {
+			case named <- token:
+			default:
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	key, held := c.deploy("resize"), c.deploy("held")
+	c.invoke("resize", key) // token 1
+	a := c.send("held", held, 1)
+	natstest.Eventually(t, patience, func() bool { return g.held() == 1 }, "the held call runs")
+	for len(named) > 0 {
+		<-named
+	}
+	if err := nc.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[uint64]bool)
+	for !seen[1] || !seen[2] {
+		seen[<-named] = true // also the call that had ended: its answer may have got lost
+	}
+	if got := start(c.invoke("resize", key)); got != schema.StartWarm {
+		t.Errorf("the call after the reconnect is %s", got)
+	}
+	close(g.open)
+	a.want(1)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
+	p := c.hearPulls(nn)
+	natstest.Eventually(t, patience, func() bool {
+		return p.last(0) == 1 && p.last(5) == 4 && c.waitingPulls(nn) == 2 && n.Status().Busy == 0
+	}, "one idle environment and the credit are offered, once")
+	if c.stored() != 0 {
+		t.Errorf("%d calls are left in the stream", c.stored())
+	}
+}
+
+// When the fabric gets fewer arcs, calls that still come by the others are served, and the environments that are there.
+func TestFewerArcs(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	n := startNode(t, f, f.Connect(t), "m1")
+	c := newCaller(t, f, "f1")
+	name := ""
+	for i := range 100 {
+		name = "fn" + string(rune('a'+i%26)) + string(rune('a'+i/26))
+		if subjects.UnreservedArc(subjects.DefaultAccount, name, "", subjects.DefaultArcs) >= 8 {
+			break
+		}
+	}
+	key := c.deploy(name)
+	c.invoke(name, key)
+	kv := c.bucket(topology.Ring)
+	numbers := schema.DefaultFabric()
+	numbers.Arcs = 8
+	b, err := schema.Marshal(numbers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(t.Context(), schema.FabricKey, b); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, patience, func() bool {
+		s := n.Status()
+		return len(s.Arcs) == 1 && s.Arcs[0].Arc == subjects.UnreservedName(subjects.UnreservedArc(subjects.DefaultAccount, name, "", 8))
+	}, "the environment is offered on its new arc")
+	if got := start(c.invoke(name, key)); got != schema.StartWarm {
+		t.Errorf("a call by the old arc is %s, want warm", got)
+	}
+	c.arcs = 8
+	if got := start(c.invoke(name, key)); got != schema.StartWarm {
+		t.Errorf("a call by the new arc is %s, want warm", got)
+	}
 }

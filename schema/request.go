@@ -14,6 +14,7 @@ type Request struct {
 	// (SECURITY 5).
 	TenantBySubject bool
 
+	RequestID     string // a UUID that the caller drew, so that it can name the call whatever becomes of its answer; "": drawn here
 	Payload       []byte
 	Timeout       time.Duration // how long the caller waits; 0: it did not say
 	LogTail       bool

@@ -316,7 +316,7 @@ func TestInterruptedCall(t *testing.T) {
 	})
 	interrupt(errInterrupted)
 	call.Wait()
-	if got.code != exitInterrupted || !regexp.MustCompile(`^hearth: interrupted; the call of hangs goes on, in trace [0-9a-f]{32}\n$`).MatchString(got.stderr) {
+	if got.code != exitInterrupted || !regexp.MustCompile(`^hearth: interrupted; the call of hangs goes on as request [0-9a-f-]{36}\n$`).MatchString(got.stderr) {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}
 	// The fabric is stopped while the call runs: it drains no longer than it was told.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/hearth-run/hearth/client"
@@ -56,7 +56,7 @@ function itself fails, its error object is printed and the exit code is 1.`,
 			}
 			return a.runInvoke(cmd, client.Call{
 				Function: name, Qualifier: qualifier, Tenant: tenant, Payload: body, Timeout: timeout, Log: log,
-				Traceparent: newTraceparent(),
+				RequestID: uuid.NewString(),
 			})
 		},
 	}
@@ -145,8 +145,7 @@ func (a *app) runInvoke(cmd *cobra.Command, call client.Call) error {
 	answer, err := c.Invoke(cmd.Context(), call)
 	stop()
 	if err != nil && errors.Is(context.Cause(cmd.Context()), errInterrupted) {
-		// The frontend names the request, in its answer; until then the trace is what the call can be found by.
-		a.complain("interrupted; the call of %s goes on, in trace %s", call.Function, strings.Split(call.Traceparent, "-")[1])
+		a.complain("interrupted; the call of %s goes on as request %s", call.Function, call.RequestID)
 		return &toldError{exitInterrupted}
 	}
 	if err != nil {
@@ -166,13 +165,6 @@ func (a *app) runInvoke(cmd *cobra.Command, call client.Call) error {
 	a.complain("%s failed: %s: %s (request %s)%s", call.Function, answer.FunctionError.Type, answer.FunctionError.Message,
 		answer.RequestID, adviceFor(answer.FunctionError.Type, call.Log))
 	return &toldError{schema.CodeExecutionLost.Row().Exit}
-}
-
-// newTraceparent begins a trace, so that a call can be found whatever becomes of this command (W3C Trace Context).
-func newTraceparent() string {
-	var id [24]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	return fmt.Sprintf("00-%x-%x-01", id[:16], id[16:])
 }
 
 // noAnswer tells a refusal: as JSON too, if that was asked for.

@@ -39,15 +39,6 @@ type naiveClaim struct {
 	id   int
 }
 
-func (n *naive) find(id string) *naiveEnvironment {
-	for _, e := range n.envs {
-		if e.id == id {
-			return e
-		}
-	}
-	return nil
-}
-
 func (n *naive) in(home pool.Home, state string) []*naiveEnvironment {
 	var out []*naiveEnvironment
 	for _, e := range n.envs {
