@@ -1,3 +1,6 @@
+package frontend
+
+import "testing"
 
 // A caller may name its call; what does not look like our own ids is refused.
 func TestRequestIDsOfCallers(t *testing.T) {

@@ -2,8 +2,8 @@
 // It starts nothing itself; a driver does.
 //
 //	provided...   the package's own bootstrap
-//	nodejs...     an interpreter of the host and our loop, loops/nodejs.js
-//	python...     an interpreter of the host and our loop, loops/python.py
+//	nodejs...     an interpreter of the host and our loop, loops/nodejs
+//	python...     an interpreter of the host and our loop, loops/python
 //
 // The loops are ours because AWS's own clients cannot be had without a compiler at install time, and cost several times
 // as much a call. What a function sees of them follows AWS's clients, recorded (facts/lambda.md A3, A5, A7, A8, A10); they

@@ -10,7 +10,7 @@ import (
 // language is what differs between the runtimes that have an interpreter.
 type language struct {
 	name    string  // prefix of the runtimes' names, and of the folder of the loop
-	loop    string  // file
+	loop    string  // file of it that is run
 	program string  // name of the interpreter for people
 	least   version // that the loop runs on
 	names   func(want version) []string
@@ -23,7 +23,7 @@ type language struct {
 
 var languages = []*language{
 	{
-		name: "nodejs", loop: "nodejs.js", program: "node", least: version{18},
+		name: "nodejs", loop: "loop.js", program: "node", least: version{18},
 		names: func(want version) []string {
 			return []string{fmt.Sprintf("node%d", max(want[0], 18)), "node", "nodejs"}
 		},
@@ -39,7 +39,7 @@ var languages = []*language{
 		module: "NODE_PATH", modules: "node_modules",
 	},
 	{
-		name: "python", loop: "python.py", program: "python3", least: version{3, 8},
+		name: "python", loop: "loop.py", program: "python3", least: version{3, 8},
 		names: func(want version) []string {
 			names := []string{"python3"}
 			if want[1] > 0 {

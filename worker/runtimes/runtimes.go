@@ -15,7 +15,7 @@ import (
 	"github.com/hearth-run/hearth/worker/driver"
 )
 
-//go:embed loops/nodejs.js loops/python.py
+//go:embed loops/nodejs/*.js loops/python/*.py
 var loops embed.FS
 
 // Config says where loops lie and where interpreters are looked for.
@@ -67,7 +67,7 @@ func New(cfg Config) (*Runtimes, error) {
 	return r, nil
 }
 
-// writeLoop puts a loop where others may read it; another worker may be doing the same.
+// writeLoop puts a loop where others may read it.
 func writeLoop(dir string, l *language) (string, error) {
 	folder := filepath.Join(dir, l.name)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
@@ -78,22 +78,36 @@ func writeLoop(dir string, l *language) (string, error) {
 			return "", err
 		}
 	}
-	content, err := loops.ReadFile("loops/" + l.loop)
+	files, err := loops.ReadDir("loops/" + l.name)
 	if err != nil {
 		return "", err
 	}
+	for _, file := range files {
+		content, err := loops.ReadFile("loops/" + l.name + "/" + file.Name())
+		if err != nil {
+			return "", err
+		}
+		if err := replaceFile(folder, file.Name(), content); err != nil {
+			return "", err
+		}
+	}
+	return folder, nil
+}
+
+// replaceFile writes a file at once: another worker may be doing the same, and a third read it.
+func replaceFile(folder, name string, content []byte) error {
 	file, err := os.CreateTemp(folder, ".new-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	_, err = file.Write(content)
 	if err = errors.Join(err, file.Chmod(0o444), file.Close()); err == nil {
-		err = os.Rename(file.Name(), filepath.Join(folder, l.loop))
+		err = os.Rename(file.Name(), filepath.Join(folder, name))
 	}
 	if err != nil {
-		return "", errors.Join(err, os.Remove(file.Name()))
+		return errors.Join(err, os.Remove(file.Name()))
 	}
-	return folder, nil
+	return nil
 }
 
 // Command is how the function of a binding is started in a place. A runtime that this host does not have is a
