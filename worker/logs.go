@@ -49,7 +49,8 @@ type logs struct {
 
 	mu      sync.Mutex
 	request string
-	tail    *tail // nil unless the call asked for it
+	tail    *tail  // nil unless the call asked for it
+	before  uint64 // writes when that call began
 }
 
 func newLogs(w *Worker, e *environment) *logs {
@@ -164,7 +165,7 @@ func (l *logs) begin(run *schema.Run) {
 	l.mu.Lock()
 	l.request = run.Call.RequestID
 	if run.Call.LogTail {
-		l.tail = &tail{}
+		l.tail, l.before = &tail{}, l.writes.Load()
 		l.tail.line(start)
 	}
 	l.mu.Unlock()
@@ -173,31 +174,32 @@ func (l *logs) begin(run *schema.Run) {
 	}
 }
 
-// Output that a function wrote before its answer may still be in the pipe when the answer is here. A call that asked for
-// its tail waits until the output has paused for quiet, at most for settleMost.
+// Output that a function wrote before its answer may still be in the pipe when the answer is here, and nothing tells. A
+// call that asked for its tail waits until output has come and has paused for quiet, at most for settleMost; a silent
+// function's waits that long. Only such calls pay, and they are people's.
 const (
-	quiet      = 2 * time.Millisecond
-	settleMost = 20 * time.Millisecond
+	quiet      = 5 * time.Millisecond
+	settleMost = 25 * time.Millisecond
 )
 
 // settle waits for output, if the call asked for its tail.
 func (l *logs) settle() {
 	l.mu.Lock()
-	wanted := l.tail != nil
+	wanted, before := l.tail != nil, l.before
 	l.mu.Unlock()
 	if !wanted {
 		return
 	}
 	pause := time.NewTimer(quiet)
 	defer pause.Stop()
-	for waited := time.Duration(0); waited < settleMost; waited += quiet {
+	for waited := quiet; ; waited += quiet {
 		seen := l.writes.Load()
 		select {
 		case <-pause.C:
 		case <-l.e.life.Done():
 			return
 		}
-		if l.writes.Load() == seen {
+		if now := l.writes.Load(); now == seen && now != before || waited >= settleMost {
 			return
 		}
 		pause.Reset(quiet)

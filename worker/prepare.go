@@ -68,7 +68,8 @@ func (p *preparer) code(ctx context.Context, b *schema.Binding) (string, error) 
 	// A child that was forked while the bootstrap was being written holds it open for writing until it executes, and what
 	// is open for writing cannot be executed: "text file busy" (golang/go#22315; two functions made at once showed it once
 	// in ten runs of the tests). Forks hold this lock until their exec (Linux: vfork), so whoever gets it is past them.
-	syscall.ForkLock.Lock() //lint:ignore SA2001 the empty section is the point
+	syscall.ForkLock.Lock()
+	//lint:ignore SA2001 the empty section is the point
 	syscall.ForkLock.Unlock()
 	return dir, nil
 }

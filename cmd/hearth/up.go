@@ -227,6 +227,7 @@ const startTimeout = 2 * time.Minute
 func startFabric(ctx context.Context, cfg deploy.Config) (*deploy.Fabric, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("the fabric was not ready within %v", startTimeout))
 	defer cancel()
+	tune()
 	return deploy.Up(ctx, cfg)
 }
 

@@ -28,6 +28,7 @@ type Interpreter struct {
 const (
 	askFor      = 10 * time.Second // until an interpreter must have said who it is
 	forgetAfter = 5 * time.Second  // that none was found
+	maxFound    = 64               // runtimes that are remembered: their names come from whoever deploys
 	nobody      = 65534            // any user that owns nothing sees what an environment sees
 )
 
@@ -67,6 +68,9 @@ func (f *finder) find(runtime string, l *language, want version) (Interpreter, e
 	s := f.found[runtime]
 	mine := s == nil || s.stale()
 	if mine {
+		if len(f.found) >= maxFound {
+			clear(f.found) // whoever waits for one has it
+		}
 		s = &search{done: make(chan struct{})}
 		f.found[runtime] = s
 	}

@@ -23,7 +23,7 @@ type language struct {
 
 var languages = []*language{
 	{
-		name: "nodejs", loop: "loop.js", program: "node", least: version{18},
+		name: "nodejs", loop: "loop.cjs", program: "node", least: version{18},
 		names: func(want version) []string {
 			return []string{fmt.Sprintf("node%d", max(want[0], 18)), "node", "nodejs"}
 		},

@@ -15,7 +15,7 @@ import (
 	"github.com/hearth-run/hearth/worker/driver"
 )
 
-//go:embed loops/nodejs/*.js loops/python/*.py
+//go:embed loops/nodejs/*.cjs loops/python/*.py
 var loops embed.FS
 
 // Config says where loops lie and where interpreters are looked for.

@@ -104,7 +104,7 @@ func (t *tree) file(ctx context.Context, entry *zip.File) error {
 		return clash(entry.Name, err)
 	}
 	defer out.Close()
-	source := &source{reader: reader{ctx, packed}}
+	source := &source{reader: newReader(ctx, packed)}
 	n, err := io.Copy(out, source)
 	t.written += n
 	switch {

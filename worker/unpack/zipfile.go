@@ -24,7 +24,7 @@ func fetch(ctx context.Context, hash, path string, limit int64, open func(contex
 		return nil, 0, fmt.Errorf("fetch package %s: %w", hash, err)
 	}
 	sum := sha256.New()
-	size, err := io.Copy(io.MultiWriter(file, sum), io.LimitReader(reader{ctx, source}, limit+1))
+	size, err := io.Copy(io.MultiWriter(file, sum), io.LimitReader(newReader(ctx, source), limit+1))
 	switch {
 	case err != nil:
 		err = fmt.Errorf("fetch package %s: %w", hash, err)
@@ -39,15 +39,19 @@ func fetch(ctx context.Context, hash, path string, limit int64, open func(contex
 	return nil, 0, err
 }
 
-// reader stops between two reads when its context ends.
+// reader stops between two reads when alive has an error.
 type reader struct {
-	ctx  context.Context //nolint:containedctx // an adapter that lives for one copy
-	from io.Reader
+	alive func() error
+	from  io.Reader
+}
+
+func newReader(ctx context.Context, from io.Reader) reader {
+	return reader{func() error { return context.Cause(ctx) }, from}
 }
 
 func (r reader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
+	if err := r.alive(); err != nil {
+		return 0, err
 	}
 	return r.from.Read(p)
 }

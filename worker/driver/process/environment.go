@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,13 @@ import (
 // outputGrace is how long the output of an environment may stay open after all of its processes are gone: somebody else
 // has been handed the pipe.
 const outputGrace = time.Second
+
+// A program that was unpacked a moment ago can be busy: a process that forked meanwhile has it open for writing until it
+// executes (golang/go#22315). That takes milliseconds.
+const (
+	busyFirst  = time.Millisecond
+	busyAtMost = 64 * time.Millisecond
+)
 
 // Environment is one process and what it left behind. Safe for concurrent use.
 type Environment struct {
@@ -167,12 +175,18 @@ func (e *Environment) spawn(cmd driver.Command) (c child, read *os.File, err err
 	if e.uid != 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: e.uid, Gid: e.uid}
 	}
-	e.driver.spawner.do(func() {
-		c, err = startChild(cmd.Path, append([]string{cmd.Path}, cmd.Args...), attr)
-		if err == nil && e.uid != 0 {
-			limit(c.pid)
+	for pause := busyFirst; ; pause *= 2 {
+		e.driver.spawner.do(func() {
+			c, err = startChild(cmd.Path, append([]string{cmd.Path}, cmd.Args...), attr)
+			if err == nil && e.uid != 0 {
+				limit(c.pid)
+			}
+		})
+		if !errors.Is(err, syscall.ETXTBSY) || pause > busyAtMost {
+			break
 		}
-	})
+		<-time.After(pause)
+	}
 	if err != nil {
 		_ = read.Close()
 		return c, nil, explain(err, cmd, e.uid)

@@ -4,8 +4,8 @@
 
 const { Writable } = require('stream');
 
-const connection = require('./connection.js');
-const { RuntimeError, errorObject } = require('./errors.js');
+const connection = require('./connection.cjs');
+const { RuntimeError, errorObject } = require('./errors.cjs');
 
 const HTTP_TYPE = 'application/vnd.awslambda.http-integration-response';
 const MODE = 'Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n' +

@@ -7,10 +7,10 @@
 
 const util = require('util');
 
-const connection = require('./connection.js');
-const { setRequestId, writeLine, patchConsole } = require('./console.js');
-const { RuntimeError, errorObject, errorText, logText } = require('./errors.js');
-const { loadHandler } = require('./handler.js');
+const connection = require('./connection.cjs');
+const { setRequestId, writeLine, patchConsole } = require('./console.cjs');
+const { RuntimeError, errorObject, errorText, logText } = require('./errors.cjs');
+const { loadHandler } = require('./handler.cjs');
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
@@ -120,7 +120,7 @@ function invokeBuffered(id, headers, bytes) {
 }
 
 function invokeStreaming(id, headers, bytes) {
-  const { ResponseStream } = require('./stream.js'); // few functions need it
+  const { ResponseStream } = require('./stream.cjs'); // few functions need it
   const stream = new ResponseStream(id, accepted, { highWaterMark: handler[HIGH_WATER_MARK] });
   const end = () => {
     if (call === null || call.id !== id) return;

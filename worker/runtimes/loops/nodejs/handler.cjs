@@ -7,7 +7,7 @@ const path = require('path');
 const { createRequire } = require('module');
 const { pathToFileURL } = require('url');
 
-const { RuntimeError } = require('./errors.js');
+const { RuntimeError } = require('./errors.cjs');
 
 // isModule tells whether .js files in a folder are ES modules: the nearest package.json says so.
 function isModule(folder) {
