@@ -56,13 +56,12 @@ func Guest() {
 		}
 		syscall.Exit(0)
 	}
-	if err := live(os.Args[2], os.Args[3:]); err != nil {
-		fmt.Fprintln(os.Stderr, "guest:", err)
-		syscall.Exit(91)
-	}
+	fmt.Fprintln(os.Stderr, "guest:", live(os.Args[2], os.Args[3:]))
+	syscall.Exit(91)
 }
 
-// live reports and obeys. It goes on for ever when the connection ends: a test that sees it end has seen the process end.
+// live reports and obeys, and returns only what went wrong. It goes on for ever when the connection ends: a test that sees
+// it end has seen the process end.
 func live(role string, arguments []string) error {
 	report, err := look(role, arguments)
 	if err != nil {
