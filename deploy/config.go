@@ -61,6 +61,9 @@ type Config struct {
 	// Prefix starts every name; "" means [subjects.DefaultPrefix].
 	Prefix string
 
+	// Path is where interpreters are looked for, as in the variable PATH; "" means the system's usual folders.
+	Path string
+
 	Build     string               // of this binary, told to other nodes
 	Logger    *slog.Logger         // nil discards
 	Telemetry *telemetry.Telemetry // nil records no spans; who made it shuts it down

@@ -20,7 +20,7 @@ import (
 const (
 	maxPayload = 8 << 20 // a call of 6 MiB with its envelope
 	// maxPending is what may wait for one connection before the server cuts it off: a frontend's connection carries the
-	// answers of many callers (facts: with the server's 64 MB, 24 answers of 6 MB at once ended it).
+	// answers of many callers (measured: with the server's 64 MB, 24 answers of 6 MB at once ended it).
 	maxPending = 256 << 20
 	// maxMemory bounds what streams in memory promise to hold, not what they hold: calls leave at their claim. It lets
 	// CALLS_U and every shard of CALLS_R be made.

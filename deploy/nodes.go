@@ -56,7 +56,8 @@ func (n *managerNode) makeWorker(u *up) error {
 	if err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
-	cfg := worker.Config{ID: n.id, Publish: n.nc.PublishMsg, Driver: u.driver, Names: u.names, Logger: u.cfg.Logger}
+	cfg := worker.Config{ID: n.id, Publish: n.nc.PublishMsg, Driver: u.driver, Names: u.names, Path: u.cfg.Path, Logger: u.cfg.Logger,
+		Telemetry: u.cfg.Telemetry}
 	if u.runsDir != "" { // else the driver runs no code
 		cfg.Code, cfg.CacheDir = newCodeStore(js, u.names), filepath.Join(u.runsDir, codeDir, n.id)
 	}

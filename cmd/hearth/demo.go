@@ -146,6 +146,7 @@ func demoFolder(keep string) (folder string, remove func(), err error) {
 func (a *app) demoConfig(data string, ephemeral bool) deploy.Config {
 	return deploy.Config{
 		DataDir: data, Ephemeral: ephemeral, HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Managers: demoManagers, Driver: deploy.DriverProcess, Anonymous: true,
+		Path:   os.Getenv("PATH"),
 		Build:  thisBuild().String(),
 		Logger: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}

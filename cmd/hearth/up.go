@@ -99,6 +99,7 @@ func (a *app) upConfig(cmd *cobra.Command, f upFlags) (deploy.Config, error) {
 	cfg := deploy.Config{
 		DataDir: f.data, Ephemeral: f.ephemeral, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
 		Anonymous: !f.noAnonymous, Prefix: cmd.Flag("prefix").Value.String(), Build: thisBuild().String(), Logger: logger,
+		Path: os.Getenv("PATH"),
 	}
 	if a.settings.given("context") {
 		return deploy.Config{}, usagef("up takes no --context; name the server with --server and its credential with --creds")

@@ -35,7 +35,7 @@ const (
 
 // Bucket is the stream behind a KV bucket: what nats.go's CreateKeyValue makes for file storage and a history of one. In
 // bucket members the age of the bucket is the lease: a TTL of a single key cannot be renewed by a plain put, and with a
-// longer history the server would raise it to the marker's (facts: a TTL of 1 s took 5.1 s).
+// longer history the server would raise it to the marker's (measured: a TTL of 1 s took 5.1 s).
 func Bucket(names subjects.Names, kind string) jetstream.StreamConfig {
 	bucket := names.Bucket(kind)
 	c := jetstream.StreamConfig{

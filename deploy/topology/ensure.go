@@ -18,7 +18,7 @@ import (
 const (
 	// atOnce bounds the requests of one Ensure that are on their way: 16 make 64 consumers in a few round trips.
 	atOnce = 16
-	// attempt bounds one request: an R1 stream whose server is gone never answers (facts: the create hangs).
+	// attempt bounds one request: an R1 stream whose server is gone never answers (measured: the create hangs).
 	attempt = 3 * time.Second
 	// Pauses between attempts grow from the first to the last, each drawn from its upper half.
 	firstPause = 10 * time.Millisecond
