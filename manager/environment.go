@@ -19,11 +19,24 @@ func (m *Manager) carryOut(plan pool.Plan[*claim], failure *schema.FunctionError
 	for _, c := range plan.Fail {
 		m.spawn(func() { m.fail(c, failure) })
 	}
+	m.forget(plan.Refuse)
 	for _, c := range plan.Refuse {
 		m.giveBack(c)
 	}
 	if len(plan.End)+len(plan.Make)+len(plan.Refuse) > 0 {
 		m.offers.kick()
+	}
+}
+
+// forget takes claims that the pool has let go of off those that wait: the server is no longer told that they are in hands.
+func (m *Manager) forget(given []*claim) {
+	if len(given) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range given {
+		m.waiting.remove(c)
 	}
 }
 

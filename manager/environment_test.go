@@ -188,3 +188,24 @@ func TestCrash(t *testing.T) {
 	}
 	natstest.Eventually(t, patience, func() bool { return n.Status().Room == 40 }, "all places are free")
 }
+
+// A claim that waited for an environment which does not come back is given up whole: the server is not told any longer
+// that it is in hands, so that whoever has it next can lose it to another if it hangs.
+func TestGivenBackIsForgotten(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	back := make(chan struct{})
+	n := startNode(t, f, f.Connect(t), "m1", capacity(1), func(_ *manager.Config, w *echoWorker) {
+		w.park = func(string) { <-back }
+	})
+	c := newCaller(t, f, "f1")
+	key := c.deploy("resize")
+	c.invoke("resize", key) // its environment has answered and does not ask for the next call
+	a := c.send("resize", key, 1)
+	natstest.Eventually(t, patience, func() bool { return n.Counters().Nacks > 0 }, "the second call is given back")
+	if waiting := n.Waiting(); waiting != 0 {
+		t.Errorf("%d claims are still told to be in hands", waiting)
+	}
+	close(back)
+	a.want(1)
+}

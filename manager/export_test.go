@@ -39,3 +39,10 @@ func (m *Manager) Holding() bool {
 	defer m.control.mu.Unlock()
 	return m.control.listed
 }
+
+// Waiting is how many claims this manager keeps for environments to come, and tells the server to be in hands.
+func (m *Manager) Waiting() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.waiting.n
+}

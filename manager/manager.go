@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -217,6 +218,9 @@ func (m *Manager) start(ctx context.Context) error {
 	m.mu.Unlock()
 	m.offerAgain(false)
 	m.tellSoon()
+	// A flush needs a deadline, which ctx need not have.
+	ctx, cancel := context.WithTimeoutCause(ctx, setUpWait, errors.New("sending the first offers"))
+	defer cancel()
 	if err := m.nc.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("send the first offers: %w", err)
 	}

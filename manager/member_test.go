@@ -235,3 +235,13 @@ func TestLifecycle(t *testing.T) {
 		return m
 	})
 }
+
+// A manager starts with a context that has no end of its own.
+func TestStartWithoutDeadline(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	n := newNode(t, f, f.Connect(t), "m1")
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -214,7 +214,7 @@ func (e *environment) expired() {
 		e.mu.Unlock()
 		return // set anew while this was on its way
 	}
-	e.current, e.ending = execution{}, x.run != nil
+	e.current, e.ending = execution{}, e.ending || x.run != nil // its last call may still be on its way to its manager
 	e.deadline = time.Time{}
 	e.phase = over
 	e.mu.Unlock()
