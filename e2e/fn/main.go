@@ -104,6 +104,7 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 	case "signal":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "spin":
+		//lint:ignore SA5002 it is asked to
 		for {
 		}
 	case "hang":

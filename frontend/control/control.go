@@ -43,6 +43,7 @@ type Config struct {
 	Workers  int            // operations that run at once; 0 means 8
 	Queue    int            // requests that wait for a worker, beyond it they are throttled; 0 means 128
 	Deadline time.Duration  // of one operation; 0 means 10 s, and a minute where code is read
+	Keep     time.Duration  // how long replaced variables stay for calls accepted before; 0 means 30 s
 	Settle   time.Duration  // how long a change waits until every frontend has seen it; 0 means 1 s (DESIGN 9)
 	Build    string         // semantic version told by PING and INFO; "" means 0.0.0
 	Logger   *slog.Logger   // nil means none
@@ -59,8 +60,9 @@ type Service struct {
 	reading chan struct{} // one token for each package that is held in memory at once
 	ready   atomic.Bool   // between Start and Stop
 
-	queue chan micro.Request
-	stats counters
+	queue   chan micro.Request
+	retired retired
+	stats   counters
 
 	mu      sync.Mutex // guards what follows; held while starting and stopping
 	started bool
@@ -76,8 +78,8 @@ func New(nc *nats.Conn, view View, cfg Config) (*Service, error) {
 	if nc == nil || view == nil {
 		return nil, errors.New("control: needs a connection and a view")
 	}
-	if cfg.Workers < 0 || cfg.Queue < 0 || cfg.Deadline < 0 || cfg.Settle < 0 {
-		return nil, errors.New("control: Workers, Queue, Deadline and Settle are 0 (default) or more")
+	if cfg.Workers < 0 || cfg.Queue < 0 || cfg.Deadline < 0 || cfg.Settle < 0 || cfg.Keep < 0 {
+		return nil, errors.New("control: Workers, Queue, Deadline, Keep and Settle are 0 (default) or more")
 	}
 	if cfg.Names == (subjects.Names{}) {
 		names, err := subjects.NewNames("")
@@ -89,13 +91,14 @@ func New(nc *nats.Conn, view View, cfg Config) (*Service, error) {
 	cfg.Workers = cmp.Or(cfg.Workers, 8)
 	cfg.Queue = cmp.Or(cfg.Queue, 128)
 	cfg.Settle = cmp.Or(cfg.Settle, time.Second)
+	cfg.Keep = cmp.Or(cfg.Keep, keepVariables)
 	cfg.Build = cmp.Or(cfg.Build, "0.0.0")
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Service{
 		nc: nc, view: view, cfg: cfg, log: cfg.Logger, reading: make(chan struct{}, maxReading),
-		queue: make(chan micro.Request, cfg.Queue),
+		queue: make(chan micro.Request, cfg.Queue), retired: retired{kick: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -118,6 +121,7 @@ func (s *Service) Start(ctx context.Context) error {
 	for range s.cfg.Workers {
 		s.workers.Go(s.work)
 	}
+	s.workers.Go(s.retire)
 	s.ready.Store(true)
 	if err := s.serve(); err != nil {
 		s.ready.Store(false)

@@ -24,7 +24,7 @@
 // Code lies in the object store before a function names it; it is read once, hashed, and opened as a zip. Variables are
 // sealed to the managers' key (internal/seal) and written to bucket secrets before the record that refers to them, each
 // set under a key of its own; a frontend can seal and not open. Sets to which no version refers go after the record is
-// written. The answer waits until every live frontend has told that it has seen the record, at most 1 s: deploy, then
+// written; those of a $LATEST that was replaced half a minute later, for the calls that were accepted before. The answer waits until every live frontend has told that it has seen the record, at most 1 s: deploy, then
 // call through another frontend, works.
 //
 // Code that no function names any more stays in the store. Removing it safely needs a mark on each upload: a client that

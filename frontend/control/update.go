@@ -103,7 +103,7 @@ func (s *Service) updateFunctionConfiguration(ctx context.Context, account strin
 		s.dropSecrets(ctx, nil, written)
 		return nil, err
 	}
-	s.dropSecrets(ctx, rec, was.SecretKey)
+	s.retireSecrets(ctx, rec, was.SecretKey)
 	s.settle(ctx, revision)
 	return configuration(rec, &rec.Latest, "", true), nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/crypto/scrypt"
@@ -101,21 +102,29 @@ func (s *Service) digestOf(ctx context.Context, id string, vars schema.Variables
 // dropSecrets removes sealed sets to which no version of rec refers any more. What cannot be removed now is logged: it
 // stays sealed, and goes with its function.
 func (s *Service) dropSecrets(ctx context.Context, rec *schema.FunctionRecord, keys ...string) {
-	used := make(map[string]bool)
-	if rec != nil {
-		used[rec.Latest.SecretKey] = true
-		for i := range rec.Versions {
-			used[rec.Versions[i].SecretKey] = true
-		}
-	}
 	for _, key := range keys {
-		if key == "" || used[key] {
+		if key == "" || refers(rec, key) {
 			continue
 		}
 		if err := s.store.secrets.Purge(ctx, key); err != nil {
 			s.log.Warn("sealed variables left behind", "key", key, "error", err)
 		}
 	}
+}
+
+// retireSecrets has a sealed set removed to which no version of rec refers any more, a while from now: calls that were
+// accepted before may still need an environment with it.
+func (s *Service) retireSecrets(ctx context.Context, rec *schema.FunctionRecord, key string) {
+	if key == "" || refers(rec, key) || s.retired.add(key, time.Now().Add(s.cfg.Keep)) {
+		return
+	}
+	s.dropSecrets(ctx, nil, key)
+}
+
+// refers reports whether a version of rec, if there is one, has this sealed set.
+func refers(rec *schema.FunctionRecord, key string) bool {
+	return rec != nil && (rec.Latest.SecretKey == key ||
+		slices.ContainsFunc(rec.Versions, func(v schema.VersionRecord) bool { return v.SecretKey == key }))
 }
 
 // dropAllSecrets removes what was sealed for a function that is gone. Its id never comes again.

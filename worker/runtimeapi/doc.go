@@ -1,5 +1,5 @@
 // Package runtimeapi is the server side of the Lambda Runtime API, above every driver: one [Server] an environment, a
-// small HTTP/1.1 parser of its own (net/http costs 60 to 90 us a call more, facts/peers.md 1), no knowledge of NATS,
+// small HTTP/1.1 parser of its own (net/http costs 60 to 90 us a call more), no knowledge of NATS,
 // managers or processes.
 //
 // # A call
@@ -36,8 +36,8 @@
 //
 // Nothing that comes from the environment. Heads, bodies, trailers, connections and pipelined requests are bounded;
 // bodies beyond a connection's buffer are charged to the worker's [Budget]; a runtime that does not read its answers
-// blocks its own connection and nobody else. Statuses, headers and error texts are those of facts/lambda.md A1 to A4 and
-// A9, recorded from AWS's emulator and clients.
+// blocks its own connection and nobody else. Statuses, headers and error texts are those of the Lambda Runtime API,
+// recorded from AWS's emulator and clients.
 //
 // It never ends an environment, never measures time (the worker holds the time-outs) and never retries a call. DESIGN 3,
 // 8; SECURITY 3.

@@ -14,7 +14,7 @@ const maxExtensions = 10
 
 // extensions are the internal ones of an environment: libraries in the runtime's process that register to be told by
 // SIGTERM before the end. They are sent no events: event/next blocks for ever. External ones and the telemetry API are not
-// there, and say so. facts/lambda.md A9.
+// there, and say so. Lambda Extensions API, 2020-01-01.
 type extensions struct {
 	mu    sync.Mutex
 	names map[string]string // identifier to name

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Bounds of a head. Runtimes put up to 1 MiB of X-Ray error cause into one header (facts/lambda.md A3).
+// Bounds of a head. Runtimes put up to 1 MiB of X-Ray error cause into one header.
 const (
 	maxHead  = 1<<20 + 64<<10
 	maxID    = 128

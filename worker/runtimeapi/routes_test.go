@@ -10,7 +10,7 @@ import (
 
 const notAllowed = "Error: State transition is not allowed"
 
-// TestRoutes sends raw bytes and compares the raw bytes that come back, for every row of facts/lambda.md A1.
+// TestRoutes sends raw bytes and compares the raw bytes that come back, for every route of the Runtime API.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	fresh := func(e *environment) *runtime { return e.dial() }

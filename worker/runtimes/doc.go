@@ -6,7 +6,7 @@
 //	python...     an interpreter of the host and our loop, loops/python
 //
 // The loops are ours because AWS's own clients cannot be had without a compiler at install time, and cost several times
-// as much a call. What a function sees of them follows AWS's clients, recorded (facts/lambda.md A3, A5, A7, A8, A10); they
+// as much a call. What a function sees of them follows AWS's clients, recorded; they
 // are embedded here and written out once, where every environment can read them.
 //
 // # Interpreters
@@ -16,5 +16,5 @@
 // is replaced by what it leads to. The oldest one named on the path that is at least the version asked for is taken. What
 // was found is remembered; that none was, only for some seconds.
 //
-// DESIGN 8; facts/lambda.md A5, A6, A10.
+// DESIGN 8.
 package runtimes

@@ -21,7 +21,7 @@ const standardPath = "/usr/local/bin:/usr/bin:/bin"
 // of the Runtime API do, or is false here.
 var absent = []string{"AWS_LAMBDA_MAX_CONCURRENCY", "AWS_EXECUTION_ENV", "_X_AMZN_TRACE_ID", "_LAMBDA_TELEMETRY_LOG_FD"}
 
-// variables is the whole environment of a function (facts/lambda.md A5): what may be overridden, what the account set,
+// variables is the whole environment of a function (Lambda's guide, defined runtime environment variables): what may be overridden, what the account set,
 // and over both what is reserved. l is nil for provided.
 func (r *Runtimes) variables(b *schema.Binding, p Place, l *language, found Interpreter) []string {
 	env := map[string]string{

@@ -36,5 +36,5 @@
 // use one at the same time; a lock is held by worker and keeper and ends with the last of them. A uid is used again only
 // after all others of its block.
 //
-// DESIGN 8; SECURITY 3; facts/environments.md 3, 6.
+// DESIGN 8; SECURITY 3.
 package process

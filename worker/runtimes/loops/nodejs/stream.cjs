@@ -1,6 +1,6 @@
 'use strict';
 
-// The answer of a streaming handler: chunks as they are written, an error in the trailers (facts/lambda.md A4).
+// The answer of a streaming handler: chunks as they are written, an error in the trailers (Lambda A4).
 
 const { Writable } = require('stream');
 
