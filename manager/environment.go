@@ -46,13 +46,31 @@ func (m *Manager) make(mk pool.Make) {
 	if err != nil {
 		m.log.Warn("bind an environment", "environment", mk.Environment, "function", mk.Spec.Function, "version", mk.Home.Version,
 			"error", err)
-		m.notify(schema.EnvironmentEvent{
-			Environment: mk.Environment, Kind: schema.EnvironmentFailed, Error: bindingFailure(err),
-		})
+		m.unbound(mk.Environment, err)
 		return
 	}
 	m.count.made.Add(1)
 	m.worker.Make(mk.Environment, binding, m.notify)
+}
+
+// unbound ends an environment that could not be bound. Where the function version is gone, the claim that fails with it
+// is refused as it would have been a moment later, for nothing has run; what keeps this manager from binding is told as a
+// failed init.
+func (m *Manager) unbound(environment string, err error) {
+	if schema.CodeOf(err) == schema.CodeInternal {
+		m.notify(schema.EnvironmentEvent{Environment: environment, Kind: schema.EnvironmentFailed, Error: bindingFailure(err)})
+		return
+	}
+	m.mu.Lock()
+	plan := m.pool.Failed(time.Now(), environment)
+	m.mu.Unlock()
+	refused := plan.Fail
+	plan.Fail = nil
+	m.carryOut(plan, nil)
+	for _, c := range refused {
+		m.cannotRun(c, err)
+	}
+	m.changed()
 }
 
 // notify hears from the worker what became of an environment. It does not block: what needs the server's answer runs in

@@ -10,6 +10,7 @@ import (
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 // A function whose init fails answers each caller with the failure, and costs one init a call.
@@ -170,6 +171,35 @@ func TestFunctionGone(t *testing.T) {
 	if got := start(c.invoke("resize", key)); got != schema.StartCold {
 		t.Errorf("a good call after them is %s", got)
 	}
+}
+
+// A call that was claimed when its function went, and for which an environment would have had to be made, is refused: as
+// it has not run, its caller may hear so.
+func TestFunctionGoneWhileAnEnvironmentIsMade(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	g := newGate()
+	n := startNode(t, f, f.Connect(t), "m1", gated(g))
+	c := newCaller(t, f, "f1")
+	key := c.deploy("resize")
+	a := c.send("resize", key, 1)
+	natstest.Eventually(t, patience, func() bool { return g.held() == 1 }, "a call runs")
+	kv, err := c.js.KeyValue(t.Context(), f.Names.Bucket(topology.Functions))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.Delete(t.Context(), subjects.Escape(subjects.DefaultAccount)+"."+subjects.Escape("resize")); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, patience, func() bool { return n.Functions() == 0 }, "the manager sees the function go")
+	msg := c.invoke("resize", key) // its home is still known here, by the call that runs
+	refused := schema.ParseErrorHeaders(msg.Header.Get(schema.HeaderErrorCode), msg.Header.Get(schema.HeaderError))
+	if schema.CodeOf(refused) != schema.CodeNotFound {
+		t.Errorf("%v, %s; want %s", msg.Header, msg.Data, schema.CodeNotFound)
+	}
+	close(g.open)
+	a.want(1)
+	natstest.Eventually(t, patience, func() bool { return n.worker.live() == 0 }, "the environment of what is gone ends")
 }
 
 // An environment that dies with its call is not used again.

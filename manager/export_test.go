@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/schema"
 )
 
 // Deliver hands a manager a delivery as if one of its pulls on that arc had brought it.
@@ -45,4 +47,11 @@ func (m *Manager) Waiting() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.waiting.n
+}
+
+// Functions is how many functions this manager has seen.
+func (m *Manager) Functions() int {
+	n := 0
+	m.versions.cache.Range(func(string, *schema.FunctionRecord, uint64) bool { n++; return true })
+	return n
 }

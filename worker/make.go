@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hearth-run/hearth/schema"
@@ -21,6 +22,10 @@ const (
 	endWait   = 10 * time.Second
 	drainWait = 250 * time.Millisecond
 )
+
+// slotTime is how long the init of a started command counts among those that are made at once: while it is busy, most
+// likely. Capacity bounds how many may be there.
+const slotTime = time.Second
 
 var errEnded = errors.New("the environment was ended")
 
@@ -86,10 +91,11 @@ func (e *environment) make() *schema.FunctionError {
 	w := e.worker
 	select {
 	case w.slots <- struct{}{}:
-		defer func() { <-w.slots }()
 	case <-e.life.Done():
 		return e.unmade(context.Cause(e.life), "")
 	}
+	free := sync.OnceFunc(func() { <-w.slots })
+	defer free()
 	ctx, cancel := context.WithTimeoutCause(e.life, w.cfg.PrepareTimeout,
 		fmt.Errorf("preparing the environment took longer than %s", w.cfg.PrepareTimeout))
 	defer cancel()
@@ -121,6 +127,9 @@ func (e *environment) make() *schema.FunctionError {
 	if err := inside.Start(ctx, command, e.logs); err != nil {
 		return e.unmade(err, dir)
 	}
+	// A function whose init waits, or hangs, must not keep the others from theirs.
+	late := time.AfterFunc(slotTime, free)
+	defer late.Stop()
 	return e.initialise(dir)
 }
 

@@ -202,6 +202,22 @@ func TestInitQueue(t *testing.T) {
 	b.awaitEvent("e2", schema.EnvironmentFailed, 1)
 }
 
+// A function that hangs in its init does not keep another's environments from being made.
+func TestHangingInitHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *worker.Config) { c.Inits = 1 })
+	b.worker.Make("hangs", b.binding(func(b *schema.Binding) { b.Variables = schema.Variables{"FN_INIT": "hang"} }), b.notify)
+	b.worker.Make("other", b.binding(), b.notify)
+	b.awaitEvent("other", schema.EnvironmentParked, 1)
+	b.mu.Lock()
+	if n := len(b.events["hangs"]); n != 0 {
+		t.Error("it was made only once the init that hangs had run out of time")
+	}
+	b.mu.Unlock()
+	b.worker.End("hangs")
+	b.awaitEvent("hangs", schema.EnvironmentFailed, 1)
+}
+
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	_, err := worker.New(worker.Config{BodyBytes: 1})

@@ -38,7 +38,7 @@ type Config struct {
 	Region   string         // that functions see; "" means [schema.Region]
 	Names    subjects.Names // of the fabric
 
-	Inits          int           // environments made at once; 0 means 2 a core and 8 more
+	Inits          int           // environments made at once, those with a long init aside; 0 means 2 a core and 8 more
 	InitQueue      int           // environments that wait for that; more fail at once; 0 means 4,096
 	PrepareTimeout time.Duration // to fetch and unpack a package; 0 means 2 min
 	BodyBytes      int64         // bodies and log lines of all environments at once; 0 means 256 MiB

@@ -7,12 +7,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/sourcegraph/conc"
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/frontend/control"
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )

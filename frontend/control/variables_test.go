@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/frontend/control"
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/internal/seal"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -177,6 +180,25 @@ func TestSealedSetsGoWithTheirLastVersion(t *testing.T) {
 	variables("5")
 	b.must(t, "DeleteFunction", object{"FunctionName": "f"})
 	expect("the function is gone", 0)
+}
+
+// TestReplacedVariablesStayAWhile: calls that were accepted before a deploy may still need an environment with the
+// variables that it replaced. A service that ends leaves none behind.
+func TestReplacedVariablesStayAWhile(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *control.Config) { c.Keep = time.Hour })
+	b.must(t, "CreateFunction", withToken("f", b.putZip(t, "zero"), "1"))
+	before := b.record(t, "f").Latest.SecretKey
+	b.must(t, "UpdateFunctionConfiguration", object{"FunctionName": "f", "Environment": object{"Variables": object{"TOKEN": "2"}}})
+	if got := b.variables(t, before)["TOKEN"]; got != "1" {
+		t.Errorf("a call from before the deploy finds %q, want 1", got)
+	}
+	if err := b.service.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if keys := b.secrets(t); len(keys) != 1 || keys[0] == before {
+		t.Errorf("sealed sets %v after the end, want that of $LATEST alone", keys)
+	}
 }
 
 // TestUnchangedDeployKeepsEnvironments: the same again changes no key of environments and makes no new version.
