@@ -21,6 +21,9 @@ const (
 	grace       = 250 * time.Millisecond // for a refusal that comes at the very time-out
 )
 
+// errEnded is the cause of requests whose connection has ended for good.
+var errEnded = fmt.Errorf("%w while an answer was waited for", nats.ErrConnectionClosed)
+
 // ErrNoAnswer is wrapped by the error of a call that got no answer in the caller's own time, whose code is
 // [schema.CodeNoAnswer]: the call may still run.
 var ErrNoAnswer = errors.New("no answer in time")
@@ -198,6 +201,9 @@ func (c *Client) failure(ctx context.Context, err error, what string, wait time.
 	case errors.Is(err, nats.ErrMaxPayload):
 		return &schema.Error{Code: schema.CodeTooLarge, Cause: err, Message: fmt.Sprintf(
 			"%s: this NATS server carries messages of at most %d bytes", what, c.nc.MaxPayload())}
+	case errors.Is(err, errEnded):
+		return &schema.Error{Code: schema.CodeNoAnswer, Cause: fmt.Errorf("%w: %w", ErrNoAnswer, err), Message: what +
+			": the connection to NATS ended before an answer came; it may still be done, so look before you repeat it"}
 	case errors.Is(err, context.Canceled):
 		return &schema.Error{Code: schema.CodeNoAnswer, Cause: fmt.Errorf("%w: %w", ErrNoAnswer, err), Message: what +
 			": given up before an answer came; it may still be done"}

@@ -236,3 +236,56 @@ func BenchmarkInvoke(b *testing.B) {
 		}
 	}
 }
+
+// TestConnectionEnds has the server go for good while calls wait, with nats.go's own request as what would wait on: it
+// tells a connection's end to a handler alone.
+func TestConnectionEnds(t *testing.T) {
+	t.Parallel()
+	for _, owned := range []bool{true, false} {
+		f := natstest.Start(t, natstest.Bare())
+		service := f.Connect(t)
+		silent, err := service.SubscribeSync("hearth.invoke.>")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := service.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		told := make(chan struct{})
+		options := []nats.Option{nats.MaxReconnects(1), nats.ReconnectWait(time.Millisecond),
+			nats.ClosedHandler(func(*nats.Conn) { close(told) })}
+		var c *client.Client
+		if owned {
+			if c, err = client.Connect(t.Context(), client.Options{URL: f.URL, NATS: options}); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+		} else {
+			nc, err := nats.Connect(f.URL, options...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(nc.Close)
+			c = client.New(nc, f.Names)
+			nc.SetClosedHandler(func(nc *nats.Conn) { c.Closed(nc); close(told) })
+		}
+		ended := make(chan error, 1)
+		go func() { // ends with the connection, which the test waits for
+			_, err := c.Invoke(context.Background(), client.Call{Function: "f", Payload: []byte("{}")})
+			ended <- err
+		}()
+		if _, err := silent.NextMsg(10 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+		f.Server.Shutdown()
+		select {
+		case err := <-ended:
+			if schema.CodeOf(err) != schema.CodeNoAnswer || !errors.Is(err, client.ErrNoAnswer) || !errors.Is(err, nats.ErrConnectionClosed) {
+				t.Errorf("owned %v: %v", owned, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("owned %v: the call waits on, though its connection has ended", owned)
+		}
+		<-told // handlers of the connection's owner are called too
+	}
+}

@@ -92,6 +92,13 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		return nil, &schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: fmt.Sprintf(
 			"no NATS server at %s (%v): start a fabric with `hearth up`, or name its server by --server", url, err)}
 	}
+	wanted := nc.ClosedHandler() // of o.NATS
+	nc.SetClosedHandler(func(nc *nats.Conn) {
+		denied.closed(nc)
+		if wanted != nil {
+			wanted(nc)
+		}
+	})
 	c := New(nc, names)
 	c.owned, c.denied = true, denied
 	c.account = cmp.Or(o.Account, c.account)
@@ -104,6 +111,10 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 func New(nc *nats.Conn, names subjects.Names) *Client {
 	return &Client{nc: nc, names: names, account: subjects.DefaultAccount, denied: newDenials()}
 }
+
+// Closed ends the requests under way: nobody will answer them any more. It is the handler that [nats.Conn.SetClosedHandler]
+// takes, for connections given to [New]; those of [Connect] have it already. Without it a request waits for its time-out.
+func (c *Client) Closed(nc *nats.Conn) { c.denied.closed(nc) }
 
 // Close closes the connection, if Connect made it. Requests under way get no answer.
 func (c *Client) Close() {
@@ -135,8 +146,9 @@ func credentials(path string) (nats.Option, error) {
 	return login, nil
 }
 
-// denials end requests on subjects to which the server says that we may not publish: it says so on the side, to the
-// connection's error handler, and the request would wait for its time-out.
+// denials end requests of which nothing more will be heard: on subjects to which the server says that we may not publish,
+// on the side, to the connection's error handler; and all of them once the connection has ended for good, for nats.go
+// tells that to its handler alone. Either request would wait for its time-out.
 type denials struct {
 	subject *regexp.Regexp
 
@@ -189,5 +201,14 @@ func (d *denials) heard(_ *nats.Conn, _ *nats.Subscription, err error) {
 			w.cancel(&schema.Error{Code: schema.CodeAccessDenied, Cause: err, Message: fmt.Sprintf(
 				"these credentials may not publish to %s: name others by --creds (`hearth up` leaves an admin's)", match[1])})
 		}
+	}
+}
+
+// closed is the connection's closed handler.
+func (d *denials) closed(*nats.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for w := range d.waiting {
+		w.cancel(errEnded)
 	}
 }

@@ -56,7 +56,7 @@ func (n *managerNode) makeWorker(u *up) error {
 	if err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
-	cfg := worker.Config{ID: n.id, Publish: n.nc.PublishMsg, Driver: u.driver, Names: u.names, Path: u.cfg.Path, Logger: u.cfg.Logger,
+	cfg := worker.Config{ID: n.id, Publish: n.nc.PublishMsg, Driver: u.driver, Tenants: u.tenants, Names: u.names, Path: u.cfg.Path, Logger: u.cfg.Logger,
 		Telemetry: u.cfg.Telemetry}
 	if u.runsDir != "" { // else the driver runs no code
 		cfg.Code, cfg.CacheDir = newCodeStore(js, u.names), filepath.Join(u.runsDir, codeDir, n.id)
@@ -126,7 +126,7 @@ func (n *frontendNode) startFrontend(ctx context.Context, u *up) (err error) {
 
 func (n *frontendNode) startControl(ctx context.Context, u *up) (err error) {
 	n.control, err = control.New(n.nc, n.frontend, control.Config{
-		Names: u.names, Build: semantic(u.cfg.Build), Logger: u.cfg.Logger,
+		Names: u.names, Build: semantic(u.cfg.Build), Logger: u.cfg.Logger, Tenants: u.tenants,
 	})
 	if err != nil {
 		return err

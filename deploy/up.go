@@ -94,6 +94,7 @@ type up struct {
 	http    net.Listener
 	nats    *natsServer
 	driver  driver.Driver
+	tenants bool   // it keeps sub-tenants apart
 	runsDir string // below it, unpacked code
 }
 
@@ -207,7 +208,7 @@ func (u *up) startDriver(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(fmt.Errorf("driver %s cannot be used here: %w", u.cfg.Driver, err), u.driver.Close())
 	}
-	u.fabric.Notes = abilities.Notes
+	u.fabric.Notes, u.tenants = abilities.Notes, abilities.Tenants
 	return nil
 }
 

@@ -36,24 +36,32 @@ func (c *clock) run(ctx context.Context, nc *nats.Conn, status <-chan nats.Statu
 	ticker := time.NewTicker(tickTime)
 	defer ticker.Stop()
 	whole := true // the time since the last tick was spent connected
+	reconnects := nc.Stats().Reconnects
+	// look takes in how the connection stands. Events may be dropped and come late, so they only say that there is something
+	// to look at; a break may be over by then, and shows in the count alone.
+	look := func() {
+		up, count := nc.IsConnected(), nc.Stats().Reconnects
+		again := up && (!c.up.Load() || count != reconnects)
+		whole = whole && up && !again
+		if again {
+			reconnects = count
+			c.reconnected.Store(c.tick.Load())
+		}
+		c.up.Store(up)
+		if again {
+			back()
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-status:
-			// Events may be dropped and come late, so they only say that there is something to look at.
-			up := nc.IsConnected()
-			if up && !c.up.Load() {
-				c.reconnected.Store(c.tick.Load())
-				c.up.Store(true)
-				back()
-			}
-			c.up.Store(up)
-			whole = whole && up
+			look()
 		case <-ticker.C:
-			if up := nc.IsConnected(); !up || !whole {
-				whole = up
-				c.up.Store(up)
+			look()
+			if !whole {
+				whole = c.up.Load()
 				away()
 				continue
 			}

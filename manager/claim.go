@@ -133,7 +133,8 @@ func (m *Manager) decide(c *claim, g *generation) {
 		g.open = max(0, g.open-1)
 	}
 	d := m.pool.Claim(now, c.home, nil, c)
-	if d.Action == pool.Unknown {
+	for d.Action == pool.Unknown {
+		changes := m.versions.changes.Load()
 		m.mu.Unlock()
 		spec, err := m.spec(c)
 		m.mu.Lock()
@@ -144,6 +145,9 @@ func (m *Manager) decide(c *claim, g *generation) {
 			m.send(room)
 			m.cannotRun(c, err)
 			return
+		}
+		if changes != m.versions.changes.Load() {
+			continue // the function may have been replaced meanwhile, and who ended what was idle of it saw no home yet
 		}
 		d = m.pool.Claim(now, c.home, &spec, c)
 	}

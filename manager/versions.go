@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,6 +25,7 @@ type versions struct {
 	cache   *watch.Cache[*schema.FunctionRecord]
 	kv      jetstream.KeyValue
 	secrets jetstream.KeyValue
+	changes atomic.Uint64 // heard so far; counted before homes are marked for them
 
 	mu    sync.Mutex
 	known map[string]*schema.FunctionRecord // by key of the bucket, to see what a change replaced
@@ -47,6 +49,7 @@ func decodeFunction(b []byte) (*schema.FunctionRecord, error) {
 
 // replaced notes a change of a function: what it replaced is kept for a while.
 func (v *versions) replaced(key string, rec *schema.FunctionRecord, deleted bool, now time.Time) (before *schema.FunctionRecord) {
+	v.changes.Add(1)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	before = v.known[key]

@@ -46,6 +46,8 @@ func (w *Worker) Make(id string, b *schema.Binding, notify func(schema.Environme
 	switch {
 	case w.stopped:
 		refusal = errStopped.Error()
+	case b.Tenant != "" && !w.cfg.Tenants:
+		refusal = "driver " + w.cfg.Driver.Name() + " does not keep sub-tenants apart"
 	case w.environments[id] != nil:
 		refusal = "an environment with this id exists"
 	case w.queued >= w.cfg.InitQueue+w.cfg.Inits:

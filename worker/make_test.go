@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker"
 	"github.com/hearth-run/hearth/worker/driver"
@@ -207,6 +208,7 @@ func TestHangingInitHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(c *worker.Config) { c.Inits = 1 })
 	b.worker.Make("hangs", b.binding(func(b *schema.Binding) { b.Variables = schema.Variables{"FN_INIT": "hang"} }), b.notify)
+	natstest.Eventually(t, patience, func() bool { return b.worker.Making() == 1 }, "it is being made")
 	b.worker.Make("other", b.binding(), b.notify)
 	b.awaitEvent("other", schema.EnvironmentParked, 1)
 	b.mu.Lock()

@@ -98,7 +98,7 @@ func setup(t testing.TB, change ...func(*worker.Config)) *bench {
 	folder := drivertest.Folder(t)
 	b.code = b.store.put(t, map[string]string{"bootstrap": "#!/bin/sh\nexec " + functionPath + " " + functionArgument + "\n"})
 	cfg := worker.Config{ID: "w1", Publish: b.published, Code: b.store, CacheDir: filepath.Join(folder, "cache"), Names: names,
-		Path: os.Getenv("PATH")}
+		Tenants: true, Path: os.Getenv("PATH")}
 	for _, f := range change {
 		f(&cfg)
 	}

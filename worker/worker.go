@@ -33,6 +33,7 @@ type Config struct {
 	Publish  func(*nats.Msg) error // sends an answer; it must not keep the message
 	Code     CodeStore             // not needed where the driver runs no code
 	Driver   driver.Driver
+	Tenants  bool           // it keeps sub-tenants apart ([driver.Abilities]); else no environment is made for one
 	CacheDir string         // of unpacked packages and runtime loops; not needed where the driver runs no code
 	Path     string         // where interpreters are looked for, as in PATH; "" means the system's usual folders
 	Region   string         // that functions see; "" means [schema.Region]

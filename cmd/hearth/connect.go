@@ -110,7 +110,9 @@ func (t target) connect(ctx context.Context) (*conn, error) {
 	nc, settings, err := natscontext.Connect(t.context, nats.Name("hearth"), nats.Timeout(connectTimeout), nats.MaxReconnects(maxReconnects))
 	switch {
 	case err == nil:
-		return &conn{client.New(nc, t.names), nc.Close}, nil
+		c := client.New(nc, t.names)
+		nc.SetClosedHandler(c.Closed)
+		return &conn{c, nc.Close}, nil
 	case settings.URL == "" && !errors.Is(err, nats.ErrNoServers):
 		return nil, usagef("NATS context %q: %v; `nats context ls` lists them", t.context, err)
 	}

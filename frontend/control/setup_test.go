@@ -126,7 +126,7 @@ func bare(t *testing.T, change ...func(*control.Config)) *bundle {
 func (b *bundle) another(t *testing.T, change ...func(*control.Config)) *control.Service {
 	t.Helper()
 	cfg := control.Config{
-		Names: b.Names, Keep: time.Nanosecond, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Names: b.Names, Tenants: true, Keep: time.Nanosecond, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
 		f(&cfg)
