@@ -33,10 +33,15 @@ type httpDoor struct {
 
 func newHTTPDoor(f *Frontend, listener net.Listener, hosts []string, anonymous bool, log *slog.Logger) *httpDoor {
 	d := &httpDoor{listener: listener, log: log}
-	mux := http.NewServeMux()
-	mux.Handle("/", lambdaapi.New(f))
-	mux.HandleFunc("/healthz", f.health)
-	d.next = newGuard(listener.Addr(), hosts, anonymous, mux)
+	api := lambdaapi.New(f)
+	// Not a ServeMux: that one answers paths which are not clean by a redirect, with no error that SDKs can read.
+	d.next = newGuard(listener.Addr(), hosts, anonymous, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" {
+			f.health(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	}))
 	d.server = &http.Server{
 		Handler: d, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: schema.MaxHeader,
 		// No time-out for a whole request: a call may run for 15 minutes. The Lambda API bounds its bodies, both ways.

@@ -65,7 +65,7 @@ func ValidateVariables(vars Variables) []FieldError {
 		field := "Environment.Variables." + clip(name)
 		switch {
 		case len(name) < 2 || !nameBytes(name, "") || strings.Contains(name, "-") || name[0] == '_' || '0' <= name[0] && name[0] <= '9':
-			bad = append(bad, FieldError{Field: field, Allowed: "a name is a letter, then letters, digits and _"})
+			bad = append(bad, FieldError{Field: field, Allowed: "a name is two or more of a-z, A-Z, 0-9 and _, first a letter"})
 		case reservedVariable(name):
 			bad = append(bad, FieldError{Field: field, Allowed: "is reserved: the platform sets it"})
 		}

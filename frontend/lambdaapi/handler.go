@@ -34,13 +34,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.invoke(w, r, params)
 			return
 		}
-		err = schema.Errorf(schema.CodeInvalidParameter,
-			"%s is not served over HTTP yet; use the hearth command, or the control service on NATS (%s)", op.name, op.name)
-		if op.never {
-			err = schema.Errorf(schema.CodeInvalidParameter, "%s has no meaning in Hearth and is not served", op.name)
-		}
+		err = notServed(op)
 	}
 	WriteError(w, "", err)
+}
+
+// notServed refuses an operation by its name, and says what to use instead where there is something.
+func notServed(op operation) error {
+	switch {
+	case op.never:
+		return schema.Errorf(schema.CodeInvalidParameter, "%s has no meaning in Hearth and is not served", op.name)
+	case op.control:
+		return schema.Errorf(schema.CodeInvalidParameter,
+			"%s is not served over HTTP yet; use the hearth command, or the control service on NATS (%s)", op.name, op.name)
+	}
+	return schema.Errorf(schema.CodeInvalidParameter, "%s is not served yet", op.name)
 }
 
 // route finds the operation of a method and an escaped path, and the decoded values of the path's names.

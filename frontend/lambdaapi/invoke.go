@@ -76,7 +76,7 @@ func readInvoke(r *http.Request, name string) (*schema.Request, error) {
 		return nil, err
 	}
 	for _, read := range [...]func(*schema.Request, http.Header) error{
-		readInvocationType, readLogType, readClientContext, readTenant, readTimeout, readTrace,
+		refuseOthers, readInvocationType, readLogType, readClientContext, readTenant, readTimeout, readTrace,
 	} {
 		if err := read(req, r.Header); err != nil {
 			return nil, err

@@ -220,6 +220,8 @@ func TestBadInput(t *testing.T) {
 		{"context too long", "f", "", "", http.Header{"X-Amz-Client-Context": {strings.Repeat("a", 3584)}}, 400, "3583"},
 		{"two tenants", "f", "", "", http.Header{"X-Amz-Tenant-Id": {"a", "b"}}, 400, "X-Amz-Tenant-Id"},
 		{"time-out", "f", "", "", http.Header{"Hearth-Timeout": {"16m"}}, 400, "Hearth-Timeout"},
+		{"a header of NATS callers", "f", "", "", http.Header{"Hearth-Qualifier": {"3"}}, 400, "the query's Qualifier"},
+		{"another one", "f", "", "", http.Header{"Hearth-Tenant": {"a"}}, 400, "X-Amz-Tenant-Id"},
 		{"durable", "f", "", "", http.Header{"X-Amz-Durable-Execution-Name": {"x"}}, 400, "Durable"},
 		{"a form", "f", "", "", http.Header{"Content-Type": {"multipart/form-data"}}, 415, "multipart"},
 		{"text", "f", "", "", http.Header{"Content-Type": {"text/plain"}}, 415, "text/plain"},
@@ -269,12 +271,25 @@ func TestOtherOperationsAreRefusedByName(t *testing.T) {
 		{"GET", "/2015-03-31/functions/f", "GetFunction"},
 		{"PUT", "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Af/code", "UpdateFunctionCode"},
 		{"GET", "/2015-03-31/functions/f/aliases/live", "GetAlias"},
+	} {
+		w := httptest.NewRecorder()
+		lambdaapi.New(&invoker{do: good}).ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
+		if w.Code != 400 || !strings.Contains(w.Body.String(), c.name+" is not served over HTTP yet") {
+			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
+		}
+	}
+}
+
+// What nothing of the fabric serves is not said to be served elsewhere.
+func TestWhatNobodyServesYet(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ method, path, name string }{
 		{"POST", "/2021-11-15/functions/f/response-streaming-invocations", "InvokeWithResponseStream"},
 		{"PUT", "/2019-09-30/functions/f/provisioned-concurrency?Qualifier=1", "PutProvisionedConcurrencyConfig"},
 	} {
 		w := httptest.NewRecorder()
 		lambdaapi.New(&invoker{do: good}).ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
-		if w.Code != 400 || !strings.Contains(w.Body.String(), c.name+" is not served over HTTP yet") {
+		if w.Code != 400 || !strings.Contains(w.Body.String(), c.name+" is not served yet") {
 			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
 		}
 	}

@@ -7,6 +7,7 @@ const opInvoke = "Invoke"
 // operation is one operation of Lambda's API: its method and path, parts with a name in braces.
 type operation struct {
 	name, method, path string
+	control            bool // the control service on NATS has it
 	never              bool // Hearth has nothing that it could mean
 }
 
@@ -22,20 +23,20 @@ func operations() []operation {
 		{name: opInvoke, method: post, path: function + "/invocations"},
 		{name: "InvokeAsync", method: post, path: "2014-11-13/functions/{FunctionName}/invoke-async"},
 		{name: "InvokeWithResponseStream", method: post, path: "2021-11-15/functions/{FunctionName}/response-streaming-invocations"},
-		{name: "CreateFunction", method: post, path: functions},
-		{name: "ListFunctions", method: get, path: functions},
-		{name: "GetFunction", method: get, path: function},
-		{name: "DeleteFunction", method: del, path: function},
-		{name: "GetFunctionConfiguration", method: get, path: function + "/configuration"},
-		{name: "UpdateFunctionConfiguration", method: put, path: function + "/configuration"},
-		{name: "UpdateFunctionCode", method: put, path: function + "/code"},
-		{name: "PublishVersion", method: post, path: function + "/versions"},
-		{name: "ListVersionsByFunction", method: get, path: function + "/versions"},
-		{name: "CreateAlias", method: post, path: function + "/aliases"},
-		{name: "ListAliases", method: get, path: function + "/aliases"},
-		{name: "GetAlias", method: get, path: function + "/aliases/{Name}"},
-		{name: "UpdateAlias", method: put, path: function + "/aliases/{Name}"},
-		{name: "DeleteAlias", method: del, path: function + "/aliases/{Name}"},
+		{name: "CreateFunction", method: post, path: functions, control: true},
+		{name: "ListFunctions", method: get, path: functions, control: true},
+		{name: "GetFunction", method: get, path: function, control: true},
+		{name: "DeleteFunction", method: del, path: function, control: true},
+		{name: "GetFunctionConfiguration", method: get, path: function + "/configuration", control: true},
+		{name: "UpdateFunctionConfiguration", method: put, path: function + "/configuration", control: true},
+		{name: "UpdateFunctionCode", method: put, path: function + "/code", control: true},
+		{name: "PublishVersion", method: post, path: function + "/versions", control: true},
+		{name: "ListVersionsByFunction", method: get, path: function + "/versions", control: true},
+		{name: "CreateAlias", method: post, path: function + "/aliases", control: true},
+		{name: "ListAliases", method: get, path: function + "/aliases", control: true},
+		{name: "GetAlias", method: get, path: function + "/aliases/{Name}", control: true},
+		{name: "UpdateAlias", method: put, path: function + "/aliases/{Name}", control: true},
+		{name: "DeleteAlias", method: del, path: function + "/aliases/{Name}", control: true},
 		{name: "AddPermission", method: post, path: function + "/policy"},
 		{name: "GetPolicy", method: get, path: function + "/policy"},
 		{name: "RemovePermission", method: del, path: function + "/policy/{StatementId}"},
