@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/schema"
 )
 
 // natsServer is where the roles of this process connect: the embedded one, or another.
@@ -17,6 +19,9 @@ type natsServer struct {
 	url      string
 	creds    string // of another server; "" for none
 	log      *slog.Logger
+
+	// denied is told what another server does not let a role do: it says so on the side, and requests go unanswered.
+	denied func(error)
 }
 
 // connect makes a connection for a role. Its own requests are answered below inbox, which the role's rights name. It
@@ -37,6 +42,11 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 				subject = sub.Subject
 			}
 			log.Warn("NATS connection", "subject", subject, "error", err)
+			if s.denied != nil && errors.Is(err, nats.ErrPermissionViolation) {
+				s.denied(&schema.Error{Code: schema.CodeAccessDenied, Cause: err, Message: fmt.Sprintf(
+					"NATS server %s does not let these credentials be %s (%v): name others by --creds, with the rights that docs/security.md lists",
+					s.url, l.name, err)})
+			}
 		}),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if err != nil {

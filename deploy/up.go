@@ -68,7 +68,12 @@ func Up(ctx context.Context, cfg Config) (*Fabric, error) {
 	}
 	f.parts.Add("managers", managers)
 	f.parts.Add("frontends", frontends)
+	ctx, u.refuse = context.WithCancelCause(ctx)
+	defer u.refuse(nil)
 	if err := f.parts.Start(ctx); err != nil {
+		if denied := new(schema.Error); errors.As(context.Cause(ctx), &denied) {
+			return nil, denied
+		}
 		return nil, err
 	}
 	f.frontends = u.frontends
@@ -88,6 +93,7 @@ type up struct {
 	managers  []*managerNode
 	frontends []*frontendNode
 
+	refuse  context.CancelCauseFunc // ends the start
 	data    *data
 	seal    *seal.Key
 	admin   string // public nkey
@@ -164,6 +170,9 @@ func (u *up) closeHTTP(context.Context) error {
 
 func (u *up) startServer(ctx context.Context) error {
 	u.nats = &natsServer{url: u.cfg.ServerURL, creds: u.cfg.Creds, log: u.cfg.Logger}
+	if u.cfg.ServerURL != "" {
+		u.nats.denied = u.refuse
+	}
 	if u.cfg.ServerURL == "" {
 		host, _, err := splitAddress(u.cfg.NATS)
 		if err != nil {

@@ -240,6 +240,17 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// Paths that are not clean are refused as any other that is not known: with an error, not with a redirect.
+func TestUncleanPaths(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{http: true})
+	for _, path := range []string{"//2015-03-31/functions/f/invocations", "/2015-03-31/functions/../functions/f/invocations", "//healthz"} {
+		if resp := b.post(t, path, "{}", nil); resp.StatusCode != http.StatusNotFound || !strings.Contains(bodyOf(t, resp), "UnknownOperationException") {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+	}
+}
+
 // Bodies are bounded before they are read, also where nobody announces them.
 func TestBodyLimits(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -64,7 +65,7 @@ func (f *Frontend) deleted(token uint64, m *nats.Msg) {
 	switch code := answer.Error.ErrCode; {
 	case answer.Success:
 		if c := f.pending.take(token, true); c != nil {
-			f.refuse(c, full("no environment was free within the start-by of "+c.startBy.String()))
+			f.refuse(c, full(f.notTaken(c)))
 		}
 	case code == jsSequenceNotFound || code == jsNoMessage:
 		tick := f.clock.now()
@@ -77,6 +78,17 @@ func (f *Frontend) deleted(token uint64, m *nats.Msg) {
 	}
 	// Anything else (no responders, a leader that changes, the stream re-created): the wheel tries again, and a lost
 	// stream is found after the reconnect.
+}
+
+// notTaken says why nobody took a call until its start-by: most often for want of a free environment, but what is larger
+// than every manager waits in vain whenever it is called.
+func (f *Frontend) notTaken(c *call) string {
+	places, memory := schema.Places(c.version.record.MemoryMB), c.version.record.MemoryMB
+	if most := f.view.largest(); 0 < most && most < places {
+		return fmt.Sprintf("its %d MB take %d places and no manager has more than %d: give the function less memory, or a manager more capacity",
+			memory, places, most)
+	}
+	return "no environment was free within the start-by of " + c.startBy.String()
 }
 
 // verdict is what the sweep thinks of a call.

@@ -32,6 +32,15 @@ func TestStartByRefusesWhatNobodyTook(t *testing.T) {
 	}
 }
 
+// What fits no manager is told so: waiting longer, or calling again, would not help.
+func TestStartByTellsWhatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	fn := record("large")
+	fn.Latest.MemoryMB = 5 * 128 // managers here have 4 places
+	b := setup(t, settings{functions: []*schema.FunctionRecord{fn}})
+	wantRefusal(t, next(t, b.send(t, "large", nats.Header{schema.HeaderTimeout: {"100ms"}})), schema.CodeCapacityExceeded, "take 5 places and no manager has more than 4")
+}
+
 // A call that was started before its start-by is waited for, however long it runs.
 func TestStartByWaitsForWhatWasStarted(t *testing.T) {
 	t.Parallel()

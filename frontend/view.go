@@ -53,6 +53,17 @@ func newView() *view {
 	return v
 }
 
+// largest is the capacity of the largest manager that tells its status, in places; 0 if none does.
+func (v *view) largest() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	most := 0
+	for _, m := range v.managers {
+		most = max(most, m.status.Capacity)
+	}
+	return most
+}
+
 // deserted reports whether nobody is on the ring, nor leaving it.
 func (v *view) deserted() bool {
 	ring := v.ring.Load()

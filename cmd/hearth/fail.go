@@ -71,9 +71,17 @@ func verdict(err error) (code int, advice string) {
 	return schema.CodeInternal.Row().Exit, ""
 }
 
+// longestLine is what a complaint may take, in bytes: a function's message may be megabytes, and stands in its answer.
+const longestLine = 4 << 10
+
 // complain writes one line to stderr, whatever the text holds: errors may carry what a function or a server sent.
 func (a *app) complain(format string, args ...any) {
-	fmt.Fprintln(a.stderr, "hearth: "+oneLine(fmt.Sprintf(format, args...)))
+	line := fmt.Sprintf(format, args...)
+	if len(line) > longestLine {
+		const half = longestLine / 2 // what was wrong stands in front, what to do at the end
+		line = line[:half] + " ... " + line[len(line)-half:]
+	}
+	fmt.Fprintln(a.stderr, "hearth: "+oneLine(line))
 }
 
 // oneLine makes control bytes harmless, so that a message is one line and no terminal obeys it.

@@ -52,7 +52,7 @@ function itself fails, its error object is printed and the exit code is 1.`,
 			}
 			body, err := a.readPayload(payload)
 			if err != nil {
-				return err
+				return a.noAnswer(cmd, client.Call{Function: name, Tenant: tenant}, err)
 			}
 			return a.runInvoke(cmd, client.Call{
 				Function: name, Qualifier: qualifier, Tenant: tenant, Payload: body, Timeout: timeout, Log: log,
@@ -169,7 +169,7 @@ func (a *app) runInvoke(cmd *cobra.Command, call client.Call) error {
 
 // noAnswer tells a refusal: as JSON too, if that was asked for.
 func (a *app) noAnswer(cmd *cobra.Command, call client.Call, err error) error {
-	if !asJSON(cmd) || errors.Is(context.Cause(cmd.Context()), errInterrupted) {
+	if !asJSON(cmd) || errors.Is(context.Cause(cmd.Context()), errInterrupted) || errors.As(err, new(*usageError)) {
 		return err
 	}
 	code, _ := verdict(err)
@@ -183,8 +183,10 @@ func (a *app) noAnswer(cmd *cobra.Command, call client.Call, err error) error {
 		shown = schema.CodeUnavailable
 	}
 	if printErr := a.printJSON(invocation{
-		Function: call.Function, Status: status, Tenant: call.Tenant,
-		Error: &invocationError{Code: string(shown), Message: err.Error(), Type: shown.Row().LambdaTypeName()},
+		RequestID: call.RequestID, Function: call.Function, Status: status, Tenant: call.Tenant,
+		Error: &invocationError{
+			Code: string(shown), Message: strings.TrimPrefix(err.Error(), string(shown)+": "), Type: shown.Row().LambdaTypeName(),
+		},
 	}); printErr != nil {
 		return printErr
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"testing"
@@ -208,5 +209,17 @@ func TestErrorsAreOneHarmlessLine(t *testing.T) {
 	got := oneLine("a\nb\r\tc\x1b[31md\u009b2J\xff ")
 	if got != "a b  c?[31md?2J?" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestComplaintsAreShort: what was wrong and what to do survive, megabytes of a function's message do not.
+func TestComplaintsAreShort(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	a := &app{stderr: &stderr}
+	a.complain("f failed: %s; --log shows more", strings.Repeat("é", 1<<20))
+	line := stderr.String()
+	if len(line) > longestLine+32 || !strings.HasPrefix(line, "hearth: f failed: é") || !strings.HasSuffix(line, "é; --log shows more\n") {
+		t.Errorf("%d bytes: %.40q ... %q", len(line), line, line[len(line)-40:])
 	}
 }
