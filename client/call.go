@@ -181,9 +181,13 @@ func (c *Client) request(ctx context.Context, m *nats.Msg, wait time.Duration) (
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer c.denied.watch(&waiter{subject: m.Subject, cancel: cancel})()
+	open := !c.nc.IsClosed()
 	reply, err := c.nc.RequestMsgWithContext(ctx, m)
-	if err != nil && ctx.Err() != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case open && errors.Is(err, nats.ErrConnectionClosed):
+		err = fmt.Errorf("%w: %w", errEnded, err) // it may have been sent
 	}
 	return reply, err
 }

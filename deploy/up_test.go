@@ -235,6 +235,13 @@ func TestUpRefuses(t *testing.T) {
 			func(c *deploy.Config) { c.DataDir, c.ServerURL = t.TempDir(), "nats://127.0.0.1:1" }, schema.CodeUnavailable,
 			[]string{"127.0.0.1:1"},
 		},
+		"a server that lets it do nothing": { // its anonymous user's rights are to call functions
+			func(c *deploy.Config) {
+				c.DataDir, c.ServerURL, c.NATS = t.TempDir(), f.NATSURL, ""
+				c.Logger = slog.New(slog.DiscardHandler) // where the others' tests find refusals
+			}, schema.CodeAccessDenied,
+			[]string{f.NATSURL, "--creds"},
+		},
 		"bad fields, all named": {
 			func(c *deploy.Config) {
 				c.Managers, c.Capacity, c.Driver, c.HTTP, c.NATS = -1, -1, "docker", "4280", "127.0.0.1:99999"
