@@ -34,25 +34,10 @@ func WriteError(w http.ResponseWriter, requestID string, err error) {
 	if row.Retriable {
 		h.Set("Retry-After", retryAfter(e, row))
 	}
-	body, _ := json.Marshal(bodyOf(e, row)) // text and numbers: cannot fail
+	body, _ := json.Marshal(schema.APIErrorOf(e)) // text and numbers: cannot fail
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(row.Status)
 	_, _ = w.Write(body) // the caller has gone
-}
-
-// bodyOf names the message in both spellings, because the shapes of Lambda's model differ and clients read either.
-func bodyOf(e *schema.Error, row schema.Row) schema.APIError {
-	kind := "User"
-	if row.Status >= 500 {
-		kind = "Service"
-	}
-	reason := e.Reason
-	if reason == "" && row.Status == http.StatusTooManyRequests {
-		reason = "ConcurrentInvocationLimitExceeded" // B3: clients expect one of Lambda's; the code says which of ours it is
-	}
-	return schema.APIError{
-		Type: kind, Message: e.Message, Lower: e.Message, Code: e.Code, Advice: row.Advice, Reason: reason, Fields: e.Fields,
-	}
 }
 
 // retryAfter is the hint in whole seconds, rounded up: the JavaScript SDK really waits that long.
