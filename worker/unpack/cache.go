@@ -214,7 +214,7 @@ func (c *Cache) unpack(ctx context.Context, hash string, f *folder, open func(co
 	if err := os.Rename(tree, c.path(hash)); err != nil {
 		return fmt.Errorf("unpack %s: %w", hash, err)
 	}
-	if err := os.Chmod(c.path(hash), 0o555); err != nil {
+	if err := os.Chmod(c.path(hash), folderMode()); err != nil {
 		return fmt.Errorf("unpack %s: %w", hash, err)
 	}
 	if err := syncFolder(c.cfg.Dir); err != nil {

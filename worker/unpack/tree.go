@@ -18,11 +18,19 @@ import (
 
 // Modes of what is unpacked: nobody writes, everybody may read.
 const (
-	folderMode     = 0o555
 	fileMode       = 0o444
 	executableMode = 0o555
 	makingMode     = 0o700 // of folders while they are filled
 )
+
+// folderMode is the mode of unpacked folders. Root's functions run as users of their own and find them closed. Without root
+// they run as this user, whom no mode stops, and whose `rm -r` of a data folder a closed folder would only break.
+func folderMode() fs.FileMode {
+	if os.Geteuid() != 0 {
+		return 0o755
+	}
+	return 0o555
+}
 
 // extract unpacks a zip into the new folder at path and returns how many bytes its files have. The folder itself stays
 // writable for the caller, who moves it; all below is read-only and on the disk.
@@ -190,7 +198,7 @@ func (t *tree) seal(at string) error {
 				return err
 			}
 		}
-		if err := t.root.Chmod(name, folderMode); err != nil {
+		if err := t.root.Chmod(name, folderMode()); err != nil {
 			return err
 		}
 	}
