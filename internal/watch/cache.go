@@ -177,7 +177,7 @@ func (c *Cache[T]) watch(ctx context.Context, reconnects <-chan nats.Status, lis
 		drain(w.Updates())
 	}()
 
-	l := listing[T]{old: maps.Clone(*c.values.Load()), values: make(map[string]entry[T])}
+	l := listing[T]{old: maps.Clone(*c.values.Load()), values: make(map[string]entry[T]), deleted: make(map[string]bool)}
 	for !l.complete {
 		select {
 		case e, ok := <-w.Updates():
@@ -191,6 +191,9 @@ func (c *Cache[T]) watch(ctx context.Context, reconnects <-chan nats.Status, lis
 		case <-once.Done():
 			return context.Cause(once)
 		}
+	}
+	if err := c.confirm(once, &l); err != nil {
+		return err
 	}
 	silent.Stop()
 	c.publish(&l)
@@ -229,7 +232,8 @@ type listing[T any] struct {
 	complete bool
 	old      map[string]entry[T]
 	values   map[string]entry[T]
-	order    []string // keys as they came
+	deleted  map[string]bool // came as deletions
+	order    []string        // keys as they came
 	revision uint64
 }
 
@@ -241,6 +245,7 @@ func (c *Cache[T]) list(l *listing[T], e jetstream.KeyValueEntry) {
 	l.revision = max(l.revision, e.Revision())
 	if e.Operation() != jetstream.KeyValuePut {
 		delete(l.values, e.Key()) // while listing goes on a key may come again
+		l.deleted[e.Key()] = true
 		return
 	}
 	l.order = append(l.order, e.Key())
@@ -249,6 +254,24 @@ func (c *Cache[T]) list(l *listing[T], e jetstream.KeyValueEntry) {
 		old = c.entry(e, old, had)
 	}
 	l.values[e.Key()] = old
+}
+
+// confirm asks for keys that were shown and did not come: one that is written while a listing runs loses its place in it,
+// because its last message is another one now, and comes behind the end. It is not gone for that.
+func (c *Cache[T]) confirm(ctx context.Context, l *listing[T]) error {
+	for key := range l.old {
+		if _, came := l.values[key]; came || l.deleted[key] {
+			continue
+		}
+		e, err := c.kv.Get(ctx, key)
+		switch {
+		case err == nil:
+			c.list(l, e)
+		case !errors.Is(err, jetstream.ErrKeyNotFound):
+			return fmt.Errorf("look for key %s: %w", key, err)
+		}
+	}
+	return nil
 }
 
 // entry decodes a value; a bad one leaves the old value in place, under the old revision.

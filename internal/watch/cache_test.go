@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -337,5 +338,49 @@ func TestGetAllocatesNothing(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("Get allocates %v times", n)
+	}
+}
+
+// A key that is written again and again while lists are made anew is never shown as gone.
+func TestCacheKeepsWhatIsWrittenWhileListing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, topology.Functions)
+	b.put(t, "a", "1")
+	b.put(t, "b", "1")
+	var gone atomic.Int64
+	c := watch.New(b.nc, b.kv, ">", number, nil)
+	c.OnChange(func(_ string, _ int, _ uint64, deleted bool) {
+		if deleted {
+			gone.Add(1)
+		}
+	})
+	if err := c.Start(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	stop := make(chan struct{})
+	ctx := within(t)
+	var writer conc.WaitGroup
+	writer.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = b.kv.Put(ctx, "b", []byte("2")) // fails while the connection is away
+			}
+		}
+	})
+	for n := range uint64(20) {
+		if err := b.nc.ForceReconnect(); err != nil {
+			t.Fatal(err)
+		}
+		natstest.Eventually(t, patience, func() bool { return b.nc.IsConnected() && b.nc.Stats().Reconnects > n },
+			"the connection is back")
+	}
+	close(stop)
+	writer.Wait()
+	if n := gone.Load(); n > 0 {
+		t.Errorf("shown as gone %d times", n)
 	}
 }
