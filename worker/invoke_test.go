@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker"
 	"github.com/hearth-run/hearth/worker/driver/null"
@@ -318,6 +319,8 @@ func TestNATSRefusesTheAnswer(t *testing.T) {
 	b.worker.Start(run)
 	b.await("its end", func() bool { return len(b.ended[run.Call.RequestID]) == 1 })
 	b.awaitEvent("e1", schema.EnvironmentParked, 3)
+	// The environment is offered before the answer goes out.
+	natstest.Eventually(t, patience, func() bool { return b.worker.Counters().Unanswered == 1 }, "the answer is refused")
 	b.publish.Store(nil)
 	run = b.run("e1", binding, `1`)
 	run.Call.Reply = "$JS.API.STREAM.DELETE.X" // a frontend would have refused it
@@ -326,9 +329,7 @@ func TestNATSRefusesTheAnswer(t *testing.T) {
 	if m, _ := b.call("e1", binding, `2`); string(m.Data) != `2` {
 		t.Fatalf("answer %q", m.Data)
 	}
-	if c := b.worker.Counters(); c.Unanswered != 2 {
-		t.Errorf("counters %+v", c)
-	}
+	natstest.Eventually(t, patience, func() bool { return b.worker.Counters().Unanswered == 2 }, "both are counted")
 }
 
 // TestNull runs calls in environments that answer by themselves, many waiting: the manager starts the next one whenever it
