@@ -156,6 +156,7 @@ var errAgain = errors.New("changed meanwhile")
 
 // retry runs do until it succeeds, fails for a reason that waiting does not mend, or ctx ends.
 func retry(ctx context.Context, do func(ctx context.Context) error) error {
+	var last error // of an attempt that ctx did not cut short: that one says what is wrong
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		once, cancel := context.WithTimeoutCause(ctx, attempt, errors.New("no answer from JetStream"))
 		err := do(once)
@@ -163,11 +164,14 @@ func retry(ctx context.Context, do func(ctx context.Context) error) error {
 		if err == nil || !passing(err) {
 			return err
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
 			cause := context.Cause(ctx)
 			return &schema.Error{
-				Code: schema.CodeUnavailable, Message: fmt.Sprintf("%v; last attempt: %v", cause, err), Cause: errors.Join(cause, err),
+				Code: schema.CodeUnavailable, Message: fmt.Sprintf("%v; last attempt: %v", cause, last), Cause: errors.Join(cause, last),
 			}
 		case <-time.After(pause/2 + rand.N(pause/2)):
 		}

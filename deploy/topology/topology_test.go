@@ -252,7 +252,7 @@ func TestEnsureEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	cause := errors.New("told to stop")
-	ctx, cancel := context.WithTimeoutCause(within(t), 50*time.Millisecond, cause)
+	ctx, cancel := context.WithTimeoutCause(within(t), 500*time.Millisecond, cause)
 	defer cancel()
 	err = topology.Ensure(ctx, js, f.Names, schema.DefaultFabric())
 	if !errors.Is(err, cause) || !errors.Is(err, nats.ErrNoResponders) || schema.CodeOf(err) != schema.CodeUnavailable {
