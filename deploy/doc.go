@@ -14,7 +14,7 @@
 //
 // # Who may do what
 //
-// The embedded server always has users (SECURITY 6). Roles in this process have passwords drawn at each start that never
+// The embedded server always has users (SECURITY 6). Roles in this process have keys drawn at each start that never
 // leave it; the admin has a key in a file that only this user can read; and where the server listens on loopback alone,
 // whoever connects without a word is `client` and may call functions and nothing else. rights.go is the table of SECURITY 6
 // as code; a test publishes what it forbids, subject by subject.

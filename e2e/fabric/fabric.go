@@ -169,9 +169,6 @@ func (f *Fabric) Kill() {
 	<-f.done
 }
 
-// Log is what the fabric wrote so far.
-func (f *Fabric) Log() string { return f.log.String() }
-
 func (f *Fabric) environ() []string {
 	env := []string{"HOME=" + f.home, "XDG_CONFIG_HOME=" + filepath.Join(f.home, "config"), "NO_COLOR=1"}
 	for _, name := range []string{"PATH", "TMPDIR", "CI"} {
@@ -217,11 +214,6 @@ func (f *Fabric) MustCLI(args ...string) string {
 func (f *Fabric) DeployFn(name string, flags ...string) {
 	f.t.Helper()
 	f.MustCLI(append([]string{"deploy", name, filepath.Dir(f.bin.Fn), "--runtime", "provided"}, flags...)...)
-}
-
-// Client is a Go client with the admin's credential, closed by the test's cleanup.
-func (f *Fabric) Client() *client.Client {
-	return f.connect(client.Options{URL: f.NATS, Creds: f.Creds})
 }
 
 // Anonymous is a Go client without any credential, as every process of the host may have.
