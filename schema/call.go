@@ -35,6 +35,13 @@ type Call struct {
 	Traceparent   string
 	Tracestate    string
 	Payload       []byte
+
+	// Event is the identity of the event and try that this call runs, "" for sync calls: who runs it can be asked by it ([Ask]),
+	// so that an event whose poller died is joined and not run beside itself. DESIGN 4.
+	Event string
+	// Held is the size of a payload that stays with the frontend: Payload is empty then, and who claims the call fetches it
+	// ([subjects.FrontendInbox], kind "f"). 0: Payload is the payload. DESIGN 3.
+	Held int
 }
 
 // Binding is what an environment is made for; a worker compares every call with it. Variables are in clear, so a Binding
@@ -112,6 +119,17 @@ type Ends struct {
 	Manager     string   `msgpack:"m"`
 	Incarnation string   `msgpack:"i"`
 	Tokens      []uint64 `msgpack:"t"`
+}
+
+// Ask is sent to all managers on hearth.status.ask: whoever runs, or holds unstarted, the call with this Event makes it the
+// asker's: its beats, its end and its answer go there under the asker's token, and a [Beat] that names that token is sent at
+// once. Nobody else answers. DESIGN 4.
+type Ask struct {
+	V        int    `msgpack:"v"`
+	Event    string `msgpack:"e"`
+	Frontend string `msgpack:"f"`
+	Token    uint64 `msgpack:"t"`
+	Reply    string `msgpack:"r"` // where the answer goes from now on: an inbox of the asker
 }
 
 // Beat tells a frontend every 500 ms which of its calls run at a manager for longer than that. DESIGN 3.

@@ -34,7 +34,12 @@ func libraryEncode(dst []byte, c *schema.Call) []byte {
 	enc := msgpack.GetEncoder()
 	defer msgpack.PutEncoder(enc)
 	enc.Reset(buf)
-	_ = enc.EncodeArrayLen(21)
+	more := c.Event != "" || c.Held > 0
+	n := 21
+	if more {
+		n += 2
+	}
+	_ = enc.EncodeArrayLen(n)
 	for _, s := range []string{c.FunctionID, c.Version, c.CodeSHA256} {
 		_ = enc.EncodeString(s)
 	}
@@ -53,6 +58,10 @@ func libraryEncode(dst []byte, c *schema.Call) []byte {
 	_ = enc.EncodeString(c.Traceparent)
 	_ = enc.EncodeString(c.Tracestate)
 	_ = enc.EncodeBytes(c.Payload)
+	if more {
+		_ = enc.EncodeString(c.Event)
+		_ = enc.EncodeUint(uint64(c.Held))
+	}
 	return buf.Bytes()
 }
 
@@ -64,7 +73,7 @@ func libraryDecode(b []byte, c *schema.Call) error {
 	dec := msgpack.GetDecoder()
 	defer msgpack.PutDecoder(dec)
 	dec.Reset(bytes.NewReader(b))
-	_, err := dec.DecodeArrayLen()
+	members, err := dec.DecodeArrayLen()
 	str := func(p *string) {
 		if err == nil {
 			*p, err = dec.DecodeString()
@@ -102,6 +111,10 @@ func libraryDecode(b []byte, c *schema.Call) error {
 	str(&c.Traceparent)
 	str(&c.Tracestate)
 	c.Payload = bin()
+	if members > 21 {
+		str(&c.Event)
+		c.Held = int(number())
+	}
 	return err
 }
 
@@ -119,12 +132,19 @@ func randomCall(rng *rand.Rand) *schema.Call {
 		}
 		return make([]byte, 70_000)
 	}
-	return &schema.Call{
+	c := &schema.Call{
 		Key:       schema.Key{FunctionID: text(), Version: text(), CodeSHA256: text(), ConfigRevision: number(), Tenant: text()},
 		RequestID: text(), Account: text(), Function: text(), Qualifier: text(), Frontend: text(), Token: number(), Reply: text(),
 		Reason: schema.Reason(text()), Attempt: uint32(number()), StartBy: time.Duration(number() >> 1), Timeout: time.Duration(number() >> 1),
 		LogTail: rng.IntN(2) == 0, ClientContext: payload()[:0:0], Traceparent: text(), Tracestate: text(), Payload: payload(),
 	}
+	switch rng.IntN(4) {
+	case 0:
+		c.Event = text()
+	case 1:
+		c.Event, c.Held, c.Payload = text(), 1+rng.IntN(schema.MaxPayload), nil
+	}
+	return c
 }
 
 func TestEnvelopeIsWhatTheLibraryWritesAndReads(t *testing.T) {
@@ -179,14 +199,16 @@ func TestDecodeCallSharesThePayload(t *testing.T) {
 
 func TestDecodeCallSkipsWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
-	b := schema.EncodeCall(nil, sampleCall())
+	want := sampleCall()
+	want.Event = "default/1/17"
+	b := schema.EncodeCall(nil, want)
 	newer := append(bytes.Clone(b), 0x81, 0xa1, 'k', 0x92, 1, 2, 0xa1, 'x') // {"k":[1,2]}, "x"
 	newer[2] += 2
 	var c schema.Call
 	if err := schema.DecodeCall(newer, &c); err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(&c, sampleCall()) {
+	if !reflect.DeepEqual(&c, want) {
 		t.Errorf("read %+v", c)
 	}
 }

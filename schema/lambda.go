@@ -209,3 +209,19 @@ type FabricOutput struct {
 type FabricInput struct {
 	Values map[string]string `json:"values"`
 }
+
+// DrainInput is the request of DrainManager: take a manager off the ring in order, or with Cancel let it back onto it.
+type DrainInput struct {
+	Manager string `json:"Manager"`
+	Cancel  bool   `json:"Cancel,omitempty"`
+}
+
+// DrainOutput is the answer of DrainManager: where the manager stands now. It is drained when Busy and Waiting are 0 and State
+// is draining; ask again until then.
+type DrainOutput struct {
+	Manager string      `json:"manager"`
+	State   MemberState `json:"state"`
+	Busy    int         `json:"busy"`    // calls that still run there
+	Waiting int         `json:"waiting"` // claims that have not started
+	OnRing  bool        `json:"on_ring"` // the ring still holds it
+}

@@ -58,9 +58,12 @@ type AliasRecord struct {
 
 // EventInvokeConfigRecord is what happens to events of a function (Lambda's FunctionEventInvokeConfig).
 type EventInvokeConfigRecord struct {
-	Retries   *int          `msgpack:"retries,omitempty"`
-	MaxAge    time.Duration `msgpack:"max_age,omitempty"`
-	OnFailure string        `msgpack:"on_failure,omitempty"`
+	Retries    *int          `msgpack:"retries,omitempty"`     // nil means [MaxEventRetries]
+	MaxAge     time.Duration `msgpack:"max_age,omitempty"`     // 0 means [MaxEventAge]
+	RetryDelay time.Duration `msgpack:"retry_delay,omitempty"` // 0 means [DefaultRetryDelay]
+	OnSuccess  string        `msgpack:"on_success,omitempty"`  // name of a function of the account, "" none
+	OnFailure  string        `msgpack:"on_failure,omitempty"`  // the same; "" means DEADLETTERS
+	Modified   time.Time     `msgpack:"modified,omitempty"`
 }
 
 // SecretRecord is one set of variables in bucket secrets, sealed to the managers' public key. SECURITY 6.

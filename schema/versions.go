@@ -13,6 +13,10 @@ func (r ArcRecord) version() int      { return r.V }
 func (s ManagerStatus) version() int  { return s.V }
 func (s FrontendStatus) version() int { return s.V }
 func (f Fabric) version() int         { return f.V }
+func (a Ask) version() int            { return a.V }
+func (e Event) version() int          { return e.V }
+func (d DeadLetter) version() int     { return d.V }
+func (l LogLines) version() int       { return l.V }
 
 // WriteVersion is the version in which records are written while these members live: the lowest that one of them reads,
 // so that a fabric is updated node by node. Without members it is [Version]. DESIGN 9.
