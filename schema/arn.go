@@ -1,10 +1,6 @@
 package schema
 
-import (
-	"strings"
-
-	"github.com/hearth-run/hearth/subjects"
-)
+import "strings"
 
 // Region stands in every ARN: a fabric has no regions, and clients want one of AWS's form.
 const Region = "us-east-1"
@@ -21,12 +17,7 @@ const (
 // ARN is the Amazon Resource Name of a function; an empty qualifier leaves it unqualified. The default account appears
 // as [DefaultAccountID], any other one under its escaped name.
 func ARN(account, function, qualifier string) string {
-	if account == subjects.DefaultAccount || account == "" {
-		account = DefaultAccountID
-	} else {
-		account = subjects.Escape(account)
-	}
-	arn := "arn:aws:lambda:" + Region + ":" + account + ":function:" + function
+	arn := "arn:aws:lambda:" + Region + ":" + accountOf(account) + ":function:" + function
 	if qualifier != "" {
 		arn += ":" + qualifier
 	}
