@@ -48,7 +48,7 @@ func EnsureStores(ctx context.Context, js jetstream.JetStream, names subjects.Na
 }
 
 // EnsureCalls makes the stream of unreserved arcs with one consumer for each of fabric.Arcs (0 means the default), and the
-// streams RETRIES, DEADLETTERS and LOGS, where they are missing. Consumers of higher arcs, left over from a larger number,
+// streams EVENTS of the account default, RETRIES, DEADLETTERS and LOGS, where they are missing. Consumers of higher arcs, left over from a larger number,
 // stay until they are empty. It behaves as [EnsureStores] does.
 func EnsureCalls(ctx context.Context, js jetstream.JetStream, names subjects.Names, fabric schema.Fabric) error {
 	arcs := fabric.Arcs
@@ -59,7 +59,9 @@ func EnsureCalls(ctx context.Context, js jetstream.JetStream, names subjects.Nam
 		return schema.Errorf(schema.CodeInvalidParameter, "arcs: is %d; 1 to %d", arcs, subjects.MaxArcs)
 	}
 	p := together(ctx)
-	for _, c := range []jetstream.StreamConfig{RetriesStream(names), DeadLettersStream(names), LogsStream(names)} {
+	for _, c := range []jetstream.StreamConfig{
+		Events(names, subjects.DefaultAccount), RetriesStream(names), DeadLettersStream(names), LogsStream(names),
+	} {
 		p.Go(func(ctx context.Context) error { return ensureStream(ctx, js, fixed(c)) })
 	}
 	callsU := func() jetstream.StreamConfig { return CallsU(names, time.Now()) }

@@ -100,9 +100,9 @@ func Arc(names subjects.Names, nn int) jetstream.ConsumerConfig {
 	}
 }
 
-// Events is the stream of an account's async calls. It is a value only: [Ensure] makes none until pollers exist, because
-// its PubAck is the promise that an event will run, and a promise that nobody keeps must not be given. It allows no rollup,
-// schedule, TTL or purge: whoever may publish an event could use their headers against the events of others (DESIGN 4).
+// Events is the stream of an account's async calls: its PubAck is the promise that an event will run (package
+// frontend/events keeps it). It allows no rollup, schedule, TTL or purge: whoever may publish an event could use their headers
+// against the events of others (DESIGN 4).
 func Events(names subjects.Names, account string) jetstream.StreamConfig {
 	c := queue(names.Events(account), eventsMaxBytes, names.EventsOf(account))
 	c.MaxMsgSize = schema.MaxEventPayload + schema.MaxHeader
@@ -116,6 +116,7 @@ func Events(names subjects.Names, account string) jetstream.StreamConfig {
 // accepted event: so it has no bound of its own, and the account's store is what refuses.
 func RetriesStream(names subjects.Names) jetstream.StreamConfig {
 	c := queue(names.Stream(Retries), unlimited, names.RetriesAll())
+	c.MaxConsumers = eventsConsumers // as on EVENTS: one a function
 	c.Discard = jetstream.DiscardOld
 	c.AllowMsgSchedules = true
 	c.AllowRollup = true // a schedule replaces the one before it

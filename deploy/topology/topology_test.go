@@ -67,7 +67,7 @@ func TestEnsureMakesTheLayoutOfTheDesign(t *testing.T) {
 	before := uint64(time.Now().Add(-time.Hour).UnixMicro())
 	got := read(t, js, f.Names)
 
-	want := []string{"HEARTH_CALLS_U", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS", "OBJ_HEARTH_code"}
+	want := []string{"HEARTH_CALLS_U", "HEARTH_EVENTS_default", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS", "OBJ_HEARTH_code"}
 	for _, kind := range []string{"functions", "reservations", "members", "ring", "arcs", "limits", "secrets", "keys"} {
 		want = append(want, "KV_HEARTH_"+kind)
 	}
@@ -76,7 +76,6 @@ func TestEnsureMakesTheLayoutOfTheDesign(t *testing.T) {
 			t.Errorf("stream %s is missing", name)
 		}
 	}
-	// No EVENTS: what it accepted nobody would run.
 	if len(got.streams) != len(want) {
 		t.Errorf("%d streams, want %d", len(got.streams), len(want))
 	}
@@ -108,6 +107,20 @@ func TestEnsureMakesTheLayoutOfTheDesign(t *testing.T) {
 		}); !reflect.DeepEqual(c, want) {
 			t.Errorf("consumer %d is\n%+v\nwant\n%+v", nn, c, want)
 		}
+	}
+
+	events := got.streams["HEARTH_EVENTS_default"]
+	events.Metadata, events.ConsumerLimits = nil, jetstream.StreamConsumerLimits{}
+	if want := (jetstream.StreamConfig{ // nothing by which one caller could act on the events of another
+		Name: "HEARTH_EVENTS_default", Subjects: []string{"hearth.event.default.>"}, Retention: jetstream.WorkQueuePolicy,
+		Storage: jetstream.FileStorage, Replicas: 1, Discard: jetstream.DiscardNew, MaxBytes: 1 << 30, MaxMsgs: -1,
+		MaxMsgsPerSubject: -1, MaxMsgSize: schema.MaxEventPayload + schema.MaxHeader, MaxConsumers: 20_000, DenyPurge: true,
+		Duplicates: 2 * time.Minute,
+	}); !reflect.DeepEqual(events, want) {
+		t.Errorf("EVENTS is\n%+v\nwant\n%+v", events, want)
+	}
+	if n := got.streams["HEARTH_RETRIES"].MaxConsumers; n != events.MaxConsumers {
+		t.Errorf("RETRIES takes %d consumers, EVENTS %d", n, events.MaxConsumers)
 	}
 
 	if m := got.streams["KV_HEARTH_members"]; m.MaxAge != 2*time.Second || m.SubjectDeleteMarkerTTL != 5*time.Second || m.MaxMsgsPerSubject != 1 {
@@ -188,7 +201,7 @@ func TestEnsureBySeveralAtOnce(t *testing.T) {
 	if err := p.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if got := read(t, f.JetStream(t), f.Names); len(got.streams) != 13 || len(got.consumers) != subjects.DefaultArcs {
+	if got := read(t, f.JetStream(t), f.Names); len(got.streams) != 14 || len(got.consumers) != subjects.DefaultArcs {
 		t.Errorf("%d streams, %d consumers", len(got.streams), len(got.consumers))
 	}
 }
@@ -260,7 +273,7 @@ func TestEnsureEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// The values that are made later, with reservations and pollers, have to be ones that the server takes.
+// The values that are made later, with reservations and accounts, have to be ones that the server takes.
 func TestValuesThatEnsureDoesNotMake(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)
