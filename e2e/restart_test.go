@@ -25,7 +25,7 @@ func TestRestart(t *testing.T) {
 
 	t.Run("a second up on the same folder is refused with the first one's pid", func(t *testing.T) {
 		r := f.CLI("up", "--data", data, "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0")
-		if r.Code == 0 || !strings.Contains(r.Stderr, itoa(f.PID)) {
+		if r.Code == 0 || !strings.Contains(r.Stderr, itoa(f.PID())) {
 			t.Errorf("exit %d: %s", r.Code, r.Stderr)
 		}
 	})
@@ -67,7 +67,7 @@ func TestRestart(t *testing.T) {
 		case <-withDeadline(t).Done():
 			t.Fatalf("only %d calls were answered before the kill", answered.Load())
 		}
-		environments := processesOf(f.PID)
+		environments := processesOf(f.PID())
 		f.Kill()
 		cancel()
 		load.Wait()

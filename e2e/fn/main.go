@@ -2,7 +2,9 @@
 // says, so that hundreds of environments start in a second. A payload is a JSON string of words; anything else comes
 // back as it is.
 //
+//	"record FILE …" append the request id to FILE, a line a run, then do what the other words say
 //	"hold ADDR"     connect to the gate at ADDR, say the request id, answer when the gate closes the connection
+//	"nap N"         answer after N milliseconds
 //	"exit N"        end the process with status N in the middle of the call
 //	"signal"        end by SIGKILL of itself
 //	"spin"          never answer, burning CPU
@@ -79,6 +81,13 @@ type runtime struct {
 
 func (r *runtime) serve(id string, payload []byte, calls int) {
 	words := strings.Fields(strings.Trim(string(payload), `"`))
+	if len(words) > 1 && words[0] == "record" {
+		if err := record(words[1], id); err != nil {
+			r.fail(id, "Fn.NoRecord", err)
+			return
+		}
+		words = words[2:]
+	}
 	verb, arg := "", ""
 	if len(words) > 0 {
 		verb = words[0]
@@ -91,13 +100,15 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 	case "hold":
 		gate, err := net.Dial("tcp", arg)
 		if err != nil {
-			r.post("invocation/"+id+"/error", `{"errorType":"Fn.NoGate","errorMessage":`+strconv.Quote(err.Error())+`}`, true)
-			r.status()
+			r.fail(id, "Fn.NoGate", err)
 			return
 		}
 		fmt.Fprintln(gate, id)
 		_, _ = io.Copy(io.Discard, gate)
 		answer = `"held"`
+	case "nap":
+		n, _ := strconv.Atoi(arg)
+		time.Sleep(time.Duration(n) * time.Millisecond)
 	case "exit":
 		code, _ := strconv.Atoi(arg)
 		os.Exit(code)
@@ -137,6 +148,24 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 		os.Exit(0)
 	}
 	r.post("invocation/"+id+"/response", answer, true)
+	r.status()
+}
+
+// record notes a run where its test reads it: one write to the end of a file, so that no two runs mix, and what a killed
+// process had written stays.
+func record(path, id string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(id + "\n")
+	return err
+}
+
+// fail reports what kept the function from doing as it was told.
+func (r *runtime) fail(id, kind string, err error) {
+	r.post("invocation/"+id+"/error", `{"errorType":"`+kind+`","errorMessage":`+strconv.Quote(err.Error())+`}`, true)
 	r.status()
 }
 

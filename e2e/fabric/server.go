@@ -1,0 +1,98 @@
+package fabric
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Server is a NATS server in a process of its own, with JetStream in a folder of the test. Started again it has the port
+// and the folder that it had.
+type Server struct {
+	*Process
+	URL string
+
+	config string
+	text   string // of the configuration, but for the users
+}
+
+// StartServer starts a NATS server that asks nobody for a credential, until [Server.Users] names some.
+func StartServer(t testing.TB) *Server {
+	t.Helper()
+	path, err := buildServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	port := freePort(t)
+	s := &Server{URL: fmt.Sprintf("nats://127.0.0.1:%d", port), config: filepath.Join(dir, "server.conf")}
+	// The limits are those of the embedded server (package deploy).
+	s.text = fmt.Sprintf(`server_name: e2e
+listen: "127.0.0.1:%d"
+max_payload: 8MB
+max_pending: 256MB
+jetstream { store_dir: %q, max_memory_store: 64GB, max_file_store: 64GB }
+`, port, filepath.Join(dir, "store"))
+	if err := os.WriteFile(s.config, []byte(s.text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Process = newProcess(t, "the NATS server", path, []string{"--config", s.config}, environ(dir))
+	s.Start()
+	return s
+}
+
+// Start runs the server, which must not run, and waits until it answers. Its test may start it again after Kill and Stop.
+func (s *Server) Start() {
+	s.t.Helper()
+	if err := s.start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.await("an answer", readyWithin, func() bool {
+		c, err := net.DialTimeout("tcp", strings.TrimPrefix(s.URL, "nats://"), time.Second)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		// The first line is INFO, which the server sends when it serves.
+		_ = c.SetReadDeadline(time.Now().Add(time.Second))
+		b := make([]byte, len("INFO "))
+		n, _ := c.Read(b)
+		return strings.HasPrefix("INFO ", string(b[:n])) && n > 0
+	})
+}
+
+// Connect gives a connection to the server that comes back quickly, closed by the test's cleanup.
+func (s *Server) Connect(opts ...nats.Option) *nats.Conn {
+	s.t.Helper()
+	nc, err := nats.Connect(s.URL, append([]nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond),
+	}, opts...)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(nc.Close)
+	return nc
+}
+
+// freePort is a port on which nothing listens, below those that the system gives to outgoing connections: a client that
+// asks again and again for a port of that range, while its server is down, may be given that very port, and meets itself.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range 1000 {
+		port := 10_000 + rand.IntN(20_000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port between 10000 and 30000")
+	return 0
+}
