@@ -37,7 +37,8 @@ type settings struct {
 	fabric    func(*schema.Fabric)
 	config    func(*frontend.Config)
 	http      bool
-	deserted  bool // nobody is on the ring
+	deserted  bool     // nobody is on the ring
+	leaving   []string // managers that leave it
 	functions []*schema.FunctionRecord
 	server    []natstest.Option
 }
@@ -51,7 +52,7 @@ func setup(t testing.TB, s settings) *bundle {
 	}
 	b := &bundle{Fabric: natstest.Start(t, s.server...)}
 	b.caller, b.manager = b.Connect(t), b.Connect(t)
-	ring := schema.RingRecord{V: schema.Version, Epoch: 1}
+	ring := schema.RingRecord{V: schema.Version, Epoch: 1, Leaving: s.leaving}
 	if !s.deserted {
 		ring.Members = []string{"m1"}
 	}

@@ -132,6 +132,12 @@ func TestNobodyThere(t *testing.T) {
 		b := setup(t, settings{deserted: true})
 		wantRefusal(t, b.request(t, "echo", nil, nil), schema.CodeUnavailable, "no manager")
 	})
+	t.Run("whoever was on the ring leaves it", func(t *testing.T) {
+		t.Parallel()
+		b := setup(t, settings{deserted: true, leaving: []string{"m1"}})
+		wantRefusal(t, b.request(t, "echo", nil, nil), schema.CodeUnavailable, "no manager")
+		b.nothingInFlight(t)
+	})
 	t.Run("the stream is gone", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, settings{})

@@ -64,11 +64,8 @@ func (v *view) largest() int {
 	return most
 }
 
-// deserted reports whether nobody is on the ring, nor leaving it.
-func (v *view) deserted() bool {
-	ring := v.ring.Load()
-	return len(ring.Members) == 0 && len(ring.Leaving) == 0
-}
+// deserted reports whether nobody on the ring takes new calls: those that leave it finish what they have and claim nothing more.
+func (v *view) deserted() bool { return len(v.ring.Load().Members) == 0 }
 
 // told takes in a manager's status. An older one than is known, as a second path could bring, is left aside.
 func (v *view) told(s schema.ManagerStatus, tick uint64) {

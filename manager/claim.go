@@ -245,11 +245,10 @@ func (m *Manager) end(c *claim, o *schema.Outcome) {
 	m.running.remove(c)
 	p := m.offers.top(m, m.pool.Finished(time.Now(), c.run.Environment, reusable))
 	m.late.add(c.call.Frontend, c.call.Token, m.now())
-	stopping := m.stopping
 	m.mu.Unlock()
 	m.send(p)
 	m.ends.add(c.call.Frontend, c.call.Token)
-	if stopping {
+	if m.draining.Load() {
 		m.settled()
 	}
 }

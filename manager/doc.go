@@ -27,6 +27,11 @@
 // only adds what is lacking. A pull that is sent on an inbox which the loop has just replaced is dropped by the server,
 // for nobody listens there; the loop counted it anew.
 //
+// # Leaving the ring
+//
+// Drain takes a manager off the ring in order and keeps it alive, Undrain lets it back (drain.go); a frontend asks for
+// either on hearth.m.<id>.ctl, for whoever operates the fabric (hear.go). Stop is a drain that nobody takes back, and the end.
+//
 // # What it trusts, and for how long
 //
 //   - An acknowledgement that was written out is the start line: in the stream = not started, gone = may have started. In

@@ -92,7 +92,8 @@ type Manager struct {
 	setUpKick  chan struct{}
 	reconnect  chan nats.Status
 	bell       bell
-	draining   atomic.Bool
+	draining   atomic.Bool // drained or stopping
+	hears      []*nats.Subscription
 
 	view    atomic.Pointer[view]
 	viewing sync.Mutex // orders new views
@@ -111,8 +112,9 @@ type Manager struct {
 	nameAll  time.Duration // until then beats name every call
 	ready    bool          // on the ring
 	fenced   bool          // another holds this id
+	drained  bool          // off the ring until it is let back
 	stopping bool
-	offering bool // ready and neither fenced nor stopping
+	offering bool // ready, and neither fenced, drained nor stopping
 
 	life    context.Context // of everything that was started; ends with Stop
 	endLife context.CancelFunc
@@ -203,6 +205,9 @@ func (m *Manager) start(ctx context.Context) error {
 	m.reread()
 	m.pulse.last.Store(int64(m.now()))
 	m.reconnect = m.nc.StatusChanged(nats.CONNECTED)
+	if err := m.hear(); err != nil {
+		return err
+	}
 	for _, loop := range []func(context.Context){
 		m.pulseLoop, m.offersLoop, m.endsLoop, m.beatLoop, m.statusLoop, m.memberLoop, m.connectionLoop,
 	} {
@@ -228,7 +233,7 @@ func (m *Manager) start(ctx context.Context) error {
 }
 
 // mayOffer reports whether anything may be offered. Manager.mu is held.
-func (m *Manager) mayOffer() bool { return m.ready && !m.fenced && !m.stopping }
+func (m *Manager) mayOffer() bool { return m.ready && !m.fenced && !m.drained && !m.stopping }
 
 // State is where the manager stands between joining and leaving.
 func (m *Manager) State() schema.MemberState {

@@ -24,22 +24,12 @@ func (m *Manager) Stop(ctx context.Context) error { return m.guard.Stop(ctx, m.s
 
 func (m *Manager) stop(ctx context.Context) error {
 	m.log.Info("manager stops", "manager", m.cfg.ID)
-	m.draining.Store(true)
-	m.mu.Lock()
-	m.stopping, m.offering = true, false
-	plan := m.pool.Drain(time.Now())
-	for m.waiting.first != nil {
-		m.waiting.remove(m.waiting.first)
+	withdrawn := m.leave(&m.stopping)
+	err := m.awaitEmpty(ctx, func() bool { return false })
+	m.awaitWithdrawn(ctx, withdrawn)
+	if err != nil {
+		err = m.cutOff(err)
 	}
-	withdrawn := m.offers.retireAll()
-	m.mu.Unlock()
-	signal(m.renewNow)
-	m.tellSoon()
-	m.carryOut(plan, nil)
-	for _, g := range withdrawn {
-		m.withdraw(g)
-	}
-	err := m.awaitEmpty(ctx, withdrawn)
 	m.giveUp()
 	if err != nil {
 		return fmt.Errorf("stop manager %s: %w", m.cfg.ID, err)
@@ -47,27 +37,8 @@ func (m *Manager) stop(ctx context.Context) error {
 	return nil
 }
 
-// awaitEmpty waits until no call runs, no environment is left and every withdrawn inbox is closed. When ctx ends first
-// the environments that are left are ended with their calls.
-func (m *Manager) awaitEmpty(ctx context.Context, withdrawn []*generation) error {
-	err := m.await(ctx, func() bool {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return m.running.n == 0 && m.pool.Live() == 0
-	})
-	tick := time.NewTicker(drainTick)
-	defer tick.Stop()
-	for _, g := range withdrawn {
-		for g.sub != nil && g.sub.IsValid() && m.nc.IsConnected() && ctx.Err() == nil {
-			select {
-			case <-ctx.Done():
-			case <-tick.C:
-			}
-		}
-	}
-	if err == nil {
-		return nil
-	}
+// cutOff ends the environments that are left, with their calls.
+func (m *Manager) cutOff(why error) error {
 	m.mu.Lock()
 	cut, left := m.running.n, m.pool.Environments(nil)
 	m.mu.Unlock()
@@ -75,7 +46,7 @@ func (m *Manager) awaitEmpty(ctx context.Context, withdrawn []*generation) error
 		m.worker.End(id)
 	}
 	if cut > 0 {
-		return schema.Errorf(schema.CodeExecutionLost, "%d calls still ran: %w", cut, err)
+		return schema.Errorf(schema.CodeExecutionLost, "%d calls still ran: %w", cut, why)
 	}
 	return nil
 }
@@ -83,6 +54,11 @@ func (m *Manager) awaitEmpty(ctx context.Context, withdrawn []*generation) error
 // giveUp ends what Start began: leases, loops, tasks, watches.
 func (m *Manager) giveUp() {
 	m.endLife()
+	for _, sub := range m.hears {
+		if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			m.log.Debug("stop to listen", "subject", sub.Subject, "error", err)
+		}
+	}
 	m.loops.Wait()
 	m.control.resign()
 	m.tasksMu.Lock()

@@ -57,6 +57,7 @@ func samples() map[string]any {
 		},
 		"frontend_status": &schema.FrontendStatus{V: 1, ID: "f1", Incarnation: "8d", Number: 3, Functions: 99, InFlight: map[string]int{"a.resize.1": 2}},
 		"ends":            &schema.Ends{Manager: "m1", Incarnation: "7c", Tokens: []uint64{1, 1 << 63}},
+		"control":         &schema.Control{V: 1, Op: schema.ControlDrain},
 		"beat":            &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}},
 	}
 }

@@ -17,6 +17,7 @@ func (a Ask) version() int            { return a.V }
 func (e Event) version() int          { return e.V }
 func (d DeadLetter) version() int     { return d.V }
 func (l LogLines) version() int       { return l.V }
+func (c Control) version() int        { return c.V }
 
 // WriteVersion is the version in which records are written while these members live: the lowest that one of them reads,
 // so that a fabric is updated node by node. Without members it is [Version]. DESIGN 9.

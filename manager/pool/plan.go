@@ -113,6 +113,14 @@ func (p *Pool[C]) Drain(now time.Time) Plan[C] {
 	return plan
 }
 
+// Resume undoes [Pool.Drain]: claims are taken and what still runs is offered again when it is idle.
+func (p *Pool[C]) Resume() {
+	p.draining = false
+	for _, g := range p.groups {
+		p.settle(g)
+	}
+}
+
 // cover makes environments until every waiting claim of the group is covered, or refuses what cannot be.
 func (p *Pool[C]) cover(now time.Time, g *group[C], plan *Plan[C]) {
 	for len(g.claims) > g.cover() {

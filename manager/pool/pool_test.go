@@ -387,3 +387,32 @@ func BenchmarkWarmCall(b *testing.B) {
 		p.Parked(t0, d.Environment, 0)
 	}
 }
+
+// What still runs when a pool is drained is offered again when the drain is taken back before it ends.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	p := pool.New[int]("e", 2)
+	h := home("f")
+	s := pool.Spec{Arc: "u.1", Places: 1}
+	for id := range 2 {
+		d := p.Claim(t0, h, &s, id)
+		p.Parked(t0, d.Make.Environment, 0)
+	}
+	p.Finished(t0, "e1", true)
+	p.Parked(t0, "e1", 0)
+	plan := p.Drain(t0)
+	if !slices.Equal(plan.End, []string{"e1"}) || p.Room() != 0 || p.Offered("u.1") != 0 {
+		t.Errorf("drained: %+v, room %d, %d offered", plan, p.Room(), p.Offered("u.1"))
+	}
+	p.Finished(t0, "e2", true)
+	if d := p.Claim(t0, h, &s, 3); d.Action != pool.Refuse {
+		t.Errorf("a claim while draining: %+v", d)
+	}
+	p.Resume()
+	if p.Room() != 1 || p.Offered("u.1") != 1 {
+		t.Errorf("resumed: room %d, %d offered", p.Room(), p.Offered("u.1"))
+	}
+	if turn := p.Parked(t0, "e2", 0); turn.End || turn.Run {
+		t.Errorf("parked after the drain was taken back: %+v", turn)
+	}
+}
