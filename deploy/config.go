@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -47,6 +49,8 @@ type Config struct {
 	ServerURL string
 	// Creds is the file with the credential for that one: .creds or an nkey seed; "" means none.
 	Creds string
+	// Dial connects to that one instead, where a URL and a credential do not say it all: by a context of the nats CLI.
+	Dial Dial
 	// Anonymous lets programs of this host call functions without a credential. It holds only for listeners on loopback.
 	Anonymous bool
 
@@ -68,6 +72,9 @@ type Config struct {
 	Logger    *slog.Logger         // nil discards
 	Telemetry *telemetry.Telemetry // nil records no spans; who made it shuts it down
 }
+
+// Dial connects to a NATS server with these options, which come after its own.
+type Dial func(...nats.Option) (*nats.Conn, error)
 
 // setDefaults fills in what was left out, but for the capacity, which the machine decides.
 func (c *Config) setDefaults() {
@@ -104,8 +111,7 @@ func (c *Config) Validate() []schema.FieldError {
 	if c.Capacity > 0 && c.Capacity < c.Managers {
 		wrong("Capacity", strconv.Itoa(c.Capacity), fmt.Sprintf("at least one place for each of %d managers", c.Managers))
 	}
-	drivers := []string{"", DriverProcess, DriverNull}
-	if !slices.Contains(drivers, c.Driver) {
+	if !knownDriver(c.Driver) {
 		wrong("Driver", c.Driver, "process or null")
 	}
 	addresses := []struct{ field, value string }{{"HTTP", c.HTTP}, {"NATS", c.NATS}}
@@ -113,9 +119,9 @@ func (c *Config) Validate() []schema.FieldError {
 		if a.value == "" {
 			continue
 		}
-		host, port, err := net.SplitHostPort(a.value)
-		if n, numeric := strconv.Atoi(port); err != nil || numeric != nil || n < 0 || n > 65535 {
-			wrong(a.field, a.value, "host:port, for instance 127.0.0.1:0")
+		host, ok := hostOf(a.value)
+		if !ok {
+			wrong(a.field, a.value, aListener)
 			continue
 		}
 		// SECURITY 3: nothing bounds what code in a bare process does to the host, so nobody else may bring some.
@@ -124,14 +130,37 @@ func (c *Config) Validate() []schema.FieldError {
 		}
 	}
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
-		wrong("Prefix", c.Prefix, "1 to 32 of a-z, 0-9 and -, first a letter")
+		wrong("Prefix", c.Prefix, aPrefix)
 	}
 	if c.Creds != "" && c.ServerURL == "" {
 		wrong("Creds", c.Creds, "only with ServerURL: the embedded server makes its own")
 	}
+	return append(bad, badNumbers(c.Set)...)
+}
+
+// aPrefix is what a prefix has to be.
+const aPrefix = "1 to 32 of a-z, 0-9 and -, first a letter"
+
+// aListener is what an address of a listener has to be.
+const aListener = "host:port, for instance 127.0.0.1:0"
+
+// hostOf is the host of a listener's address; false if it is none.
+func hostOf(address string) (host string, ok bool) {
+	host, port, err := net.SplitHostPort(address)
+	n, numeric := strconv.Atoi(port)
+	return host, err == nil && numeric == nil && 0 <= n && n <= 65535
+}
+
+func knownDriver(name string) bool {
+	return slices.Contains([]string{"", DriverProcess, DriverNull}, name)
+}
+
+// badNumbers names the numbers of the fabric that cannot be what was asked for.
+func badNumbers(set map[string]string) []schema.FieldError {
+	var bad []schema.FieldError
 	fabric := schema.DefaultFabric()
-	for _, key := range slices.Sorted(maps.Keys(c.Set)) {
-		if err := fabric.Set(key, c.Set[key]); err != nil {
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		if err := fabric.Set(key, set[key]); err != nil {
 			var refused *schema.Error
 			if errors.As(err, &refused) {
 				bad = append(bad, refused.Fields...)

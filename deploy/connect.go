@@ -18,6 +18,7 @@ type natsServer struct {
 	embedded *embedded // nil: another
 	url      string
 	creds    string // of another server; "" for none
+	dial     Dial   // to another server, instead of these; may be nil
 	log      *slog.Logger
 
 	// denied is told what another server does not let a role do: it says so on the side, and requests go unanswered.
@@ -44,8 +45,8 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 			log.Warn("NATS connection", "subject", subject, "error", err)
 			if s.denied != nil && errors.Is(err, nats.ErrPermissionViolation) {
 				s.denied(&schema.Error{Code: schema.CodeAccessDenied, Cause: err, Message: fmt.Sprintf(
-					"NATS server %s does not let these credentials be %s (%v): name others by --creds, with the rights that docs/security.md lists",
-					s.url, l.name, err)})
+					"NATS server %s does not let these credentials be %s (%v): name others by --creds (`hearth credential %s` makes some)",
+					s.url, l.name, err, l.name)})
 			}
 		}),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
@@ -64,6 +65,13 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 	}
 	// A server that hangs is noticed only by its silence.
 	options = append(options, nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2))
+	if s.dial != nil {
+		nc, err := s.dial(options...)
+		if err != nil {
+			return nil, fmt.Errorf("connect %s: %w", l.name, err)
+		}
+		return nc, nil
+	}
 	c, err := client.Connect(ctx, client.Options{URL: s.url, Creds: s.creds, NATS: options})
 	if err != nil {
 		return nil, fmt.Errorf("connect %s: %w", l.name, err)

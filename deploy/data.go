@@ -13,7 +13,8 @@ import (
 // data is the folder of a fabric, held by this process:
 //
 //	lock      held while the process lives; the pid of its holder
-//	admin.nk  the admin's nkey seed
+//	id        of a manager in a process of its own: its name on the ring
+//	admin.nk  the admin's nkey seed, where the NATS server is embedded
 //	seal.key  the managers' key for variables
 //	nats/     the embedded server's streams
 //	run/      unpacked code and scratch folders, where environments can reach them here (reach.go)
@@ -24,6 +25,7 @@ type data struct {
 
 const (
 	lockFile  = "lock"
+	idFile    = "id"
 	natsDir   = "nats"
 	runDir    = "run"
 	closedDir = 0o700

@@ -79,9 +79,10 @@ func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
 
 // frontendNode is a frontend with the control service beside it.
 type frontendNode struct {
-	id    string
-	first bool // it has the HTTP listener
-	login login
+	id     string
+	first  bool // it has the HTTP listener, where there is one
+	stable bool // its id is its own in every start, so that another process may hold it
+	login  login
 
 	nc       *nats.Conn
 	frontend *frontend.Frontend
@@ -110,8 +111,10 @@ func (n *frontendNode) parts(u *up) *lifecycle.Group {
 }
 
 func (n *frontendNode) startFrontend(ctx context.Context, u *up) (err error) {
-	cfg := frontend.Config{ID: n.id, Names: u.names, Hosts: u.cfg.Hosts, Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry}
-	if n.first {
+	cfg := frontend.Config{
+		ID: n.id, Stable: n.stable, Names: u.names, Hosts: u.cfg.Hosts, Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry,
+	}
+	if n.first && u.http != nil {
 		host, _, err := splitAddress(u.cfg.HTTP)
 		if err != nil {
 			return err

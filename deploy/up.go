@@ -68,16 +68,22 @@ func Up(ctx context.Context, cfg Config) (*Fabric, error) {
 	}
 	f.parts.Add("managers", managers)
 	f.parts.Add("frontends", frontends)
-	ctx, u.refuse = context.WithCancelCause(ctx)
-	defer u.refuse(nil)
-	if err := f.parts.Start(ctx); err != nil {
-		if denied := new(schema.Error); errors.As(context.Cause(ctx), &denied) {
-			return nil, denied
-		}
+	if err := u.start(ctx, &f.parts); err != nil {
 		return nil, err
 	}
 	f.frontends = u.frontends
 	return f, nil
+}
+
+// start starts the parts. What another NATS server does not let a role do ends the start, with that as its error.
+func (u *up) start(ctx context.Context, parts *lifecycle.Group) error {
+	ctx, u.refuse = context.WithCancelCause(ctx)
+	defer u.refuse(nil)
+	err := parts.Start(ctx)
+	if denied := new(schema.Error); err != nil && errors.As(context.Cause(ctx), &denied) {
+		return denied
+	}
+	return err
 }
 
 // Stop ends the fabric in order: frontends take no more calls, calls that run end, managers leave the ring, environments and
@@ -85,7 +91,7 @@ func Up(ctx context.Context, cfg Config) (*Fabric, error) {
 // what was left. Safe twice.
 func (f *Fabric) Stop(ctx context.Context) error { return f.parts.Stop(ctx) }
 
-// up is a fabric that is being started: what the parts hand on to those after them.
+// up is a fabric, or a role of one, that is being started: what the parts hand on to those after them.
 type up struct {
 	cfg       Config
 	names     subjects.Names
@@ -96,8 +102,8 @@ type up struct {
 	refuse  context.CancelCauseFunc // ends the start
 	data    *data
 	seal    *seal.Key
-	admin   string // public nkey
-	http    net.Listener
+	admin   string       // public nkey
+	http    net.Listener // nil: none
 	nats    *natsServer
 	driver  driver.Driver
 	tenants bool   // it keeps sub-tenants apart
@@ -108,24 +114,36 @@ type up struct {
 // was meant for the last one reaches it.
 func (u *up) nodes() error {
 	for i, capacity := range capacities(u.cfg.Capacity, u.cfg.Managers, freeMemory()) {
-		id := fmt.Sprintf("m%d", i+1)
-		l, err := newLogin("manager", id, managerRights(u.names, id))
-		if err != nil {
+		if err := u.addManager(fmt.Sprintf("m%d", i+1), capacity); err != nil {
 			return err
 		}
-		u.managers = append(u.managers, &managerNode{id: id, capacity: capacity, login: l})
 	}
 	for i := range u.cfg.Frontends {
-		id := fmt.Sprintf("f%d-%s", i+1, unused())
-		l, err := newLogin("frontend", id, frontendRights(u.names, id))
-		if err != nil {
+		if err := u.addFrontend(&frontendNode{id: fmt.Sprintf("f%d-%s", i+1, unused()), first: i == 0}); err != nil {
 			return err
 		}
-		u.frontends = append(u.frontends, &frontendNode{id: id, first: i == 0, login: l})
 	}
 	return nil
 }
 
+func (u *up) addManager(id string, capacity int) error {
+	l, err := newLogin(RoleManager, id, managerRights(u.names, id))
+	if err != nil {
+		return err
+	}
+	u.managers = append(u.managers, &managerNode{id: id, capacity: capacity, login: l})
+	return nil
+}
+
+func (u *up) addFrontend(n *frontendNode) (err error) {
+	if n.login, err = newLogin(RoleFrontend, n.id, frontendRights(u.names, n.id)); err != nil {
+		return err
+	}
+	u.frontends = append(u.frontends, n)
+	return nil
+}
+
+// unused is 8 hex digits that nobody has drawn before.
 func unused() string {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -169,11 +187,10 @@ func (u *up) closeHTTP(context.Context) error {
 }
 
 func (u *up) startServer(ctx context.Context) error {
-	u.nats = &natsServer{url: u.cfg.ServerURL, creds: u.cfg.Creds, log: u.cfg.Logger}
+	u.nats = &natsServer{url: u.cfg.ServerURL, creds: u.cfg.Creds, dial: u.cfg.Dial, log: u.cfg.Logger}
 	if u.cfg.ServerURL != "" {
 		u.nats.denied = u.refuse
-	}
-	if u.cfg.ServerURL == "" {
+	} else {
 		host, _, err := splitAddress(u.cfg.NATS)
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,6 +32,7 @@ const DefaultMaxInFlight = 65_536
 // Config is what a frontend may be told. The zero value is a frontend that serves NATS alone.
 type Config struct {
 	ID          string               // names its inboxes and statuses; "" draws one for this start
+	Stable      bool                 // the ID was used before and may be another's now: Start refuses one that is
 	Names       subjects.Names       // of the fabric; required
 	HTTP        net.Listener         // where the Lambda API is served; nil: nowhere. The frontend closes it
 	Hosts       []string             // names beside localhost and loopback addresses under which HTTP is served
@@ -74,6 +76,8 @@ type Frontend struct {
 	streamAsked  atomic.Bool   // a question for it is open
 	deletes      int           // sent in this turn of the wheel; its goroutine's alone
 
+	stable            bool         // Config.Stable
+	twin              atomic.Value // string: incarnation of another holder of this id that was heard
 	stopping, serving atomic.Bool
 	life              lifecycle.Guard
 	halted            sync.Once
@@ -103,7 +107,7 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	}
 	id := cmp.Or(cfg.ID, randomID())
 	f := &Frontend{
-		nc: nc, names: cfg.Names, id: id, incarnation: randomID(),
+		nc: nc, names: cfg.Names, id: id, stable: cfg.Stable, incarnation: randomID(),
 		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("frontend", id), tel: cfg.Telemetry,
 		random: newNames(), counters: newCounters(), functions: newFunctions(),
 		pending: newPending(cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight)), startBys: newWheel(), view: newView(),
@@ -160,7 +164,11 @@ func (f *Frontend) start(ctx, run context.Context) error {
 	if err := f.subscribe(f.names.StatusAll(), f.heard); err != nil {
 		return err
 	}
+	listening := time.Now()
 	if err := f.awaitSetUp(ctx, js); err != nil {
+		return err
+	}
+	if err := f.awaitAlone(ctx, listening); err != nil {
 		return err
 	}
 	f.loops.Go(func() { f.startBys.run(run, func() { f.deletes = 0 }, f.expire) })

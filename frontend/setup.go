@@ -152,6 +152,22 @@ func (f *Frontend) awaitRound(ctx context.Context) {
 	}
 }
 
+// awaitAlone refuses an id under which another process tells its statuses: callers of the one would be counted as the
+// other's. Whoever lives has told two of them since listening began.
+func (f *Frontend) awaitAlone(ctx context.Context, listening time.Time) error {
+	if !f.stable {
+		return nil
+	}
+	if err := pause(ctx, time.Until(listening.Add(2*tickTime+tickTime/4))); err != nil {
+		return fmt.Errorf("wait for another holder of the id: %w", err)
+	}
+	if other := f.twin.Load(); other != nil {
+		return schema.Errorf(schema.CodeConflict, "frontend id %q is held by another process (incarnation %s): stop that one, or choose "+
+			"another with --id", f.id, other)
+	}
+	return nil
+}
+
 // arcKey is the key of unreserved arc nn in bucket arcs.
 func arcKey(nn int) string { return "u." + strconv.Itoa(nn) }
 

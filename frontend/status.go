@@ -90,8 +90,11 @@ func (f *Frontend) heard(m *nats.Msg) {
 			f.log.Warn("status of a frontend cannot be used", "subject", m.Subject, "error", err)
 			return
 		}
-		if s.ID != f.id {
+		switch {
+		case s.ID != f.id:
 			f.view.heardFrom(s)
+		case s.Incarnation != f.incarnation && f.twin.Swap(s.Incarnation) != s.Incarnation:
+			f.log.Error("another process tells statuses as this frontend: give each an id of its own", "incarnation", s.Incarnation)
 		}
 	}
 }

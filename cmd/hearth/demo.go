@@ -100,7 +100,7 @@ func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
 	if err != nil {
 		return fmt.Errorf("start the demo's fabric: %w", err)
 	}
-	defer func() { err = errors.Join(err, a.stopFabric(ctx, d.fabric, demoStepTimeout)) }()
+	defer func() { err = errors.Join(err, stopInOrder(ctx, d.fabric, demoStepTimeout)) }()
 	d.client, err = client.Connect(ctx, client.Options{URL: d.fabric.NATSURL, Creds: d.fabric.CredsFile, Name: "hearth demo"})
 	if err != nil {
 		return err

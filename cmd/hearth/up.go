@@ -59,8 +59,8 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.StringVar(&f.nats, "nats", deploy.DefaultNATS, "address of the embedded NATS server; port 0 picks a free one")
 	flags.IntVar(&f.managers, "managers", 1, "managers in this process")
 	flags.IntVar(&f.capacity, "capacity", 0, "environments of 128 MB, all managers together (default: 3/4 of the free memory)")
-	flags.StringVar(&f.driver, "driver", deploy.DriverProcess, "what isolates environments: process, or null for measuring")
-	flags.StringArrayVar(&f.set, "set", nil, "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)")
+	flags.StringVar(&f.driver, "driver", deploy.DriverProcess, driverHelp)
+	flags.StringArrayVar(&f.set, "set", nil, setHelp)
 	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither")
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write the URLs to, as JSON, when everything serves")
@@ -70,9 +70,25 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.BoolVar(&f.ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
 	_ = flags.MarkHidden("no-note")
 	_ = flags.MarkHidden("ephemeral")
-	_ = cmd.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{deploy.DriverProcess, deploy.DriverNull}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("driver", completeDriver)
 	_ = cmd.RegisterFlagCompletionFunc("set", completeFabricKey("="))
 	return cmd
+}
+
+// What is said of flags that several roles have.
+const (
+	driverHelp = "what isolates environments: process, or null for measuring"
+	setHelp    = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
+)
+
+var completeDriver = cobra.FixedCompletions([]string{deploy.DriverProcess, deploy.DriverNull}, cobra.ShellCompDirectiveNoFileComp)
+
+func checkDriver(driver string) error {
+	if driver == deploy.DriverProcess || driver == deploy.DriverNull {
+		return nil
+	}
+	return usagef("--driver is %q%s; process or null (the sandbox is not built yet)", driver,
+		didYouMean(driver, []string{deploy.DriverProcess, deploy.DriverNull}))
 }
 
 // upConfig checks the flags and gives what package deploy is told.
@@ -90,11 +106,11 @@ func (a *app) upConfig(cmd *cobra.Command, f upFlags) (deploy.Config, error) {
 		return deploy.Config{}, usagef("--managers is %d; 1 to %d", f.managers, deploy.MaxManagers)
 	case f.capacity < 0:
 		return deploy.Config{}, usagef("--capacity is %d; 1 or more, or 0 for what the memory allows", f.capacity)
-	case f.driver != deploy.DriverProcess && f.driver != deploy.DriverNull:
-		return deploy.Config{}, usagef("--driver is %q%s; process or null (the sandbox is not built yet)", f.driver,
-			didYouMean(f.driver, []string{deploy.DriverProcess, deploy.DriverNull}))
 	case f.drain < 0:
 		return deploy.Config{}, usagef("--drain-timeout is %v; 0s or more", f.drain)
+	}
+	if err := checkDriver(f.driver); err != nil {
+		return deploy.Config{}, err
 	}
 	cfg := deploy.Config{
 		DataDir: f.data, Ephemeral: f.ephemeral, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
@@ -135,29 +151,40 @@ func (a *app) logger(level, format string) (*slog.Logger, error) {
 // runUp serves until the context ends.
 func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	begin := time.Now()
-	traces, err := a.traces(ctx, cfg.Build)
+	traces, end, err := a.tracing(ctx, cfg.Build)
 	if err != nil {
 		return err
 	}
+	defer end()
 	cfg.Telemetry = traces
-	defer func() {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpans)
-		defer cancel()
-		if err := traces.Shutdown(end); err != nil {
-			a.complain("%v", err)
-		}
-	}()
 	stop := a.progress("starting")
 	fabric, err := startFabric(ctx, cfg)
 	stop()
 	if err != nil {
 		return inFlags(err)
 	}
-	if len(fabric.Notes) > 0 {
-		a.complain("driver %s: %s; run only code that you trust", cfg.Driver, strings.Join(fabric.Notes, "; "))
-	}
+	a.warnOf(cfg.Driver, fabric.Notes)
 	err = a.serve(ctx, fabric, cfg, f, begin)
-	return errors.Join(err, a.stopFabric(ctx, fabric, f.drain))
+	return errors.Join(err, stopInOrder(ctx, fabric, f.drain))
+}
+
+// warnOf says what a driver does not enforce here.
+func (a *app) warnOf(driver string, notes []string) {
+	if len(notes) > 0 {
+		a.complain("driver %s: %s; run only code that you trust", driver, strings.Join(notes, "; "))
+	}
+}
+
+// tracing is [app.traces] and its end, which sends the last spans.
+func (a *app) tracing(ctx context.Context, build string) (traces *telemetry.Telemetry, end func(), err error) {
+	traces, err = a.traces(ctx, build)
+	return traces, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpans)
+		defer cancel()
+		if err := traces.Shutdown(ctx); err != nil {
+			a.complain("%v", err)
+		}
+	}, err
 }
 
 // lastSpans bounds the wait for a collector at the end.
@@ -232,12 +259,12 @@ func startFabric(ctx context.Context, cfg deploy.Config) (*deploy.Fabric, error)
 	return deploy.Up(ctx, cfg)
 }
 
-// stopFabric ends a fabric in order, whatever ended before.
-func (a *app) stopFabric(ctx context.Context, fabric *deploy.Fabric, within time.Duration) error {
+// stopInOrder ends a fabric or a role of one, whatever ended before.
+func stopInOrder(ctx context.Context, what interface{ Stop(context.Context) error }, within time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cmp.Or(within, time.Nanosecond),
 		fmt.Errorf("calls still ran after %v", within))
 	defer cancel()
-	if err := fabric.Stop(ctx); err != nil {
+	if err := what.Stop(ctx); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
 	return nil

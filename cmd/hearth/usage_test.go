@@ -60,7 +60,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			}
 		})
 	}
-	for _, later := range []string{"reserve", "limit", "events", "deadletters", "logs", "trace", "drain", "doctor", "sim", "token", "frontend", "manager", "worker"} {
+	for _, later := range []string{"reserve", "limit", "events", "deadletters", "logs", "trace", "drain", "doctor", "sim", "token", "worker"} {
 		if all["hearth "+later] != nil {
 			t.Errorf("there is a command %s, whose work is not there", later)
 		}
@@ -95,6 +95,17 @@ func TestBadUsage(t *testing.T) {
 		{"up --http here", "--http: is \"here\""},
 		{"up --http 0.0.0.0:0 --nats 0.0.0.0:0", "--nats: is \"0.0.0.0:0\"; a loopback address"},
 		{"up -x", "unknown shorthand flag"},
+		{"manager --id a/b", "--id is \"a/b\"; 1 to 64"},
+		{"manager --capacity -1", "--capacity is -1"},
+		{"manager --driver nul", "did you mean null?"},
+		{"manager --set tetha=1", "did you mean theta?"},
+		{"manager --drain-timeout -1s", "--drain-timeout is -1s"},
+		{"manager m1", `does not take "m1"`},
+		{"frontend --http none --context nowhere/at/all", "`nats context ls` lists them"},
+		{"frontend --id _", "--id is \"_\""},
+		{"frontend --http 0.0.0.0:0", "--http: is \"0.0.0.0:0\"; a loopback address"},
+		{"frontend --http here", "--http: is \"here\""},
+		{"frontend --managers 2", "there is no flag --managers"},
 		{"fabric sett", "did you mean set?"},
 		{"fabric get thet", "did you mean theta?"},
 		{"fabric set", "misses KEY=VALUE"},
@@ -158,7 +169,7 @@ func TestBadVariableIsNotRepeated(t *testing.T) {
 
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"ls", "ring", "describe x", "rm x", "invoke x", "fabric get", "fabric set t=3", "bench --function x"} {
+	for _, args := range []string{"ls", "ring", "describe x", "rm x", "invoke x", "fabric get", "fabric set t=3", "bench --function x", "frontend --http 127.0.0.1:0"} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
 			r := alone(t, append(strings.Fields(args), "--server", "nats://127.0.0.1:1")...)

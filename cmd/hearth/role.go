@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/synadia-io/orbit.go/natscontext"
+
+	"github.com/hearth-run/hearth/deploy"
+)
+
+// roleFlags are those of every role that is a process of its own.
+type roleFlags struct {
+	id                  string
+	drain               time.Duration
+	readyFile           string
+	logLevel, logFormat string
+}
+
+// add puts the flags after those of the role alone.
+func (f *roleFlags) add(flags *pflag.FlagSet) {
+	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
+	flags.StringVar(&f.readyFile, "ready-file", "", "file to write its id and URLs to, as JSON, when it serves")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+}
+
+// logger checks the flags and gives where the role logs.
+func (f *roleFlags) logger(a *app) (*slog.Logger, error) {
+	switch {
+	case f.id != "" && !deploy.ValidID(f.id):
+		return nil, usagef("--id is %q; %s", f.id, deploy.AnID)
+	case f.drain < 0:
+		return nil, usagef("--drain-timeout is %v; 0s or more", f.drain)
+	}
+	return a.logger(f.logLevel, f.logFormat)
+}
+
+// server says how a role reaches its NATS server.
+func (a *app) server(cmd *cobra.Command) deploy.Server {
+	value := func(name string) string { return cmd.Flag(name).Value.String() }
+	s := deploy.Server{URL: value("server"), Creds: value("creds")}
+	if name := value("context"); name != "" {
+		s.Dial = func(options ...nats.Option) (*nats.Conn, error) {
+			nc, settings, err := natscontext.Connect(name, options...)
+			if err != nil && settings.URL == "" && !errors.Is(err, nats.ErrNoServers) {
+				return nil, usagef("NATS context %q: %v; `nats context ls` lists them", name, err)
+			}
+			return nc, err
+		}
+	}
+	return s
+}
+
+// nodeReady is what the ready file of a role holds.
+type nodeReady struct {
+	HTTP string `json:"http,omitempty"`
+	NATS string `json:"nats"`
+	PID  int    `json:"pid"`
+	ID   string `json:"id"`
+}
+
+// runRole serves a role until the context ends.
+func (a *app) runRole(ctx context.Context, f roleFlags, driver string, start func(context.Context) (*deploy.Node, error)) error {
+	within, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("it was not ready within %v; `hearth ring` shows who is there", startTimeout))
+	defer cancel()
+	tune()
+	stop := a.progress("starting")
+	node, err := start(within)
+	stop()
+	if err != nil {
+		return inFlags(err)
+	}
+	a.warnOf(driver, node.Notes)
+	return errors.Join(a.serveRole(ctx, node, f.readyFile), stopInOrder(ctx, node, f.drain))
+}
+
+// serveRole tells that a role serves and waits for the end of ctx.
+func (a *app) serveRole(ctx context.Context, node *deploy.Node, readyFile string) error {
+	if readyFile != "" {
+		if err := writeAtomically(readyFile, nodeReady{node.HTTPURL, node.NATSURL, os.Getpid(), node.ID}); err != nil {
+			return fmt.Errorf("write the ready file: %w", err)
+		}
+	}
+	line := "ready " + node.ID
+	for _, url := range []string{node.HTTPURL, node.NATSURL} {
+		if url != "" {
+			line += " " + url
+		}
+	}
+	a.println(line)
+	<-ctx.Done()
+	return nil
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sourcegraph/conc"
+
+	"github.com/hearth-run/hearth/internal/natstest"
+)
+
+// role is a `hearth manager` or `hearth frontend` inside this test.
+type role struct {
+	nodeReady
+	stop func() result
+}
+
+// startRole starts one with these arguments; the test's cleanup stops it.
+func startRole(t *testing.T, args ...string) *role {
+	t.Helper()
+	r := &role{}
+	ready := filepath.Join(t.TempDir(), "ready.json")
+	args = append(args, "--ready-file", ready, "--log-level", "warn")
+	ctx, interrupt := context.WithCancelCause(context.Background())
+	ended := make(chan struct{})
+	var got result
+	var loop conc.WaitGroup
+	home := surroundings{config: t.TempDir()}
+	loop.Go(func() {
+		defer close(ended)
+		got = home.runContext(ctx, t, args...)
+	})
+	r.stop = func() result {
+		interrupt(errInterrupted)
+		loop.Wait()
+		return got
+	}
+	t.Cleanup(func() { r.stop() })
+	eventually(t, args[0]+" is ready", func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("exit %d: %s", got.code, got.stderr)
+		default:
+		}
+		b, err := os.ReadFile(ready)
+		return err == nil && json.Unmarshal(b, &r.nodeReady) == nil
+	})
+	return r
+}
+
+func TestRolesAsCommands(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t, natstest.Bare())
+	at := []string{"--server", server.URL}
+	data := filepath.Join(t.TempDir(), "data")
+	m := startRole(t, append(at, "manager", "--data", data, "--driver", "null", "--capacity", "4", "--set", "keep-alive=5m")...)
+	f := startRole(t, append(at, "frontend", "--http", "127.0.0.1:0", "--id", "f1")...)
+	if m.ID == "" || m.HTTP != "" || m.NATS != server.URL || m.PID != os.Getpid() || f.ID != "f1" || !strings.HasPrefix(f.HTTP, "http://127.0.0.1:") {
+		t.Errorf("manager %+v, frontend %+v", m.nodeReady, f.nodeReady)
+	}
+	home := surroundings{config: t.TempDir()}
+	if r := home.run(t, append(at, "fabric", "get", "keep-alive")...); r.stdout != "5m0s\n" {
+		t.Errorf("what --set gave is %q: %s", r.stdout, r.stderr)
+	}
+	if r := home.run(t, append(at, "ring")...); !strings.Contains(r.stdout, m.ID) {
+		t.Errorf("the ring: %q: %s", r.stdout, r.stderr)
+	}
+	// A second holder of a live id is refused.
+	if r := home.run(t, append(at, "frontend", "--http", "none", "--id", "f1")...); r.code != exitUsage || !strings.Contains(r.stderr, "--id") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	if got := f.stop(); got.code != exitOK || got.stdout != "ready f1 "+f.HTTP+" "+f.NATS+"\n" || got.stderr != "" {
+		t.Errorf("the frontend ended with %d: %q\n%s", got.code, got.stdout, got.stderr)
+	}
+	if got := m.stop(); got.code != exitOK || got.stdout != "ready "+m.ID+" "+m.NATS+"\n" {
+		t.Errorf("the manager ended with %d: %q\n%s", got.code, got.stdout, got.stderr)
+	}
+}
