@@ -18,6 +18,9 @@
 //
 // From NATS the whole way to the publication runs on the subscription's goroutine, without a hop.
 //
+// An event that comes over HTTP passes the same admission and is then published as a client over NATS publishes its own
+// (accept.go): the PubAck of stream EVENTS is the answer (DESIGN 4).
+//
 // # States of a call, and who moves them
 //
 //	            PubAck              start-by           delete: done

@@ -64,7 +64,8 @@ type Row struct {
 // table is the one table of errors: NATS headers, HTTP bodies and exit codes are read off it. What may have started never
 // has a status above 499, and nothing has 502 or 504: SDKs send those again by themselves (DESIGN 3, Lambda B1). The two
 // that stand at 500 and 503 without being retriable never answer a call that may run: Internal answers operations and
-// calls before they are published, NoAnswer stays with the client that gave up.
+// calls before they are published, NoAnswer stays with the client that gave up, or answers an event of which the stream did
+// not say in time whether it has it: events run at least once, so sending it again is allowed.
 var table = [...]Row{
 	{CodeInvalidParameter, 400, "", false, 2, 0, "correct the named field"},
 	{CodeInvalidRequest, 400, "", false, 2, 0, "send JSON with the members that the operation takes"},

@@ -26,7 +26,7 @@ func WriteError(w http.ResponseWriter, requestID string, err error) {
 	h := w.Header()
 	h["X-Amzn-ErrorType"] = []string{row.LambdaTypeName()}
 	if requestID == "" {
-		requestID = uuid.NewString()
+		requestID = newRequestID()
 	}
 	h[requestIDHeader] = []string{requestID}
 	h.Set("Content-Type", "application/json")
@@ -39,6 +39,8 @@ func WriteError(w http.ResponseWriter, requestID string, err error) {
 	w.WriteHeader(row.Status)
 	_, _ = w.Write(body) // the caller has gone
 }
+
+func newRequestID() string { return uuid.NewString() }
 
 // retryAfter is the hint in whole seconds, rounded up: the JavaScript SDK really waits that long.
 func retryAfter(e *schema.Error, row schema.Row) string {

@@ -9,10 +9,13 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// Invoker runs one call and waits for its answer; the frontend is one. An error is a refusal, with an answer that holds
-// the request id alone if there is one; the cause of ctx comes back when the caller has gone.
+// Invoker takes calls and events; the frontend is one. Invoke runs one call and waits for its answer: an error is a refusal,
+// with an answer that holds the request id alone if there is one; the cause of ctx comes back when the caller has gone. Accept
+// hands an event in, under an id of the caller's that may be ""; Check says whether either would be taken.
 type Invoker interface {
 	Invoke(ctx context.Context, r *schema.Request) (*schema.Answer, error)
+	Accept(ctx context.Context, r *schema.Request, id string) (schema.Accepted, error)
+	Check(ctx context.Context, r *schema.Request) error
 }
 
 // Handler serves the Lambda API. It is safe for concurrent use.
@@ -30,8 +33,12 @@ func New(invoker Invoker) *Handler {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	op, params, err := route(r.Method, r.URL.EscapedPath())
 	if err == nil {
-		if op.name == opInvoke {
+		switch op.name {
+		case opInvoke:
 			h.invoke(w, r, params)
+			return
+		case opInvokeAsync:
+			h.invokeAsync(w, r, params)
 			return
 		}
 		err = notServed(op)

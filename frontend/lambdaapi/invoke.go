@@ -22,25 +22,22 @@ const (
 
 // invoke serves POST /2015-03-31/functions/{FunctionName}/invocations (B4).
 func (h *Handler) invoke(w http.ResponseWriter, r *http.Request, params map[string]string) {
-	control := http.NewResponseController(w)
-	req, err := readInvoke(r, params["FunctionName"])
-	if err != nil {
-		WriteError(w, "", err)
+	kind, err := invocationType(r.Header)
+	if err == nil && kind != typeCall {
+		h.take(w, r, params["FunctionName"], kind)
 		return
 	}
-	// The deadlines stand on the connection; writers that have none, as in tests, go without.
-	_ = control.SetReadDeadline(time.Now().Add(readTime))
-	body, release, err := h.readBody(w, r)
+	var req *schema.Request
+	var release func()
+	if err == nil {
+		req, release, err = h.read(w, r, params["FunctionName"], schema.MaxPayload)
+	}
 	if err != nil {
 		WriteError(w, "", err)
 		return
 	}
 	defer release()
-	_ = control.SetReadDeadline(time.Time{}) // a caller may wait for 15 minutes without a byte
-	if req.Payload, err = readPayload(body); err != nil {
-		WriteError(w, "", err)
-		return
-	}
+	control := http.NewResponseController(w)
 	answer, err := h.invoker.Invoke(r.Context(), req)
 	_ = control.SetWriteDeadline(time.Now().Add(writeTime))
 	switch {
@@ -56,6 +53,27 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request, params map[stri
 		WriteError(w, id, err)
 	}
 	_ = control.SetWriteDeadline(time.Time{})
+}
+
+// read reads the whole request: what it says in path and headers first, then the body, at most so many bytes of it. release
+// gives back what the body takes of the bound on all bodies.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, name string, most int) (req *schema.Request, release func(), err error) {
+	if req, err = readInvoke(r, name); err != nil {
+		return nil, nil, err
+	}
+	// The deadlines stand on the connection; writers that have none, as in tests, go without.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(readTime))
+	body, release, err := h.readBody(w, r, most)
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = control.SetReadDeadline(time.Time{}) // a caller may wait for 15 minutes without a byte
+	if req.Payload, err = readPayload(body); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return req, release, nil
 }
 
 // readInvoke reads everything of the request but its body.
@@ -76,7 +94,7 @@ func readInvoke(r *http.Request, name string) (*schema.Request, error) {
 		return nil, err
 	}
 	for _, read := range [...]func(*schema.Request, http.Header) error{
-		refuseOthers, readInvocationType, readLogType, readClientContext, readTenant, readTimeout, readTrace,
+		refuseOthers, readLogType, readClientContext, readTenant, readTimeout, readTrace,
 	} {
 		if err := read(req, r.Header); err != nil {
 			return nil, err
@@ -138,20 +156,6 @@ func header(h http.Header, name string) (string, error) {
 	return values[0], nil
 }
 
-func readInvocationType(_ *schema.Request, h http.Header) error {
-	const name = "X-Amz-Invocation-Type"
-	kind, err := header(h, name)
-	switch {
-	case err != nil:
-		return err
-	case kind == "", kind == "RequestResponse":
-		return nil
-	case kind == "Event", kind == "DryRun":
-		return schema.Invalid(schema.FieldError{Field: name, Got: kind, Allowed: "RequestResponse; the others are not served yet"})
-	}
-	return schema.Invalid(schema.FieldError{Field: name, Got: clip(kind), Allowed: "RequestResponse"})
-}
-
 func readLogType(req *schema.Request, h http.Header) error {
 	const name = "X-Amz-Log-Type"
 	kind, err := header(h, name)
@@ -206,15 +210,15 @@ func readTimeout(req *schema.Request, h http.Header) error {
 	return nil
 }
 
-// readBody reads the body, at most 6 MiB of it; a body that announces more is refused before it is read. What bodies
+// readBody reads the body, at most so many bytes of it; a body that announces more is refused before it is read. What bodies
 // in service hold together is bounded; release gives this one's share back.
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, most int) (body []byte, release func(), err error) {
 	size := r.ContentLength
-	if size > schema.MaxPayload {
-		return nil, nil, tooLarge()
+	if size > int64(most) {
+		return nil, nil, tooLarge(size, most)
 	}
 	if size < 0 {
-		size = schema.MaxPayload
+		size = int64(most)
 	}
 	if !h.bodies.take(size) {
 		return nil, nil, &schema.Error{
@@ -226,19 +230,22 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (body []byte,
 		body = make([]byte, size)
 		_, err = io.ReadFull(r.Body, body)
 	} else {
-		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, schema.MaxPayload))
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, int64(most)))
 	}
 	if err == nil {
 		return body, release, nil
 	}
 	release()
 	if errors.As(err, new(*http.MaxBytesError)) {
-		return nil, nil, tooLarge()
+		return nil, nil, tooLarge(int64(most)+1, most) // at least
 	}
 	return nil, nil, schema.Errorf(schema.CodeInvalidRequest, "the body ended early: %w", err)
 }
 
-func tooLarge() error {
+func tooLarge(bytes int64, most int) error {
+	if most == schema.MaxEventPayload {
+		return schema.EventTooLarge(int(bytes))
+	}
 	return schema.Errorf(schema.CodeTooLarge, "Request must be smaller than %d bytes for the InvokeFunction operation", schema.MaxPayload)
 }
 

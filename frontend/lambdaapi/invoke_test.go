@@ -26,12 +26,29 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // invoker answers by a function, and keeps the last request.
 type invoker struct {
 	do   func(*schema.Request) (*schema.Answer, error)
+	take func(id string) (schema.Accepted, error) // nil: accepted
 	last *schema.Request
+	how  string // Invoke, Accept, Check
+	id   string // of the event
 }
 
 func (i *invoker) Invoke(_ context.Context, r *schema.Request) (*schema.Answer, error) {
-	i.last = r
+	i.last, i.how = r, "Invoke"
 	return i.do(r)
+}
+
+func (i *invoker) Accept(_ context.Context, r *schema.Request, msgID string) (schema.Accepted, error) {
+	i.last, i.how, i.id = r, "Accept", msgID
+	if i.take != nil {
+		return i.take(msgID)
+	}
+	return schema.Accepted{RequestID: id, Sequence: 7}, nil
+}
+
+func (i *invoker) Check(_ context.Context, r *schema.Request) error {
+	i.last, i.how = r, "Check"
+	_, err := i.do(r)
+	return err
 }
 
 const id = "8d2f9f3a-3a44-4d0b-9b3e-7a2c4a5f0001"
@@ -57,6 +74,7 @@ func TestWireShapes(t *testing.T) {
 		name, method, path, body string
 		header                   http.Header
 		do                       func(*schema.Request) (*schema.Answer, error)
+		take                     func(string) (schema.Accepted, error)
 	}{
 		{name: "answer", body: `{"a": 1}`},
 		{name: "empty-payload"},
@@ -80,6 +98,16 @@ func TestWireShapes(t *testing.T) {
 		{name: "internal", do: failing(errors.New("a secret of ours"))},
 		{name: "no-json", body: `{"a":`},
 		{name: "event", header: http.Header{"X-Amz-Invocation-Type": {"Event"}}},
+		{name: "event-duplicate", header: http.Header{"X-Amz-Invocation-Type": {"Event"}, "Nats-Msg-Id": {"order-7"}},
+			take: func(string) (schema.Accepted, error) { return schema.Accepted{Sequence: 7, Duplicate: true}, nil }},
+		{name: "event-full", header: http.Header{"X-Amz-Invocation-Type": {"Event"}}, take: func(string) (schema.Accepted, error) {
+			return schema.ReadAccepted([]byte(`{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"E","seq":0}`))
+		}},
+		{name: "event-too-large", header: http.Header{"X-Amz-Invocation-Type": {"Event"}}, body: `"` + strings.Repeat("x", schema.MaxEventPayload) + `"`},
+		{name: "dry-run", header: http.Header{"X-Amz-Invocation-Type": {"DryRun"}}},
+		{name: "dry-run-refused", header: http.Header{"X-Amz-Invocation-Type": {"DryRun"}},
+			do: failing(schema.Errorf(schema.CodeNotFound, "Function not found: %s", schema.ARN("default", "f", "")))},
+		{name: "invoke-async", path: "/2014-11-13/functions/f/invoke-async", body: `{"a":1}`},
 		{name: "media-type", body: "{}", header: http.Header{"Content-Type": {"application/xml"}}},
 		{name: "qualifiers-differ", path: "/2015-03-31/functions/f%3A2/invocations?Qualifier=3"},
 		{name: "bad-name", path: "/2015-03-31/functions/a%2Fb%20c/invocations"},
@@ -104,7 +132,7 @@ func TestWireShapes(t *testing.T) {
 			r := httptest.NewRequest(method, path, strings.NewReader(c.body))
 			maps.Copy(r.Header, c.header)
 			w := httptest.NewRecorder()
-			lambdaapi.New(&invoker{do: do}).ServeHTTP(w, r)
+			lambdaapi.New(&invoker{do: do, take: c.take}).ServeHTTP(w, r)
 			golden(t, c.name, dump(w.Result(), w.Body.Bytes()))
 		})
 	}
@@ -212,7 +240,6 @@ func TestBadInput(t *testing.T) {
 		{"two qualifiers", "f", "Qualifier=1&Qualifier=1", "", nil, 400, "Qualifier"},
 		{"hostile qualifier", "f", "Qualifier=a%0Ab", "", nil, 400, "Qualifier"},
 		{"broken query", "f", "Qualifier=%zz", "", nil, 400, "query"},
-		{"DryRun", "f", "", "", http.Header{"X-Amz-Invocation-Type": {"DryRun"}}, 400, "X-Amz-Invocation-Type"},
 		{"unknown type", "f", "", "", http.Header{"X-Amz-Invocation-Type": {"event"}}, 400, "X-Amz-Invocation-Type"},
 		{"two types", "f", "", "", http.Header{"X-Amz-Invocation-Type": {"Event", "RequestResponse"}}, 400, "X-Amz-Invocation-Type"},
 		{"unknown log type", "f", "", "", http.Header{"X-Amz-Log-Type": {"tail"}}, 400, "X-Amz-Log-Type"},
@@ -271,6 +298,8 @@ func TestOtherOperationsAreRefusedByName(t *testing.T) {
 		{"GET", "/2015-03-31/functions/f", "GetFunction"},
 		{"PUT", "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Af/code", "UpdateFunctionCode"},
 		{"GET", "/2015-03-31/functions/f/aliases/live", "GetAlias"},
+		{"PUT", "/2019-09-25/functions/f/event-invoke-config", "PutFunctionEventInvokeConfig"},
+		{"GET", "/2019-09-25/functions/f/event-invoke-config/list", "ListFunctionEventInvokeConfigs"},
 	} {
 		w := httptest.NewRecorder()
 		lambdaapi.New(&invoker{do: good}).ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))

@@ -2,7 +2,10 @@ package lambdaapi
 
 import "net/http"
 
-const opInvoke = "Invoke"
+const (
+	opInvoke      = "Invoke"
+	opInvokeAsync = "InvokeAsync"
+)
 
 // operation is one operation of Lambda's API: its method and path, parts with a name in braces.
 type operation struct {
@@ -21,7 +24,7 @@ func operations() []operation {
 	)
 	return []operation{
 		{name: opInvoke, method: post, path: function + "/invocations"},
-		{name: "InvokeAsync", method: post, path: "2014-11-13/functions/{FunctionName}/invoke-async"},
+		{name: opInvokeAsync, method: post, path: "2014-11-13/functions/{FunctionName}/invoke-async"},
 		{name: "InvokeWithResponseStream", method: post, path: "2021-11-15/functions/{FunctionName}/response-streaming-invocations"},
 		{name: "CreateFunction", method: post, path: functions, control: true},
 		{name: "ListFunctions", method: get, path: functions, control: true},
@@ -46,11 +49,11 @@ func operations() []operation {
 		{name: "PutProvisionedConcurrencyConfig", method: put, path: "2019-09-30/functions/{FunctionName}/provisioned-concurrency"},
 		{name: "GetProvisionedConcurrencyConfig", method: get, path: "2019-09-30/functions/{FunctionName}/provisioned-concurrency"},
 		{name: "DeleteProvisionedConcurrencyConfig", method: del, path: "2019-09-30/functions/{FunctionName}/provisioned-concurrency"},
-		{name: "PutFunctionEventInvokeConfig", method: put, path: "2019-09-25/functions/{FunctionName}/event-invoke-config"},
-		{name: "UpdateFunctionEventInvokeConfig", method: post, path: "2019-09-25/functions/{FunctionName}/event-invoke-config"},
-		{name: "GetFunctionEventInvokeConfig", method: get, path: "2019-09-25/functions/{FunctionName}/event-invoke-config"},
-		{name: "DeleteFunctionEventInvokeConfig", method: del, path: "2019-09-25/functions/{FunctionName}/event-invoke-config"},
-		{name: "ListFunctionEventInvokeConfigs", method: get, path: "2019-09-25/functions/{FunctionName}/event-invoke-config/list"},
+		{name: "PutFunctionEventInvokeConfig", method: put, path: "2019-09-25/functions/{FunctionName}/event-invoke-config", control: true},
+		{name: "UpdateFunctionEventInvokeConfig", method: post, path: "2019-09-25/functions/{FunctionName}/event-invoke-config", control: true},
+		{name: "GetFunctionEventInvokeConfig", method: get, path: "2019-09-25/functions/{FunctionName}/event-invoke-config", control: true},
+		{name: "DeleteFunctionEventInvokeConfig", method: del, path: "2019-09-25/functions/{FunctionName}/event-invoke-config", control: true},
+		{name: "ListFunctionEventInvokeConfigs", method: get, path: "2019-09-25/functions/{FunctionName}/event-invoke-config/list", control: true},
 		{name: "CreateFunctionUrlConfig", method: post, path: "2021-10-31/functions/{FunctionName}/url"},
 		{name: "UpdateFunctionUrlConfig", method: put, path: "2021-10-31/functions/{FunctionName}/url"},
 		{name: "GetFunctionUrlConfig", method: get, path: "2021-10-31/functions/{FunctionName}/url"},
