@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -20,6 +20,9 @@ const (
 	maxDuration    = 10 * time.Minute
 	benchSlice     = 250 * time.Millisecond
 	benchPayload   = 128 // bytes
+	// benchConnections is how many connections the callers share at most: so many that no one of them is what is measured, and so
+	// few that the messages of many callers travel together.
+	benchConnections = 8
 )
 
 // benchFlags are what was asked for.
@@ -30,8 +33,13 @@ type benchFlags struct {
 	payload     string
 	driver      string
 	loop        string
+	connections int
+	twin        string
 	own         bool
 }
+
+// twinHop is the value of --twin.
+const twinHop = "hop"
 
 func (a *app) bench() *cobra.Command {
 	var f benchFlags
@@ -44,11 +52,16 @@ absolute figures are those of this machine at this moment.
 
 Caller, core echo and fabric are processes of their own, over TCP on loopback. It measures the fabric that --server,
 --context or a running ` + "`hearth up`" + ` of this user name, else (or with --own) one of its own in a temporary folder.
-Without --function it deploys an echo for the time of the run.`,
+Without --function it deploys an echo for the time of the run.
+
+With --twin hop the turns have a third side: the same package in the same kind of process behind the same Runtime API
+server, called in a loop without NATS. No fabric can be quicker than core NATS and that hop together.`,
 		Example: `  hearth bench
   hearth bench --concurrency 8 --duration 20s --json
   hearth bench --own --driver null
+  hearth bench --own --driver null --concurrency 256
   hearth bench --own --loop aws              # an echo on aws-lambda-go instead of our lean loop
+  hearth bench --own --loop aws --twin hop   # and what it costs without a fabric
   hearth bench --function count --payload '{"text": "a b"}'`,
 		GroupID: groupSee,
 		Args:    exactly(),
@@ -61,13 +74,16 @@ Without --function it deploys an echo for the time of the run.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.IntVar(&f.concurrency, "concurrency", 1, "callers, each with one request in flight on a connection of its own")
+	flags.IntVar(&f.concurrency, "concurrency", 1, "callers, each with one request in flight")
+	flags.IntVar(&f.connections, "connections", 0, "connections that the callers share (default: one for each, at most 8)")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long to measure, after the warm-up")
 	flags.StringVar(&f.function, "function", "", "function to call (default: an echo made for the run)")
 	flags.StringVar(&f.payload, "payload", "", "JSON to call it with (default: a string of 128 bytes)")
 	flags.BoolVar(&f.own, "own", false, "measure a fabric of its own, even if one runs")
 	flags.StringVar(&f.driver, "driver", "process", "driver of its own fabric: process or null")
 	flags.StringVar(&f.loop, "loop", "", "what runs the echo: lean, aws, nodejs or python (default: the first that this host has)")
+	flags.StringVar(&f.twin, "twin", "", "measure beside it, too: hop, the same function on the bare Runtime API without NATS")
+	_ = cmd.RegisterFlagCompletionFunc("twin", cobra.FixedCompletions([]string{twinHop}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"process", "null"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("loop", cobra.FixedCompletions(loops[:], cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("function", a.completeFunction)
@@ -90,6 +106,16 @@ func (f *benchFlags) validate() error {
 	case f.function != "" && f.loop != "":
 		return usagef("--loop is for the echo made for the run; leave it out with --function")
 	}
+	switch {
+	case f.connections < 0 || f.connections > maxConcurrency:
+		return usagef("--connections is %d; 1 to %d, or 0 for one a caller, at most %d", f.connections, maxConcurrency, benchConnections)
+	case f.twin != "" && f.twin != twinHop:
+		return usagef("--twin is %q%s; hop", f.twin, didYouMean(f.twin, []string{twinHop}))
+	case f.twin != "" && !f.own:
+		return usagef("--twin compares with a fabric of its own; add --own")
+	case f.twin != "" && f.driver == "null":
+		return usagef("--twin hop runs the function's process, and driver null has none; leave out --driver")
+	}
 	return knownLoop(f.loop)
 }
 
@@ -108,7 +134,7 @@ func (a *app) runBench(cmd *cobra.Command, f benchFlags) (err error) {
 	}
 	if f.own || !running && f.function == "" {
 		stop := a.progress("starting a fabric to measure")
-		own, err := startOwnFabric(ctx, f)
+		own, err := startOwnFabric(ctx, f.driver, 2*f.concurrency+8)
 		stop()
 		if err != nil {
 			return err
@@ -120,8 +146,8 @@ func (a *app) runBench(cmd *cobra.Command, f benchFlags) (err error) {
 	}
 
 	spec := callerSpec{
-		Target: specOf(t), Callers: f.concurrency, Duration: f.duration, Slice: benchSlice, Payload: []byte(f.payload),
-		Function: f.function, Echo: f.function == "", Subject: "bench-" + strings.ToLower(rand.Text()[:8]),
+		Target: specOf(t), Callers: f.concurrency, Connections: cmp.Or(f.connections, benchConnections), Duration: f.duration, Slice: benchSlice,
+		Payload: []byte(f.payload), Function: f.function, Echo: f.function == "", Subject: "bench-" + strings.ToLower(rand.Text()[:8]),
 	}
 	if t.note != nil {
 		spec.PID = t.note.PID
@@ -132,14 +158,14 @@ func (a *app) runBench(cmd *cobra.Command, f benchFlags) (err error) {
 	loop := f.loop
 	if f.function == "" {
 		spec.Function = spec.Subject
-		stop := a.progress("deploying an echo")
-		remove, used, err := a.deployEcho(ctx, t, spec.Function, f)
-		stop()
+		e, remove, err := a.deployEcho(ctx, t, spec.Function, f, plainEcho, 10*time.Second)
 		if err != nil {
 			return err
 		}
 		defer remove()
-		loop = used
+		if loop = e.loop; f.twin == twinHop {
+			spec.Hop = e.hop(spec.Payload)
+		}
 	}
 	echo, err := startPart(ctx, "bench-echo", echoSpec{Target: spec.Target, Subject: spec.Subject})
 	if err != nil {
@@ -150,7 +176,7 @@ func (a *app) runBench(cmd *cobra.Command, f benchFlags) (err error) {
 		return err
 	}
 	stop := a.progress(fmt.Sprintf("measuring for %v", f.duration))
-	result, err := measure(ctx, spec)
+	result, err := measure[benchResult](ctx, "bench-caller", spec)
 	stop()
 	if err != nil {
 		return err
@@ -176,63 +202,20 @@ func checkFunction(ctx context.Context, t target, name string) error {
 	return named(ctx, c.Client, name, err)
 }
 
-// measure runs the caller's process and reads its result.
-func measure(ctx context.Context, spec callerSpec) (*benchResult, error) {
-	caller, err := startPart(ctx, "bench-caller", spec)
+// measure runs a part that measures and reads its result.
+func measure[T any](ctx context.Context, name string, spec any) (*T, error) {
+	p, err := startPart(ctx, name, spec)
 	if err != nil {
 		return nil, err
 	}
-	defer caller.stop()
-	line, err := caller.line(ctx)
+	defer p.stop()
+	line, err := p.line(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var result benchResult
-	if err := json.NewDecoder(bytes.NewReader(line)).Decode(&result); err != nil {
-		return nil, fmt.Errorf("read the result of the caller %.80q: %w", line, err)
+	result := new(T)
+	if err := json.Unmarshal(line, result); err != nil {
+		return nil, fmt.Errorf("read the result of %s %.80q: %w", name, line, err)
 	}
-	return &result, nil
-}
-
-func (a *app) printBench(cmd *cobra.Command, r *benchResult) error {
-	if r.Function.Calls == 0 || r.Core.Calls == 0 {
-		return fmt.Errorf("no call succeeded, %d failed, the first: %s", r.Errors, r.FirstError)
-	}
-	if asJSON(cmd) {
-		if err := a.printJSON(r); err != nil {
-			return err
-		}
-	} else if err := a.printBenchTable(r); err != nil {
-		return err
-	}
-	if r.Errors > 0 {
-		return fmt.Errorf("%d of %d calls failed, the first: %s", r.Errors, r.Errors+r.Function.Calls+r.Core.Calls, r.FirstError)
-	}
-	return nil
-}
-
-func (a *app) printBenchTable(r *benchResult) error {
-	t := a.table("", "P50", "P99", "CALLS/S", "FABRIC CPU", "FUNCTIONS' CPU")
-	us := func(v float64) string { return fmt.Sprintf("%.0f us", v) }
-	cpu := func(v *float64) string {
-		if v == nil {
-			return "-"
-		}
-		return fmt.Sprintf("%.0f us a call", *v)
-	}
-	t.row("function", us(r.Function.P50), us(r.Function.P99), fmt.Sprintf("%.0f", r.Function.Rate), cpu(r.Function.CPU), cpu(r.Function.FunctionsCPU))
-	t.row("core NATS", us(r.Core.P50), us(r.Core.P99), fmt.Sprintf("%.0f", r.Core.Rate), cpu(r.Core.CPU), "-")
-	t.row("ratio", fmt.Sprintf("%.2f", r.RatioP50), fmt.Sprintf("%.2f", ratio(r.Function.P99, r.Core.P99)), fmt.Sprintf("%.2f", r.RatioRate), "-", "-")
-	if err := t.flush(); err != nil {
-		return err
-	}
-	what := []string{fmt.Sprintf("%d in flight", r.Concurrency), plural(r.Rounds, "round", "rounds"), plural(r.Errors, "error", "errors")}
-	if r.Loop != "" {
-		what = append([]string{"echo by " + r.Loop}, what...)
-	}
-	if r.Driver != "" {
-		what = append([]string{"driver " + r.Driver}, what...)
-	}
-	_, err := fmt.Fprintln(a.stdout, strings.Join(what, ", "))
-	return err
+	return result, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -11,123 +12,147 @@ import (
 	"github.com/sourcegraph/conc"
 )
 
-// load is a closed loop over two targets whose slices alternate (ABBA), so that whatever else the machine does falls on
-// both alike. Each of its callers sends its next request when it has the answer to the last.
+// load compares sides whose slices alternate forth and back (ABBA), so that whatever else the machine does falls on all of
+// them alike.
 type load struct {
-	callers  int
-	slice    time.Duration // of one target; a round has four
+	slice    time.Duration // of one turn; a round has two for each side
 	duration time.Duration // of all rounds; at least one is run
-	core     func(ctx context.Context, caller int) error
-	function func(ctx context.Context, caller int) error
+	sides    []side
 	cpu      cpuMeter
 }
 
-// benchSide is one target's share of `bench --json`. CPU times are of the fabric's process and of the functions' ones,
-// for each call; absent where they cannot be read.
-type benchSide struct {
-	P50            float64  `json:"p50_us"`
-	P99            float64  `json:"p99_us"`
-	Rate           float64  `json:"rate"` // calls a second
-	CPU            *float64 `json:"cpu_us,omitempty"`
-	FunctionsCPU   *float64 `json:"functions_cpu_us,omitempty"`
-	Calls          int      `json:"calls"`
-	latencies      []time.Duration
-	elapsed        time.Duration
-	fabric, others time.Duration
-	measured       bool
+// side runs for one slice of time and tells what came of it.
+type side func(ctx context.Context, length time.Duration) turn
+
+// turn is what came of one slice.
+type turn struct {
+	Latencies []time.Duration // of what succeeded
+	Elapsed   time.Duration
+	Failed    int
+	First     string // error
 }
 
-// benchResult is what `bench --json` prints. The ratios are medians over the rounds of the ratio within a round.
-type benchResult struct {
-	Function    benchSide `json:"function"`
-	Core        benchSide `json:"core"`
-	RatioP50    float64   `json:"ratio_p50"`
-	RatioRate   float64   `json:"ratio_rate"`
-	Concurrency int       `json:"concurrency"`
-	Errors      int       `json:"errors"`
-	Rounds      int       `json:"rounds"`
-	Cold        int       `json:"cold"`        // of the measured calls, how many found no environment that was ready
-	Specialised int       `json:"specialised"` // or one to be bound first
-	Driver      string    `json:"driver,omitempty"`
-	Loop        string    `json:"loop,omitempty"`
-	FirstError  string    `json:"first_error,omitempty"`
+// closedLoop is a side of so many callers, each of which makes its next call when the last has ended, and at least one in
+// a slice. A call tells how long it took.
+func closedLoop(callers int, call func(ctx context.Context, caller int) (time.Duration, error)) side {
+	return func(ctx context.Context, length time.Duration) turn {
+		per := make([][]time.Duration, callers)
+		var failed atomic.Int64
+		var first atomic.Pointer[string]
+		begin := time.Now()
+		var loops conc.WaitGroup
+		for i := range callers {
+			loops.Go(func() {
+				for again := true; again && ctx.Err() == nil; again = time.Since(begin) < length {
+					took, err := call(ctx, i)
+					if err != nil {
+						failed.Add(1)
+						text := err.Error()
+						first.CompareAndSwap(nil, &text)
+						continue
+					}
+					per[i] = append(per[i], took)
+				}
+			})
+		}
+		loops.Wait()
+		t := turn{Elapsed: time.Since(begin), Failed: int(failed.Load()), Latencies: slices.Concat(per...)}
+		if text := first.Load(); text != nil {
+			t.First = *text
+		}
+		return t
+	}
+}
+
+// timed makes a call of one that does not tell its time.
+func timed(call func(ctx context.Context, caller int) error) func(context.Context, int) (time.Duration, error) {
+	return func(ctx context.Context, caller int) (time.Duration, error) {
+		begin := time.Now()
+		err := call(ctx, caller)
+		return time.Since(begin), err
+	}
+}
+
+// benchSide is one side's share of `bench --json`. CPU times are for each call: of the fabric's process, of those of
+// functions, of the one that measures; absent where they cannot be read.
+type benchSide struct {
+	P50          float64  `json:"p50_us"`
+	P99          float64  `json:"p99_us"`
+	Rate         float64  `json:"rate"` // calls a second
+	CPU          *float64 `json:"cpu_us,omitempty"`
+	FunctionsCPU *float64 `json:"functions_cpu_us,omitempty"`
+	CallerCPU    *float64 `json:"caller_cpu_us,omitempty"`
+	Calls        int      `json:"calls"`
+	latencies    []time.Duration
+	elapsed      time.Duration
+	used         cpuTimes
+	measured     bool
+}
+
+// loadResult is what all rounds gave.
+type loadResult struct {
+	Rounds     int
+	Errors     int
+	FirstError string
+	sides      []benchSide   // all rounds together, in the order of the load's sides
+	rounds     [][]benchSide // each round
 }
 
 // run runs whole rounds until the duration is over or ctx ends, and sums up.
-func (l *load) run(ctx context.Context) benchResult {
-	result := benchResult{Concurrency: l.callers}
-	var p50, rate []float64
+func (l *load) run(ctx context.Context) loadResult {
+	result := loadResult{sides: make([]benchSide, len(l.sides))}
 	begin := time.Now()
 	for result.Rounds == 0 || time.Since(begin) < l.duration && ctx.Err() == nil {
-		var core, function benchSide
-		for _, turn := range []struct {
-			side *benchSide
-			call func(context.Context, int) error
-		}{{&core, l.core}, {&function, l.function}, {&function, l.function}, {&core, l.core}} {
-			errors, first := l.runSlice(ctx, turn.side, turn.call)
-			result.Errors += errors
-			result.FirstError = cmp.Or(result.FirstError, first)
+		round := make([]benchSide, len(l.sides))
+		for turn := range 2 * len(l.sides) {
+			at := min(turn, 2*len(l.sides)-1-turn)
+			t := l.turn(ctx, &round[at], l.sides[at])
+			result.Errors += t.Failed
+			result.FirstError = cmp.Or(result.FirstError, t.First)
 		}
 		result.Rounds++
-		result.Core.add(&core)
-		result.Function.add(&function)
-		if len(core.latencies) > 0 && len(function.latencies) > 0 {
-			p50 = append(p50, ratio(quantile(function.latencies, 0.5), quantile(core.latencies, 0.5)))
-			rate = append(rate, ratio(function.perSecond(), core.perSecond()))
+		for i := range round {
+			result.sides[i].add(&round[i])
 		}
+		result.rounds = append(result.rounds, round)
 	}
-	result.Core.sum()
-	result.Function.sum()
-	result.RatioP50, result.RatioRate = rounded(median(p50)), rounded(median(rate))
+	for i := range result.sides {
+		result.sides[i].sum()
+	}
 	return result
 }
 
-// runSlice lets all callers loop for one slice, and make at least one call each.
-func (l *load) runSlice(ctx context.Context, side *benchSide, call func(context.Context, int) error) (errors int, first string) {
-	fabric, others, measured := l.cpu.read()
-	per := make([][]time.Duration, l.callers)
-	var failed atomic.Int64
-	var firstError atomic.Pointer[string]
-	begin := time.Now()
-	var callers conc.WaitGroup
-	for i := range l.callers {
-		callers.Go(func() {
-			now := time.Now()
-			for first := true; ctx.Err() == nil && (first || now.Sub(begin) < l.slice); first = false {
-				err := call(ctx, i)
-				end := time.Now()
-				if err != nil {
-					failed.Add(1)
-					text := err.Error()
-					firstError.CompareAndSwap(nil, &text)
-				} else {
-					per[i] = append(per[i], end.Sub(now))
-				}
-				now = end
-			}
-		})
+// turn lets a side run for one slice.
+func (l *load) turn(ctx context.Context, into *benchSide, s side) turn {
+	before, known := l.cpu.read()
+	t := s(ctx, l.slice)
+	into.elapsed += t.Elapsed
+	into.latencies = append(into.latencies, t.Latencies...)
+	if after, ok := l.cpu.read(); ok && known {
+		into.used.add(after, before)
+		into.measured = true
 	}
-	callers.Wait()
-	side.elapsed += time.Since(begin)
-	for _, latencies := range per {
-		side.latencies = append(side.latencies, latencies...)
-	}
-	if fabricEnd, othersEnd, ok := l.cpu.read(); ok && measured {
-		side.fabric += fabricEnd - fabric
-		side.others += max(0, othersEnd-others) // one that ended takes its time along
-		side.measured = true
-	}
-	if text := firstError.Load(); text != nil {
-		first = *text
-	}
-	return int(failed.Load()), first
+	return t
 }
+
+// ratio is the median over the rounds of a ratio within a round, over those in which every side had a call that succeeded.
+func (r *loadResult) ratio(within func(round []benchSide) float64) float64 {
+	var all []float64
+	for _, round := range r.rounds {
+		if !slices.ContainsFunc(round, func(s benchSide) bool { return len(s.latencies) == 0 }) {
+			all = append(all, within(round))
+		}
+	}
+	return rounded(median(all))
+}
+
+// p50 and perSecond are figures of one round, for ratios.
+func (s *benchSide) p50() float64 { return quantile(s.latencies, 0.5) }
 
 func (s *benchSide) add(round *benchSide) {
 	s.latencies = append(s.latencies, round.latencies...)
 	s.elapsed += round.elapsed
-	s.fabric += round.fabric
-	s.others += round.others
+	s.used.add(round.used, cpuTimes{})
 	s.measured = s.measured || round.measured
 }
 
@@ -143,7 +168,7 @@ func (s *benchSide) sum() {
 			v := rounded(float64(d.Microseconds()) / float64(s.Calls))
 			return &v
 		}
-		s.CPU, s.FunctionsCPU = each(s.fabric), each(s.others)
+		s.CPU, s.FunctionsCPU, s.CallerCPU = each(s.used.fabric), each(s.used.functions), each(s.used.caller)
 	}
 }
 
@@ -178,20 +203,31 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
-// cpuMeter reads the CPU time of a fabric's process and of those below it; the zero value reads nothing.
+// cpuMeter reads the CPU time of a fabric's process, of those below it, and of this one; the zero value reads nothing.
 type cpuMeter struct{ pid int }
 
-func (m cpuMeter) read() (fabric, others time.Duration, ok bool) {
+// cpuTimes are CPU times until now, or of some calls.
+type cpuTimes struct{ fabric, functions, caller time.Duration }
+
+// add adds what was used between two readings. A process that ended takes its time along.
+func (c *cpuTimes) add(after, before cpuTimes) {
+	c.fabric += after.fabric - before.fabric
+	c.functions += max(0, after.functions-before.functions)
+	c.caller += after.caller - before.caller
+}
+
+func (m cpuMeter) read() (t cpuTimes, ok bool) {
 	if m.pid == 0 {
-		return 0, 0, false
+		return t, false
 	}
-	if fabric, ok = cpuOf(m.pid); !ok {
-		return 0, 0, false
+	if t.fabric, ok = cpuOf(m.pid); !ok {
+		return t, false
 	}
 	for _, pid := range descendants(m.pid) {
 		if used, ok := cpuOf(pid); ok {
-			others += used
+			t.functions += used
 		}
 	}
-	return fabric, others, true
+	t.caller, ok = cpuOf(os.Getpid())
+	return t, ok
 }

@@ -51,15 +51,32 @@ func main() {
 }
 `
 
-// echoPackage makes an echo in folder and says what runs it. A loop that is not asked for is the first that can be made.
-func echoPackage(ctx context.Context, folder string, f benchFlags) (p *pack.Package, runtime, loop string, err error) {
+// echo is a function made for the run.
+type echo struct {
+	pack    *pack.Package
+	runtime string
+	loop    string // "" where nothing of it is ever run
+}
+
+// echoHandler is its handler, where the runtime has one.
+const echoHandler = "index.handler"
+
+// maker makes an echo of one loop in a folder, or says why it cannot here.
+type maker func(ctx context.Context, loop, folder string) (runtime string, err error)
+
+// makeEcho makes an echo. A loop that is not asked for is the first that can be made, each by this.
+func makeEcho(ctx context.Context, f benchFlags, make maker) (*echo, error) {
+	folder, err := os.MkdirTemp("", "hearth-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for the echo: %w", err)
+	}
+	defer os.RemoveAll(folder)
 	if f.driver == "null" && f.loop == "" && f.own {
-		// Nothing of it is ever run.
 		if err := os.WriteFile(filepath.Join(folder, "bootstrap"), []byte("#!/bin/sh\n"), 0o700); err != nil {
-			return nil, "", "", err
+			return nil, err
 		}
-		p, err = pack.Read(folder)
-		return p, "provided", "", err
+		p, err := pack.Read(folder)
+		return &echo{pack: p, runtime: "provided"}, err
 	}
 	var reasons []error
 	for _, loop := range loops {
@@ -68,24 +85,25 @@ func echoPackage(ctx context.Context, folder string, f benchFlags) (p *pack.Pack
 		}
 		at := filepath.Join(folder, loop)
 		if err := os.Mkdir(at, 0o700); err != nil {
-			return nil, "", "", err
+			return nil, err
 		}
-		runtime, err := makeEcho(ctx, loop, at)
-		if err == nil {
-			p, err = pack.Read(at)
+		e := &echo{loop: loop}
+		if e.runtime, err = make(ctx, loop, at); err == nil {
+			e.pack, err = pack.Read(at)
 		}
 		if err == nil {
-			return p, runtime, loop, nil
+			return e, nil
 		}
 		if ctx.Err() != nil {
-			return nil, "", "", context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 		reasons = append(reasons, fmt.Errorf("%s: %w", loop, err))
 	}
-	return nil, "", "", usagef("no echo can be made here: %v", errors.Join(reasons...))
+	return nil, usagef("no echo can be made here: %v", errors.Join(reasons...))
 }
 
-func makeEcho(ctx context.Context, loop, folder string) (runtime string, err error) {
+// plainEcho answers what it was sent.
+func plainEcho(ctx context.Context, loop, folder string) (runtime string, err error) {
 	switch loop {
 	case loopLean:
 		return "provided", goBuild(ctx, "./examples/echo", filepath.Join(folder, "bootstrap"))
@@ -109,34 +127,34 @@ func makeEcho(ctx context.Context, loop, folder string) (runtime string, err err
 	}
 }
 
-// deployEcho deploys an echo under a name for the time of the run; remove takes it away again.
-func (a *app) deployEcho(ctx context.Context, t target, name string, f benchFlags) (remove func(), loop string, err error) {
-	folder, err := os.MkdirTemp("", "hearth-bench-")
-	if err != nil {
-		return nil, "", fmt.Errorf("make a folder for the echo: %w", err)
-	}
-	defer os.RemoveAll(folder)
-	p, runtime, loop, err := echoPackage(ctx, folder, f)
-	if err != nil {
-		return nil, "", err
+// deployEcho makes an echo and deploys it under a name for the time of the run; remove takes it away again.
+func (a *app) deployEcho(ctx context.Context, t target, name string, f benchFlags, make maker, timeout time.Duration) (e *echo, remove func(), err error) {
+	defer a.progress("deploying an echo")()
+	if e, err = makeEcho(ctx, f, make); err != nil {
+		return nil, nil, err
 	}
 	c, err := t.connect(ctx)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	d := deployment{name: name, runtime: runtime, handler: "index.handler", memoryMB: 128, timeout: 10 * time.Second, pack: p, given: unsaidHandler}
+	d := deployment{name: name, runtime: e.runtime, handler: echoHandler, memoryMB: 128, timeout: timeout, pack: e.pack, given: unsaidHandler}
 	if _, err := d.apply(ctx, c.Client); err != nil {
 		c.Close()
-		return nil, "", err
+		return nil, nil, err
 	}
-	return func() {
+	return e, func() {
 		defer c.Close()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if err := c.DeleteFunction(ctx, name, ""); err != nil {
 			a.complain("remove the echo %s: %v; `hearth rm %s` does it", name, err, name)
 		}
-	}, loop, nil
+	}, nil
+}
+
+// hop is the echo as hops run it.
+func (e *echo) hop(payload []byte) *hopSpec {
+	return &hopSpec{Zip: e.pack.Zip, SHA256: e.pack.SHA256, Runtime: e.runtime, Handler: echoHandler, Payload: payload}
 }
 
 // ownFabric is a `hearth up` in a process and a temporary folder of its own.
@@ -146,14 +164,15 @@ type ownFabric struct {
 	folder string
 }
 
-func startOwnFabric(ctx context.Context, f benchFlags) (*ownFabric, error) {
+// startOwnFabric starts one with so many places and further flags of up.
+func startOwnFabric(ctx context.Context, driver string, places int, more ...string) (*ownFabric, error) {
 	folder, err := os.MkdirTemp("", "hearth-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the fabric: %w", err)
 	}
 	ready := filepath.Join(folder, "ready.json")
-	p, err := startSelf(ctx, "up", "--data", filepath.Join(folder, "data"), "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0",
-		"--driver", f.driver, "--capacity", strconv.Itoa(2*f.concurrency+8), "--ready-file", ready, "--no-note", "--ephemeral")
+	p, err := startSelf(ctx, append([]string{"up", "--data", filepath.Join(folder, "data"), "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0",
+		"--driver", driver, "--capacity", strconv.Itoa(places), "--ready-file", ready, "--no-note", "--ephemeral"}, more...)...)
 	if err != nil {
 		_ = os.RemoveAll(folder)
 		return nil, err

@@ -5,20 +5,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
-	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
 
@@ -41,19 +38,6 @@ type echoSpec struct {
 	Subject string
 }
 
-// callerSpec is what the caller is told.
-type callerSpec struct {
-	Target   targetSpec
-	Subject  string // of the core echo
-	Function string
-	Echo     bool // the function must answer what it was sent
-	Payload  []byte
-	Callers  int
-	Duration time.Duration
-	Slice    time.Duration
-	PID      int // of the fabric, 0 if it is not on this host
-}
-
 // benchParts are the hidden commands.
 func (a *app) benchParts() []*cobra.Command {
 	part := func(name string, run func(cmd *cobra.Command, in *bufio.Reader) error) *cobra.Command {
@@ -65,7 +49,7 @@ func (a *app) benchParts() []*cobra.Command {
 			RunE:              func(cmd *cobra.Command, _ []string) error { return run(cmd, bufio.NewReader(a.stdin)) },
 		}
 	}
-	return []*cobra.Command{part("bench-echo", a.benchEcho), part("bench-caller", a.benchCaller)}
+	return []*cobra.Command{part("bench-echo", a.benchEcho), part("bench-caller", a.benchCaller), part("bench-hop", a.benchHop)}
 }
 
 func readSpec[T any](in *bufio.Reader) (spec T, err error) {
@@ -117,103 +101,11 @@ func serveEcho(nc *nats.Conn, subject string) error {
 	return nil
 }
 
-// maxWarmUp bounds the wait for enough warm environments.
-const maxWarmUp = 20 * time.Second
-
-// benchCaller measures and prints the result as JSON.
-func (a *app) benchCaller(cmd *cobra.Command, in *bufio.Reader) error {
-	spec, err := readSpec[callerSpec](in)
-	if err != nil {
-		return err
-	}
-	t, err := spec.Target.target()
-	if err != nil {
-		return err
-	}
-	conns := make([]*nats.Conn, spec.Callers)
-	for i := range conns {
-		c, err := t.connect(cmd.Context())
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		conns[i] = c.Conn()
-	}
-	var cold, specialised atomic.Int64
-	l := load{
-		callers: spec.Callers, slice: spec.Slice, duration: spec.Duration, cpu: cpuMeter{spec.PID},
-		core: func(ctx context.Context, i int) error {
-			answer, err := request(ctx, conns[i], t.names.Bench(spec.Subject), spec.Payload)
-			if err != nil {
-				return fmt.Errorf("core echo: %w", err)
-			}
-			return sameBytes(answer.Data, spec.Payload)
-		},
-		function: func(ctx context.Context, i int) error {
-			answer, err := request(ctx, conns[i], t.names.Invoke(subjects.DefaultAccount, spec.Function, ""), spec.Payload)
-			if err != nil {
-				return fmt.Errorf("call: %w", err)
-			}
-			switch schema.Start(answer.Header.Get(schema.HeaderStart)) {
-			case schema.StartCold:
-				cold.Add(1)
-			case schema.StartSpecialised:
-				specialised.Add(1)
-			}
-			if text := answer.Header.Get(schema.HeaderError); text != "" {
-				return errors.New(text)
-			}
-			if answer.Header.Get(schema.HeaderFunctionError) != "" {
-				return fmt.Errorf("the function failed: %.200s", answer.Data)
-			}
-			if spec.Echo {
-				return sameBytes(answer.Data, spec.Payload)
-			}
-			return nil
-		},
-	}
-	l.warmUp(cmd.Context(), &cold)
-	cold.Store(0)
-	specialised.Store(0)
-	result := l.run(cmd.Context())
-	result.Cold, result.Specialised = int(cold.Load()), int(specialised.Load())
-	return a.printJSON(result)
-}
-
-// warmUp calls until a slice passes without a cold start.
-func (l *load) warmUp(ctx context.Context, cold *atomic.Int64) {
-	var discard benchSide
-	l.runSlice(ctx, &discard, l.core)
-	for begin := time.Now(); ; {
-		before := cold.Load()
-		failed, _ := l.runSlice(ctx, &discard, l.function)
-		if cold.Load() == before && failed == 0 || time.Since(begin) > maxWarmUp || ctx.Err() != nil {
-			return
-		}
-	}
-}
-
-// requestTimeout bounds one call, so that a lost answer is an error and no end of the loop.
-const requestTimeout = 15 * time.Second
-
-func request(ctx context.Context, nc *nats.Conn, subject string, payload []byte) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	return nc.RequestWithContext(ctx, subject, payload)
-}
-
-func sameBytes(got, want []byte) error {
-	if !bytes.Equal(got, want) {
-		return fmt.Errorf("the answer %.40q is not what was sent", got)
-	}
-	return nil
-}
-
 // part is a process of a measurement.
 type part struct {
 	name   string
 	cmd    *exec.Cmd
-	stdin  io.Closer
+	stdin  io.WriteCloser
 	stdout *bufio.Reader
 	stderr *bytes.Buffer
 	ended  func() error
@@ -229,7 +121,7 @@ func startPart(ctx context.Context, name string, spec any) (*part, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.stdin.(io.Writer).Write(append(told, '\n')); err != nil {
+	if _, err := p.stdin.Write(append(told, '\n')); err != nil {
 		p.stop()
 		return nil, fmt.Errorf("start %s: %w: %s", name, err, p.stderr)
 	}
@@ -278,6 +170,25 @@ func (p *part) line(ctx context.Context) ([]byte, error) {
 		return nil, context.Cause(ctx)
 	}
 	return nil, fmt.Errorf("%s ended (%v): %s", p.name, ended, strings.TrimPrefix(strings.TrimSpace(p.stderr.String()), "hearth: "))
+}
+
+// ask writes what as a line of JSON and reads the answer, another.
+func (p *part) ask(ctx context.Context, what, answer any) error {
+	told, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	if _, err := p.stdin.Write(append(told, '\n')); err != nil {
+		return fmt.Errorf("ask %s: %w: %s", p.name, err, p.stderr)
+	}
+	line, err := p.line(ctx)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(line, answer); err != nil {
+		return fmt.Errorf("read the answer of %s %.80q: %w", p.name, line, err)
+	}
+	return nil
 }
 
 // ready waits for the word.

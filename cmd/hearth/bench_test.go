@@ -16,25 +16,31 @@ func TestLoadInterleavesAndCounts(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	order := ""
-	each := func(letter string, err error) func(context.Context, int) error {
-		return func(context.Context, int) error {
+	each := func(letter string, err error) side {
+		return closedLoop(1, timed(func(context.Context, int) error {
 			mu.Lock()
 			defer mu.Unlock()
 			order += letter
 			return err
-		}
+		}))
 	}
+	perSecond := func(round []benchSide) float64 { return ratio(round[1].perSecond(), round[0].perSecond()) }
 	// A slice of no length still makes one call for each caller.
-	l := load{callers: 1, slice: time.Nanosecond, duration: 1, core: each("c", nil), function: each("f", nil)}
+	l := load{slice: time.Nanosecond, duration: 1, sides: []side{each("c", nil), each("f", nil)}}
 	r := l.run(t.Context())
 	if want := "cffc"; len(order) != 4*r.Rounds || order[:4] != want {
 		t.Errorf("%d rounds in the order %q, want %s each", r.Rounds, order, want)
 	}
-	if r.Core.Calls != 2*r.Rounds || r.Function.Calls != 2*r.Rounds || r.Errors != 0 || r.RatioP50 <= 0 || r.RatioRate <= 0 {
+	if r.sides[0].Calls != 2*r.Rounds || r.sides[1].Calls != 2*r.Rounds || r.Errors != 0 || r.ratio(perSecond) <= 0 {
 		t.Errorf("%+v", r)
 	}
-	l.function = each("f", errors.New("refused"))
-	if r = l.run(t.Context()); r.Function.Calls != 0 || r.Errors != 2*r.Rounds || r.FirstError != "refused" || r.RatioP50 != 0 {
+	order = ""
+	l.sides = []side{each("c", nil), each("h", nil), each("f", nil)}
+	if r = l.run(t.Context()); order[:6] != "chffhc" || len(r.rounds[0]) != 3 {
+		t.Errorf("three sides in the order %q", order)
+	}
+	l.sides = []side{each("c", nil), each("f", errors.New("refused"))}
+	if r = l.run(t.Context()); r.sides[1].Calls != 0 || r.Errors != 2*r.Rounds || r.FirstError != "refused" || r.ratio(perSecond) != 0 {
 		t.Errorf("failed calls count as calls: %+v", r)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -88,12 +94,12 @@ func TestCPUOfProcesses(t *testing.T) {
 	if !slices.Contains(descendants(os.Getpid()), child.Process.Pid) {
 		t.Errorf("%d is not among the descendants %v", child.Process.Pid, descendants(os.Getpid()))
 	}
-	if _, _, ok := (cpuMeter{child.Process.Pid}).read(); !ok {
+	if _, ok := (cpuMeter{child.Process.Pid}).read(); !ok {
 		t.Error("the CPU time of a child cannot be read")
 	}
 	_ = in.Close()
 	_ = child.Wait()
-	if _, _, ok := (cpuMeter{child.Process.Pid}).read(); ok {
+	if _, ok := (cpuMeter{child.Process.Pid}).read(); ok {
 		t.Error("a process that is gone has CPU time")
 	}
 }

@@ -275,7 +275,7 @@ func (d *demo) measure(ctx context.Context, e *example) error {
 	if err := echo.ready(ctx); err != nil {
 		return err
 	}
-	r, err := measure(ctx, spec)
+	r, err := measure[benchResult](ctx, "bench-caller", spec)
 	if err != nil {
 		return err
 	}

@@ -298,6 +298,22 @@ func TestBenchOfItsOwn(t *testing.T) {
 	}
 }
 
+// The twin without NATS is measured in the same rounds, by the same package.
+func TestBenchAgainstTheBareHop(t *testing.T) {
+	t.Parallel()
+	r := alone(t, "bench", "--own", "--twin", "hop", "--concurrency", "2", "--connections", "1", "--duration", "500ms", "--json")
+	if r.code != exitOK {
+		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	got := decode[benchResult](t, r.stdout)
+	if got.Errors != 0 || got.Hop == nil || got.Hop.Calls < 2*2*got.Rounds || got.Function.Calls == 0 || got.Core.Calls == 0 || got.Connections != 1 {
+		t.Fatalf("%s", r.stdout)
+	}
+	if *got.RatioSum <= 0 || *got.RatioSum > got.RatioP50 || *got.RatioHop <= 0 {
+		t.Errorf("the ratio to core and hop together lies below that to core alone: %s", r.stdout)
+	}
+}
+
 // Ctrl-C while a call runs: the command ends with 130 and says how to find the call, which goes on.
 func TestInterruptedCall(t *testing.T) {
 	t.Parallel()
