@@ -26,11 +26,13 @@ type managerNode struct {
 	login    login
 
 	nc      *nats.Conn
+	shipper *worker.Shipper
 	worker  *worker.Worker
 	manager *manager.Manager
 }
 
-// parts are what starts and stops in order: the connection, the worker, the manager that offers its environments.
+// parts are what starts and stops in order: the connection, the log lines, the worker that writes them, the manager that
+// offers its environments.
 func (n *managerNode) parts(u *up) *lifecycle.Group {
 	g := &lifecycle.Group{}
 	g.Add("connection", lifecycle.Func{
@@ -39,6 +41,16 @@ func (n *managerNode) parts(u *up) *lifecycle.Group {
 			return err
 		},
 		OnStop: func(ctx context.Context) error { disconnect(ctx, n.nc); return nil },
+	})
+	g.Add("log lines", lifecycle.Func{
+		OnStart: func(ctx context.Context) (err error) {
+			n.shipper, err = worker.NewShipper(n.nc, worker.ShipperConfig{Manager: n.id, Names: u.names, Logger: u.cfg.Logger})
+			if err != nil {
+				return err
+			}
+			return n.shipper.Start(ctx)
+		},
+		OnStop: func(ctx context.Context) error { return n.shipper.Stop(ctx) },
 	})
 	g.Add("worker", lifecycle.Func{
 		OnStart: func(context.Context) error { return n.makeWorker(u) },
@@ -57,7 +69,7 @@ func (n *managerNode) makeWorker(u *up) error {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
 	cfg := worker.Config{ID: n.id, Publish: n.nc.PublishMsg, Driver: u.driver, Tenants: u.tenants, Names: u.names, Path: u.cfg.Path, Logger: u.cfg.Logger,
-		Telemetry: u.cfg.Telemetry}
+		Telemetry: u.cfg.Telemetry, Lines: n.shipper.Open, LogBytes: n.shipper.Bytes()}
 	if u.runsDir != "" { // else the driver runs no code
 		cfg.Code, cfg.CacheDir = newCodeStore(js, u.names), filepath.Join(u.runsDir, codeDir, n.id)
 	}

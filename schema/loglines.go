@@ -1,6 +1,10 @@
 package schema
 
-import "time"
+import (
+	"fmt"
+	"math"
+	"time"
+)
 
 // LogLines is what lies on stream LOGS under `log.<account>.<function>.<version>.<tenant or _>`: some lines of one environment,
 // in their order. Workers alone write it; a line's bytes are the function's own, so whoever shows them to a terminal makes
@@ -12,13 +16,66 @@ type LogLines struct {
 	Lines       []LogLine `msgpack:"l"`
 }
 
-// LogLine is one line.
+// LogLine is one line, or what the platform says at the start or the end of a call: those two are of every call, so their
+// text is made by who reads them ([LogLine.Texts]).
 type LogLine struct {
 	Time      time.Time `msgpack:"t"`
 	RequestID string    `msgpack:"r,omitempty"` // "" in the init and between calls
+	Kind      LogKind   `msgpack:"k,omitempty"`
 	Platform  bool      `msgpack:"p,omitempty"` // written by the worker, never by a function
 	Cut       bool      `msgpack:"c,omitempty"` // its rest is in the next line
-	Text      []byte    `msgpack:"x"`
+	Text      []byte    `msgpack:"x,omitempty"` // of a [LogText]
+
+	// Of a LogReport.
+	Duration     time.Duration `msgpack:"d,omitempty"`
+	Init         time.Duration `msgpack:"i,omitempty"` // 0: no cold start
+	MemoryMB     int           `msgpack:"m,omitempty"`
+	ErrorType    string        `msgpack:"e,omitempty"` // of a failure that no function posted
+	ErrorMessage string        `msgpack:"w,omitempty"`
+}
+
+// LogKind says what a [LogLine] is.
+type LogKind uint8
+
+// The kinds of lines. Values are on the wire: new ones go to the end.
+const (
+	LogText   LogKind = iota // a line as it stands
+	LogStart                 // a call began
+	LogReport                // a call ended
+)
+
+// Texts are the lines that it stands for, in Lambda's text form (A8), of a function's version. How much memory a call used
+// is not known above the driver, so that field is left out.
+func (l *LogLine) Texts(version string) []string {
+	switch l.Kind {
+	case LogStart:
+		return []string{"START RequestId: " + l.RequestID + " Version: " + version}
+	case LogReport:
+		return l.report()
+	}
+	return []string{string(l.Text)}
+}
+
+func (l *LogLine) report() []string {
+	ms := float64(l.Duration) / float64(time.Millisecond)
+	text := fmt.Sprintf("REPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %.0f ms\tMemory Size: %d MB\t",
+		l.RequestID, ms, math.Ceil(ms), l.MemoryMB)
+	if l.Init > 0 {
+		text += fmt.Sprintf("Init Duration: %.2f ms\t", float64(l.Init)/float64(time.Millisecond))
+	}
+	lines := []string{"END RequestId: " + l.RequestID, ""}
+	switch Code(l.ErrorType) {
+	case CodeTimedOut:
+		text += "Status: timeout"
+		lines = append(lines, l.Time.UTC().Format("2006-01-02T15:04:05.000Z")+" "+l.RequestID+" "+l.ErrorMessage)
+	case CodeExitError, CodeOutOfMemory:
+		text += "Status: error\tError Type: " + l.ErrorType
+		lines = append(lines, "RequestId: "+l.RequestID+" Error: "+l.ErrorMessage, l.ErrorType)
+	case CodeResponseTooLarge, CodeTruncatedResponse, CodeInvalidMode:
+		text += "Status: error\tError Type: " + l.ErrorType
+	}
+	lines[1] = text
+	return lines
 }
 
 // LogsInput is the request of GetLogs. Cursor goes on where an answer ended; without one, Since is the oldest line wanted, and
@@ -30,7 +87,7 @@ type LogsInput struct {
 	RequestID    string     `json:"RequestId,omitempty"` // "" all of them
 	Since        *time.Time `json:"Since,omitempty"`
 	Cursor       string     `json:"Cursor,omitempty"`
-	MaxLines     int        `json:"MaxLines,omitempty"`    // 0 means 500, at most 5,000
+	MaxLines     int        `json:"MaxLines,omitempty"`    // about; 0 means 500, at most 5,000
 	WaitSeconds  int        `json:"WaitSeconds,omitempty"` // 0 does not wait, at most 20
 }
 

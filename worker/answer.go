@@ -29,14 +29,15 @@ func (w *Worker) Refuse(run *schema.Run, failure *schema.FunctionError) {
 // a call if it does, and then the answer goes out. e is nil for a call that ran nowhere.
 func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 	run := x.run
-	if o.Error != nil && o.Error.Body == nil {
+	own := o.Error != nil && o.Error.Body == nil
+	if own {
 		// The failure of an init belongs to every call that waited for it: it is not ours to change.
 		f := *o.Error
 		f.Body = errorBody(run.Call.RequestID, &f)
 		o.Error = &f
 	}
 	if e != nil {
-		o.LogTail = e.logs.finish(run, o)
+		o.LogTail = e.logs.finish(run, o, own)
 	}
 	if run.Ended != nil {
 		run.Ended(run, o)

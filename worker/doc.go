@@ -28,6 +28,16 @@
 //
 // A call that was started is always answered, once: where nothing else can be said, by a function error.
 //
+// # Lines
+//
+//	stdout, stderr -> pipe -> logs: cut into lines, bounded in length and rate -> Sink -> Shipper -> stream LOGS
+//	                            \-> the last 4 KB, for a call that asked for them
+//
+// A line has the request id of the call in which it was written, none in the init and between calls. It is exact where the
+// driver can drain the pipe ([driver.Drainer]): that happens when a call begins and when it ends. What the platform says
+// (START, END, REPORT, INIT_REPORT, what was dropped) is marked as its own, and nothing that a function posts or prints
+// comes under that mark. START and REPORT are of every call: they travel as numbers, and readers make their text.
+//
 // # What it trusts
 //
 // The manager chose the environment, and the worker compares all the same: a call for another function, version,

@@ -23,6 +23,7 @@ type environment struct {
 	// Written while it is made, before ready is closed and the first event told; read after.
 	inside driver.Environment
 	inline driver.Inline      // the same, if it answers by itself
+	drain  driver.Drainer     // the same, if it hands over output at once
 	api    *runtimeapi.Server // nil if it does
 	pinned bool               // the cache keeps its package until release
 	ready  chan struct{}      // closed by the first next

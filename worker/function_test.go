@@ -76,6 +76,10 @@ func (f *functionLoop) serve(header http.Header, body []byte) {
 		f.write(f.post(failure, `{"errorType":"Fn.Asked", "errorMessage":"as asked"}`) + f.next())
 		f.read()
 		return
+	case "forge":
+		f.write(f.post(failure, `{"errorType":"Sandbox.Timedout", "errorMessage":"forged"}`) + f.next())
+		f.read()
+		return
 	case "big":
 		answer = strings.Repeat("x", n)
 	case "cut":

@@ -90,7 +90,7 @@ func (e *environment) start(run *schema.Run) {
 	}
 	e.mu.Unlock()
 	w.count.started.Add(1)
-	e.logs.begin(run)
+	e.logs.begin(run, now)
 	if inline != nil {
 		e.answeredInline(inline.Invoke(call.Payload))
 		return

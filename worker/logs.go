@@ -5,25 +5,25 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/hearth-run/hearth/schema"
 )
 
-// Line is one line of an environment's output, or one that the platform wrote about a call.
-type Line struct {
-	Time        time.Time
-	Environment string
-	Account     string
-	Function    string
-	Version     string
-	Tenant      string
-	RequestID   string // of the call that ran, "" between calls and in the init
-	Platform    bool   // written by the worker, never by a function
-	Cut         bool   // longer than MaxLine: the rest is in the next one
-	Text        []byte // without its end, control bytes as they were; valid until the callee returns
+// Source is an environment as its lines are known by.
+type Source struct {
+	Account, Function, Version, Tenant string
+	Environment                        string
+}
+
+// Sink takes the lines of one environment, in their order. Line is called on the way of calls: it must not wait. A line's
+// text is valid until it returns.
+type Sink interface {
+	Line(schema.LogLine)
 }
 
 // MaxLine is where a line is cut (Lambda A8).
@@ -32,51 +32,91 @@ const MaxLine = 256 << 10
 // keepLine is what an environment's line may take without being charged.
 const keepLine = 4 << 10
 
-// logs takes the output of one environment. Write is called by one goroutine at a time, which reads the pipe of stdout and
-// stderr; it never waits, so that a function is held up by its pipe at most. Lines go to the sink, the bytes of a call
-// that asked for it to its tail.
+// lineCost is what a line counts for beside its text: what it takes on the wire and in the stream.
+const lineCost = 64
+
+// logs takes the output of one environment. Write is called by one goroutine at a time, the one that reads the pipe of
+// stdout and stderr or a call's that drains it; it never waits, so that a function is held up by its pipe at most. Lines
+// go to the sink, the bytes of a call that asked for it to its tail. The mutex is held while a piece of output is cut into
+// lines, which is all that a call may meet.
 type logs struct {
 	worker *Worker
 	e      *environment
 	writes atomic.Uint64 // so that the end of a call can see whether output still comes
+	sink   Sink          // nil: none; set before there is output
 
-	// Of Write alone.
-	partial []byte // a line that has not ended
-	charged int64
-	tokens  float64 // bytes that may pass now
-	filled  time.Time
-	dropped int64 // since the last line that passed
-
-	mu      sync.Mutex
-	request string
-	tail    *tail  // nil unless the call asked for it
-	before  uint64 // writes when that call began
+	mu       sync.Mutex
+	partial  []byte // a line that has not ended
+	charged  int64
+	tokens   float64 // bytes that may pass now
+	filled   time.Time
+	dropping bool
+	dropped  int64 // since the last line that passed
+	request  string
+	tail     *tail  // nil unless the call asked for it
+	before   uint64 // writes when that call began
 }
 
 func newLogs(w *Worker, e *environment) *logs {
 	return &logs{worker: w, e: e, tokens: float64(w.cfg.LogRate), filled: time.Now()}
 }
 
+// open is called before the environment's command starts.
+func (l *logs) open() {
+	if l.sink != nil || l.worker.cfg.Lines == nil {
+		return
+	}
+	b := l.e.binding
+	l.sink = l.worker.cfg.Lines(Source{Account: b.Account, Function: b.Function, Version: b.Version, Tenant: b.Tenant, Environment: l.e.id})
+	l.say(time.Now(), "", "INIT_START Runtime Version: "+b.Runtime)
+}
+
+// failed says that the init failed, after everything that the function wrote. Of a failure that the function posted only
+// the type is told: what it had to say it has written.
+func (l *logs) failed(f *schema.FunctionError, took time.Duration) {
+	if schema.Code(f.Type) == schema.CodeUnavailable {
+		return // it was ended
+	}
+	l.open()
+	now := time.Now()
+	l.say(now, "", fmt.Sprintf("INIT_REPORT Init Duration: %.2f ms\tPhase: init\tStatus: error\tError Type: %s",
+		float64(took)/float64(time.Millisecond), tame(f.Type)))
+	if f.Body == nil {
+		l.say(now, "", f.Type+": "+tame(f.Message))
+	}
+}
+
+// tame keeps what a function chose within one short line of the platform's.
+func tame(text string) string {
+	const most = 1 << 10
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, strings.ToValidUTF8(text[:min(len(text), most)], "?"))
+}
+
 // Write takes output. It never fails.
 func (l *logs) Write(p []byte) (int, error) {
 	l.writes.Add(1)
 	l.mu.Lock()
-	request := l.request
+	defer l.mu.Unlock()
 	if l.tail != nil {
 		l.tail.write(p)
 	}
-	l.mu.Unlock()
 	if !l.heard() {
 		return len(p), nil
 	}
+	now := time.Now()
 	for rest := p; len(rest) > 0; {
 		i := bytes.IndexByte(rest, '\n')
 		if i < 0 {
-			l.keep(rest, request)
+			l.keep(now, rest)
 			break
 		}
-		l.keep(rest[:i], request)
-		l.line(request, false)
+		l.keep(now, rest[:i])
+		l.line(now, false)
 		rest = rest[i+1:]
 	}
 	return len(p), nil
@@ -84,12 +124,12 @@ func (l *logs) Write(p []byte) (int, error) {
 
 // heard reports whether anybody listens to lines.
 func (l *logs) heard() bool {
-	return l.worker.cfg.Lines != nil || l.worker.cfg.Logger.Enabled(context.Background(), slog.LevelDebug)
+	return l.sink != nil || l.worker.cfg.Logger.Enabled(context.Background(), slog.LevelDebug)
 }
 
 // keep appends to the line that has not ended, and cuts it where it is too long, or where the worker's memory for lines
 // and bodies is used up.
-func (l *logs) keep(p []byte, request string) {
+func (l *logs) keep(now time.Time, p []byte) {
 	for len(l.partial)+len(p) > keepLine {
 		if l.charged == 0 && l.worker.budget.Try(MaxLine) {
 			l.charged = MaxLine
@@ -104,28 +144,29 @@ func (l *logs) keep(p []byte, request string) {
 		n := limit - len(l.partial)
 		l.partial = append(l.partial, p[:n]...)
 		p = p[n:]
-		l.line(request, true)
+		l.line(now, true)
 	}
 	l.partial = append(l.partial, p...)
 }
 
-// line passes on what has been kept, if the rate allows it.
-func (l *logs) line(request string, cut bool) {
-	now := time.Now()
+// line passes on what has been kept, if the rate allows it. Once something was dropped, an eighth of a second's worth must
+// have come back before lines pass again: else every line of a flood that passes would bring along a note about those
+// that did not.
+func (l *logs) line(now time.Time, cut bool) {
 	text := l.partial
 	rate := float64(l.worker.cfg.LogRate)
 	l.tokens = min(rate, l.tokens+rate*now.Sub(l.filled).Seconds())
 	l.filled = now
-	if n := len(text) + 1; float64(n) <= l.tokens {
-		l.tokens -= float64(n)
-		if l.dropped > 0 {
-			l.say(now, request, fmt.Sprintf("%d bytes of output were dropped: more than %d a second", l.dropped, l.worker.cfg.LogRate))
-			l.dropped = 0
-		}
-		l.pass(Line{Time: now, RequestID: request, Cut: cut, Text: text})
+	n := float64(len(text) + lineCost)
+	if l.tokens >= n && (!l.dropping || l.tokens >= rate/8) {
+		l.tokens -= n
+		l.dropping = false
+		l.sayDropped(now)
+		l.pass(schema.LogLine{Time: now, RequestID: l.request, Cut: cut, Text: text})
 	} else {
-		l.dropped += int64(n)
-		l.worker.count.dropped.Add(int64(n))
+		l.dropping = true
+		l.dropped += int64(len(text) + 1)
+		l.worker.count.dropped.Add(int64(len(text) + 1))
 	}
 	l.partial = l.partial[:0]
 	if cap(l.partial) > keepLine && !cut {
@@ -135,55 +176,70 @@ func (l *logs) line(request string, cut bool) {
 	}
 }
 
-// say passes on a line of the platform's own.
-func (l *logs) say(now time.Time, request, text string) {
-	l.pass(Line{Time: now, RequestID: request, Platform: true, Text: []byte(text)})
+// rest passes on a line that is not ended and will not be: its call is over, or another begins.
+func (l *logs) rest(now time.Time) {
+	if len(l.partial) > 0 {
+		l.line(now, false)
+	}
+	l.sayDropped(now)
 }
 
-func (l *logs) pass(line Line) {
-	b := l.e.binding
-	line.Environment, line.Account, line.Function, line.Version, line.Tenant = l.e.id, b.Account, b.Function, b.Version, b.Tenant
-	if sink := l.worker.cfg.Lines; sink != nil {
-		sink(line)
+func (l *logs) sayDropped(now time.Time) {
+	if l.dropped > 0 {
+		l.say(now, l.request, fmt.Sprintf("%d bytes of output were dropped: more than %d a second", l.dropped, l.worker.cfg.LogRate))
+		l.dropped = 0
+	}
+}
+
+// say passes on a line of the platform's own.
+func (l *logs) say(now time.Time, request, text string) {
+	l.pass(schema.LogLine{Time: now, RequestID: request, Platform: true, Text: []byte(text)})
+}
+
+func (l *logs) pass(line schema.LogLine) {
+	if l.sink != nil {
+		l.sink.Line(line)
 		return
 	}
-	l.worker.log.Debug("output", "environment", line.Environment, "function", line.Function, "version", line.Version,
+	l.worker.log.Debug("output", "environment", l.e.id, "function", l.e.binding.Function, "version", l.e.binding.Version,
 		"request", line.RequestID, "platform", line.Platform, "text", string(line.Text))
 }
 
-// begin turns to a call.
-func (l *logs) begin(run *schema.Run) {
-	heard := l.worker.cfg.Lines != nil
-	if !heard && !run.Call.LogTail {
-		// Nobody will ask to which call output belongs, but debug logs say it.
-		l.mu.Lock()
-		l.request = run.Call.RequestID
-		l.mu.Unlock()
-		return
+// begin turns to a call: what has been written so far is not its.
+func (l *logs) begin(run *schema.Run, now time.Time) {
+	id := run.Call.RequestID
+	if l.sink != nil && l.e.drain != nil {
+		l.e.drain.Drain()
 	}
-	start := "START RequestId: " + run.Call.RequestID + " Version: " + run.Call.Version
+	start := schema.LogLine{Time: now, RequestID: id, Kind: schema.LogStart, Platform: true}
 	l.mu.Lock()
-	l.request = run.Call.RequestID
+	defer l.mu.Unlock()
+	l.rest(now)
+	l.request = id
 	if run.Call.LogTail {
 		l.tail, l.before = &tail{}, l.writes.Load()
-		l.tail.line(start)
+		for _, text := range start.Texts(run.Call.Version) {
+			l.tail.line(text)
+		}
 	}
-	l.mu.Unlock()
-	if heard {
-		l.say(time.Now(), run.Call.RequestID, start)
+	if l.sink != nil {
+		l.sink.Line(start)
 	}
 }
 
-// Output that a function wrote before its answer may still be in the pipe when the answer is here, and nothing tells. A
-// call that asked for its tail waits until output has come and has paused for quiet, at most for settleMost; a silent
-// function's waits that long. Only such calls pay, and they are people's.
+// Output that a function wrote before its answer may still be in the pipe when the answer is here. Where the driver cannot
+// drain it ([driver.Drainer]), nothing tells: a call that asked for its tail waits until output has come and has paused for
+// quiet, at most for settleMost; a silent function's waits that long. Only such calls pay, and they are people's.
 const (
 	quiet      = 5 * time.Millisecond
 	settleMost = 25 * time.Millisecond
 )
 
-// settle waits for output, if the call asked for its tail.
+// settle waits for output, if the call asked for its tail and nothing better is there.
 func (l *logs) settle() {
+	if l.e.drain != nil {
+		return
+	}
 	l.mu.Lock()
 	wanted, before := l.tail != nil, l.before
 	l.mu.Unlock()
@@ -206,36 +262,51 @@ func (l *logs) settle() {
 	}
 }
 
-// finish turns away from a call and gives its tail, if it asked for it.
-func (l *logs) finish(run *schema.Run, o *schema.Outcome) []byte {
-	l.mu.Lock()
-	t := l.tail
-	l.tail, l.request = nil, ""
-	l.mu.Unlock()
-	heard := l.worker.cfg.Lines != nil
-	if t == nil && !heard {
+// finish turns away from a call and gives its tail, if it asked for it. own is set for a failure that no function posted:
+// nothing that one posts may look like the platform's word.
+func (l *logs) finish(run *schema.Run, o *schema.Outcome, own bool) []byte {
+	now := time.Now()
+	if l.sink == nil && !run.Call.LogTail {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.rest(now)
+		l.request = ""
 		return nil
 	}
-	now := time.Now()
-	lines := report(now, run, o, l.e.binding.MemoryMB)
-	for _, text := range lines {
-		if t != nil {
-			t.line(text)
-		}
-		if heard {
-			l.say(now, run.Call.RequestID, text)
-		}
+	if l.e.drain != nil {
+		l.e.drain.Drain()
+	}
+	report := schema.LogLine{Time: now, RequestID: run.Call.RequestID, Kind: schema.LogReport, Platform: true,
+		Duration: o.Duration, MemoryMB: l.e.binding.MemoryMB}
+	if run.Start == schema.StartCold {
+		report.Init = run.InitDuration
+	}
+	if own {
+		report.ErrorType, report.ErrorMessage = o.Error.Type, o.Error.Message
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest(now)
+	t := l.tail
+	l.tail, l.request = nil, ""
+	if l.sink != nil {
+		l.sink.Line(report)
 	}
 	if t == nil {
 		return nil
+	}
+	for _, text := range report.Texts(run.Call.Version) {
+		t.line(text)
 	}
 	return t.last()
 }
 
 // end passes on a line that the environment's end left without its own. Write is not called any more.
 func (l *logs) end() {
-	if len(l.partial) > 0 && l.heard() {
-		l.line("", false)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.heard() {
+		l.rest(time.Now())
 	}
 	l.worker.budget.Release(l.charged)
 	l.charged, l.partial = 0, nil

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/sourcegraph/conc"
+
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker"
 )
@@ -13,21 +15,32 @@ import (
 // sink keeps lines.
 type sink struct {
 	mu    sync.Mutex
-	lines []worker.Line
+	lines []schema.LogLine
+	from  []worker.Source
 	text  []string
 }
 
-func (s *sink) take(l worker.Line) {
+// shelf is the sink of one environment.
+type shelf struct {
+	sink *sink
+	from worker.Source
+}
+
+func (s *sink) open(from worker.Source) worker.Sink { return &shelf{s, from} }
+
+func (o *shelf) Line(l schema.LogLine) {
+	s := o.sink
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kind := "function"
 	if l.Platform {
 		kind = "platform"
 	}
-	text := string(l.Text)
-	l.Text = nil
-	s.lines = append(s.lines, l)
-	s.text = append(s.text, kind+" "+text)
+	for _, text := range l.Texts(o.from.Version) {
+		s.lines = append(s.lines, l)
+		s.from = append(s.from, o.from)
+		s.text = append(s.text, kind+" "+text)
+	}
 }
 
 func (s *sink) has(want string) bool {
@@ -44,7 +57,7 @@ func (s *sink) has(want string) bool {
 func TestLines(t *testing.T) {
 	t.Parallel()
 	s := &sink{}
-	b := setup(t, func(c *worker.Config) { c.Lines = s.take })
+	b := setup(t, func(c *worker.Config) { c.Lines = s.open })
 	binding := b.binding(func(b *schema.Binding) { b.Tenant = "acme" })
 	b.made("e1", binding)
 	run := b.run("e1", binding, quoted("say \x1b[31mred"))
@@ -59,10 +72,10 @@ func TestLines(t *testing.T) {
 		}
 	}
 	for i, l := range s.lines {
-		if l.Environment != "e1" || l.Account != "default" || l.Function != "echo" || l.Version != "7" || l.Tenant != "acme" || l.Time.IsZero() {
-			t.Errorf("line %+v", l)
+		if want := (worker.Source{Account: "default", Function: "echo", Version: "7", Tenant: "acme", Environment: "e1"}); s.from[i] != want || l.Time.IsZero() {
+			t.Errorf("line %+v of %+v", l, s.from[i])
 		}
-		if during := strings.Contains(s.text[i], "START") || strings.Contains(s.text[i], "END"); during && l.RequestID != run.Call.RequestID {
+		if during := strings.Contains(s.text[i], " START ") || strings.Contains(s.text[i], "END"); during && l.RequestID != run.Call.RequestID {
 			t.Errorf("line %q of request %q", s.text[i], l.RequestID)
 		}
 	}
@@ -72,7 +85,7 @@ func TestLines(t *testing.T) {
 func TestLongLines(t *testing.T) {
 	t.Parallel()
 	s := &sink{}
-	b := setup(t, func(c *worker.Config) { c.Lines, c.LogRate = s.take, 64<<20 })
+	b := setup(t, func(c *worker.Config) { c.Lines, c.LogRate = s.open, 64<<20 })
 	binding := b.binding()
 	b.made("e1", binding)
 	n := 2*worker.MaxLine + 10
@@ -97,7 +110,7 @@ func TestLongLines(t *testing.T) {
 func TestLogRate(t *testing.T) {
 	t.Parallel()
 	s := &sink{}
-	b := setup(t, func(c *worker.Config) { c.Lines, c.LogRate = s.take, 64<<10 })
+	b := setup(t, func(c *worker.Config) { c.Lines, c.LogRate = s.open, 64<<10 })
 	binding := b.binding()
 	b.made("e1", binding)
 	b.call("e1", binding, quoted("flood 2000"))
@@ -112,5 +125,95 @@ func TestLogRate(t *testing.T) {
 			t.Fatal("nobody said that output was dropped")
 		}
 		b.call("e1", binding, quoted("say more"))
+	}
+}
+
+// TestLinesBelongToTheirCall: what is written in a call has its id, what is written in the init has none; the last line of
+// a call is its own though it has no end.
+func TestLinesBelongToTheirCall(t *testing.T) {
+	t.Parallel()
+	s := &sink{}
+	b := setup(t, func(c *worker.Config) { c.Lines = s.open })
+	binding := b.binding()
+	var wg conc.WaitGroup
+	for e := range 8 {
+		wg.Go(func() {
+			id := fmt.Sprintf("e%d", e)
+			b.made(id, binding)
+			for range 50 {
+				run := b.run(id, binding, "")
+				run.Call.Payload = []byte(quoted("say I am " + run.Call.RequestID))
+				b.worker.Start(run)
+				b.answer(run)
+				b.awaitEvent(id, schema.EnvironmentParked, 1)
+			}
+		})
+	}
+	wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said := map[string]int{}
+	for i, l := range s.lines {
+		switch text := s.text[i]; {
+		case strings.HasPrefix(text, "function I am "):
+			if want := strings.TrimPrefix(text, "function I am "); l.RequestID != want {
+				t.Errorf("%q has the request id %q", text, l.RequestID)
+			}
+			said["own"]++
+		case text == "function and without an end":
+			if l.RequestID == "" {
+				t.Error("the last line of a call has no request id")
+			}
+			said["last"]++
+		case text == "function init done" || strings.HasPrefix(text, "platform INIT_START Runtime Version: provided.al2023"):
+			if l.RequestID != "" {
+				t.Errorf("%q has the request id %q", text, l.RequestID)
+			}
+			said["init"]++
+		}
+	}
+	if said["own"] != 400 || said["last"] != 400 || said["init"] != 16 {
+		t.Errorf("lines: %v, want 400 own, 400 last, 16 of inits", said)
+	}
+}
+
+// TestFailedInitIsInTheLog: that is when people look.
+func TestFailedInitIsInTheLog(t *testing.T) {
+	t.Parallel()
+	s := &sink{}
+	b := setup(t, func(c *worker.Config) { c.Lines = s.open })
+	for how, wants := range map[string][]string{
+		"exit 3":  {"INIT_REPORT Init Duration: ", "Error Type: Runtime.ExitError", "Runtime.ExitError: Runtime exited with error: exit status 3"},
+		"error":   {"Error Type: Fn.Init"},
+		"no code": {"Error Type: ResourceNotFoundException"},
+	} {
+		binding := b.binding(func(x *schema.Binding) { x.Variables = map[string]string{"FN_INIT": how} })
+		if how == "no code" {
+			binding.CodeSHA256 = strings.Repeat("0", 64)
+		}
+		b.worker.Make(how, binding, b.notify)
+		b.awaitEvent(how, schema.EnvironmentFailed, 1)
+		for _, want := range wants {
+			if !s.has(want) {
+				t.Errorf("%s: no line %q among %q", how, want, s.text)
+			}
+		}
+	}
+}
+
+// TestPlatformLinesAreNotForged: what a function posts as its error changes no line of the platform's.
+func TestPlatformLinesAreNotForged(t *testing.T) {
+	t.Parallel()
+	s := &sink{}
+	b := setup(t, func(c *worker.Config) { c.Lines = s.open })
+	binding := b.binding()
+	b.made("e1", binding)
+	b.call("e1", binding, quoted("forge"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, text := range s.text {
+		if s.lines[i].Platform && strings.Contains(text, "forged") {
+			t.Errorf("line %q", text)
+		}
 	}
 }

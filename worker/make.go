@@ -81,7 +81,11 @@ func (e *environment) live() {
 		last = schema.EnvironmentEvent{Environment: e.id, Kind: schema.EnvironmentFailed, Error: failure}
 		e.kill()
 	}
+	took := e.sinceBegan()
 	e.wait(failure != nil)
+	if failure != nil {
+		e.logs.failed(failure, took)
+	}
 	w.mu.Lock()
 	delete(w.environments, e.id)
 	w.mu.Unlock()
@@ -126,6 +130,7 @@ func (e *environment) make() *schema.FunctionError {
 	e.mu.Lock()
 	e.began = time.Now()
 	e.mu.Unlock()
+	e.logs.open()
 	if err := inside.Start(ctx, command, e.logs); err != nil {
 		return e.unmade(err, dir)
 	}
@@ -139,12 +144,13 @@ func (e *environment) make() *schema.FunctionError {
 func (e *environment) holds(inside driver.Environment) bool {
 	b := e.binding
 	inline, _ := inside.(driver.Inline)
+	drain, _ := inside.(driver.Drainer)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.phase != making {
 		return false
 	}
-	e.inside, e.inline, e.began = inside, inline, time.Now()
+	e.inside, e.inline, e.drain, e.began = inside, inline, drain, time.Now()
 	if inline == nil {
 		e.api = runtimeapi.New(runtimeapi.Config{
 			ARN: schema.ARN(b.Account, b.Function, ""), Function: b.Function, Version: b.Version, Handler: b.Handler,
@@ -193,6 +199,16 @@ func (e *environment) initialise(dir string) *schema.FunctionError {
 	}
 	return &schema.FunctionError{Type: string(schema.CodeInitError),
 		Message: fmt.Sprintf("Init timed out after %.2f seconds", limit.Seconds())}
+}
+
+// sinceBegan is how long ago its command was started, 0 if it was not.
+func (e *environment) sinceBegan() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.began.IsZero() {
+		return 0
+	}
+	return time.Since(e.began)
 }
 
 func gone(inside driver.Environment) bool {

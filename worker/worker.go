@@ -43,11 +43,12 @@ type Config struct {
 	InitQueue      int           // environments that wait for that; more fail at once; 0 means 4,096
 	PrepareTimeout time.Duration // to fetch and unpack a package; 0 means 2 min
 	BodyBytes      int64         // bodies and log lines of all environments at once; 0 means 256 MiB
+	LogBytes       int64         // of these, what is set aside for who takes Lines; 0 means nothing
 	LogRate        int           // bytes of output a second and environment, more is dropped; 0 means 1 MiB
 
-	// Lines is given every line of output and of the platform's own, on goroutines of environments: it must not block.
-	// nil means that they go to Logger, at debug.
-	Lines  func(Line)
+	// Lines opens what takes an environment's lines, those of its output and the platform's own: [Shipper.Open]. Those of a
+	// driver that runs no code have none. nil means that output goes to Logger, at debug.
+	Lines  func(Source) Sink
 	Logger *slog.Logger // nil means nobody
 
 	Telemetry *telemetry.Telemetry // nil means no spans
@@ -70,8 +71,9 @@ func (c *Config) setDefaults() error {
 	if c.Names == (subjects.Names{}) {
 		errs = append(errs, errors.New("config: Names is missing"))
 	}
-	if c.BodyBytes < 2*schema.MaxAnswer {
-		errs = append(errs, fmt.Errorf("config: BodyBytes is %d; at least %d, two answers", c.BodyBytes, 2*schema.MaxAnswer))
+	if c.LogBytes < 0 || c.BodyBytes-c.LogBytes < 2*schema.MaxAnswer {
+		errs = append(errs, fmt.Errorf("config: BodyBytes is %d and LogBytes %d; without the latter at least %d, two answers",
+			c.BodyBytes, c.LogBytes, 2*schema.MaxAnswer))
 	}
 	return errors.Join(errs...)
 }
@@ -102,7 +104,7 @@ func New(cfg Config) (*Worker, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
-	w := &Worker{cfg: cfg, log: cfg.Logger.With("worker", cfg.ID), budget: runtimeapi.NewBudget(cfg.BodyBytes),
+	w := &Worker{cfg: cfg, log: cfg.Logger.With("worker", cfg.ID), budget: runtimeapi.NewBudget(cfg.BodyBytes - cfg.LogBytes),
 		slots: make(chan struct{}, cfg.Inits), environments: map[string]*environment{}}
 	var err error
 	if w.prep, err = newPreparer(cfg, w.log); err != nil {

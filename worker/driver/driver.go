@@ -49,7 +49,7 @@ type Environment interface {
 	Listener() net.Listener
 	// APIAddress is the value of AWS_LAMBDA_RUNTIME_API inside.
 	APIAddress() string
-	// Start runs the command, once. Output receives stdout and stderr, until they end.
+	// Start runs the command, once. Output receives stdout and stderr, until they end, one Write at a time.
 	Start(ctx context.Context, cmd Command, output io.Writer) error
 	// Kill ends everything inside, at once. Safe twice and before Start.
 	Kill()
@@ -57,6 +57,13 @@ type Environment interface {
 	Done() <-chan struct{}
 	// Exit tells how it ended; valid after Done.
 	Exit() Exit
+}
+
+// Drainer is the rare ability of an environment to hand over at once what its processes have written until now, so that
+// output is known to be of the call that ends, and not of the next one.
+type Drainer interface {
+	// Drain gives output what is on its way, at most what a pipe holds, and returns. It never waits for more.
+	Drain()
 }
 
 // Exit is how an environment's main process ended.

@@ -41,9 +41,13 @@ type Environment struct {
 	killed bool
 	child  child
 	exit   driver.Exit
+	output *output // nil before Start
 }
 
-var _ driver.Environment = (*Environment)(nil)
+var (
+	_ driver.Environment = (*Environment)(nil)
+	_ driver.Drainer     = (*Environment)(nil)
+)
 
 // phase is where an environment stands; see the drawing in doc.go.
 type phase uint8
@@ -76,7 +80,7 @@ func (e *Environment) Exit() driver.Exit {
 // unless the command says otherwise), stdin empty. A command that cannot be run is a [*os.PathError] as os/exec has it
 // ("fork/exec PATH: no such file or directory"), wrapped with what stands in the way where that can be told; the
 // environment has ended then. Output must not block for ever.
-func (e *Environment) Start(ctx context.Context, cmd driver.Command, output io.Writer) error {
+func (e *Environment) Start(ctx context.Context, cmd driver.Command, to io.Writer) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("start environment %s: %w", e.id, context.Cause(ctx))
 	}
@@ -88,8 +92,10 @@ func (e *Environment) Start(ctx context.Context, cmd driver.Command, output io.W
 		e.fail()
 		return err
 	}
+	out := newOutput(read, to)
 	started := time.Now()
 	e.mu.Lock()
+	e.output = out
 	e.child, e.phase, e.exit.Started = child, running, true
 	if e.killed {
 		_ = child.killSession()
@@ -98,10 +104,7 @@ func (e *Environment) Start(ctx context.Context, cmd driver.Command, output io.W
 	copied := make(chan struct{})
 	e.driver.wg.Go(func() {
 		defer close(copied)
-		// A writer that fails must not stop the function: what it says from then on is read and dropped.
-		if _, err := io.Copy(output, read); err != nil {
-			_, _ = io.Copy(io.Discard, read)
-		}
+		out.copy()
 	})
 	e.driver.wg.Go(func() { e.reap(started, read, copied) })
 	if err := e.driver.guard.tell(context.WithoutCancel(ctx), message{Op: opStarted, belongings: e.belongings()}); err != nil {
