@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// Scenarios wait for others far more than they compute; as many at once as there are processors would take minutes.
+	if p := flag.Lookup("test.parallel"); p.Value.String() == p.DefValue {
+		_ = p.Value.Set("6")
+	}
 	code := m.Run()
 	fabric.Cleanup()
 	os.Exit(code)
@@ -100,8 +106,9 @@ func eventually(t testing.TB, what string, cond func() bool) {
 
 // gate is where held calls wait: each connects, says its request id, and goes on when the gate opens.
 type gate struct {
-	l    net.Listener
-	held chan net.Conn
+	l     net.Listener
+	held  chan net.Conn
+	taken []net.Conn // kept: a connection that nobody refers to is closed by the collector, and its call goes on
 }
 
 func newGate(t testing.TB) *gate {
@@ -127,6 +134,9 @@ func newGate(t testing.TB) *gate {
 
 func (g *gate) payload() string { return fmt.Sprintf(`"hold %s"`, g.l.Addr()) }
 
+// words are those that hold a call at the gate.
+func (g *gate) words() string { return "hold " + g.l.Addr().String() }
+
 // wait takes n held calls and gives their connections; closing one lets that call go on.
 func (g *gate) wait(t testing.TB, n int) []net.Conn {
 	t.Helper()
@@ -139,6 +149,7 @@ func (g *gate) wait(t testing.TB, n int) []net.Conn {
 				t.Fatal(err)
 			}
 			conns = append(conns, c)
+			g.taken = append(g.taken, c)
 		case <-ctx.Done():
 			t.Fatalf("%d of %d calls are held", len(conns), n)
 		}
@@ -151,22 +162,33 @@ func (g *gate) open() {
 	for c := range g.held {
 		_ = c.Close()
 	}
+	for _, c := range g.taken {
+		_ = c.Close()
+	}
+}
+
+// commands runs client commands: a fabric in one process, or one that is spread over several.
+type commands interface {
+	MustCLI(args ...string) string
 }
 
 // ring is what `hearth ring --json` prints.
 type ring struct {
-	Managers []struct {
-		ID           string
-		Environments struct{ Idle, Busy, Starting int }
-	}
-	Arcs []struct {
+	Managers []ringManager
+	Arcs     []struct {
 		Subject          string
 		Ranks            []string
 		Pending, Claimed int
 	}
 }
 
-func readRing(t testing.TB, f *fabric.Fabric, args ...string) ring {
+type ringManager struct {
+	ID           string
+	State        string
+	Environments struct{ Idle, Busy, Starting int }
+}
+
+func readRing(t testing.TB, f commands, args ...string) ring {
 	t.Helper()
 	var r ring
 	out := f.MustCLI(append([]string{"ring", "--json"}, args...)...)
@@ -177,7 +199,7 @@ func readRing(t testing.TB, f *fabric.Fabric, args ...string) ring {
 }
 
 // quiet waits until no environment is busy or starting and no message is left on any arc.
-func quiet(t testing.TB, f *fabric.Fabric) {
+func quiet(t testing.TB, f commands) {
 	t.Helper()
 	eventually(t, "no environment busy, no message on an arc", func() bool {
 		r := readRing(t, f)

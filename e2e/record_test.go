@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,46 +8,56 @@ import (
 	"testing"
 )
 
-// record is the function's own note of its runs, by request id: the proof of what ran once, twice or never, whatever
-// became of its answer.
+// record is the function's own note of its runs, by the tag of a call: the proof of what ran once, twice or never,
+// whatever became of its answer.
 type record struct{ path string }
 
 func newRecord(t testing.TB) *record {
 	t.Helper()
-	r := &record{path: filepath.Join(t.TempDir(), "runs")}
+	r := &record{path: filepath.Join(reachable(t), "runs")}
 	if err := os.WriteFile(r.path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Functions run as a user of their own where the test is root.
 	if err := os.Chmod(r.path, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// payload has the function note its run, and then do what the words say.
-func (r *record) payload(words string) string {
-	return fmt.Sprintf("%q", strings.TrimSpace("record "+r.path+" "+words))
+// reachable is a folder of the test into which functions can look: they run as a user of their own where the test is root,
+// and the folders of t.TempDir are closed to others.
+func reachable(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "hearth-e2e-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
-// runs are how often each request has run.
-func (r *record) runs(t testing.TB) map[string]int {
+// payload has the function note its run under a tag, and then do what the words say.
+func (r *record) payload(tag, words string) string {
+	return fmt.Sprintf("%q", strings.TrimSpace(strings.Join([]string{"record", r.path, tag, words}, " ")))
+}
+
+// runs are the request ids of each tag's runs.
+func (r *record) runs(t testing.TB) map[string][]string {
 	t.Helper()
 	b, err := os.ReadFile(r.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs := map[string]int{}
+	runs := map[string][]string{}
 	for line := range strings.Lines(string(b)) {
-		runs[strings.TrimSpace(line)]++
+		tag, id, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok {
+			t.Fatalf("the record has a line %q", line)
+		}
+		runs[tag] = append(runs[tag], id)
 	}
 	return runs
-}
-
-// newRequestID names a call before it is made.
-func newRequestID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

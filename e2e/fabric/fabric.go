@@ -3,8 +3,7 @@
 //
 //	Start         one `hearth up`: a whole fabric in a process
 //	StartServer   a NATS server alone
-//	Spread        managers and frontends, each a process, on a server of its own
-//	StartProxy    what stands between a process and its server, and holds bytes back
+//	StartSpread   managers and frontends, each a process, on a server of its own
 package fabric
 
 import (

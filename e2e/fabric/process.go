@@ -2,7 +2,7 @@ package fabric
 
 import (
 	"bytes"
-	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,20 +150,28 @@ func stateOf(pid int) (state string, known bool) {
 // await waits for a condition that needs the process; its early end fails the test.
 func (p *Process) await(what string, within time.Duration, cond func() bool) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), within)
-	defer cancel()
+	if err := p.until(within, cond); err != nil {
+		p.t.Fatalf("%s, waited for %s: %v\n%s", p.Name, what, err, p.log)
+	}
+}
+
+// until waits for a condition, the end of the process, or so long.
+func (p *Process) until(within time.Duration, cond func() bool) error {
+	late := time.NewTimer(within)
+	defer late.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	r := p.current()
 	for !cond() {
 		select {
 		case <-r.done:
-			p.t.Fatalf("%s, waited for %s: ended: %v\n%s", p.Name, what, r.err, p.log)
-		case <-ctx.Done():
-			p.t.Fatalf("%s, waited for %s: not within %v\n%s", p.Name, what, within, p.log)
+			return fmt.Errorf("it ended: %v", r.err)
+		case <-late.C:
+			return fmt.Errorf("not within %v", within)
 		case <-tick.C:
 		}
 	}
+	return nil
 }
 
 // buffer is a bytes.Buffer that a process writes while a test reads.
@@ -184,4 +192,22 @@ func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// tail is the last of it, in whole lines, without what the NATS server says of itself when all is well.
+func (b *buffer) tail() string {
+	const most = 8_000
+	var lines []string
+	size := 0
+	for line := range strings.Lines(b.String()) {
+		if !strings.Contains(line, " [INF] ") {
+			lines = append(lines, line)
+			size += len(line)
+		}
+	}
+	for size > most {
+		size -= len(lines[0])
+		lines = lines[1:]
+	}
+	return strings.Join(lines, "")
 }

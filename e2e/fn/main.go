@@ -2,7 +2,7 @@
 // says, so that hundreds of environments start in a second. A payload is a JSON string of words; anything else comes
 // back as it is.
 //
-//	"record FILE …" append the request id to FILE, a line a run, then do what the other words say
+//	"record FILE TAG …" append TAG and the request id to FILE, a line a run, then do what the other words say
 //	"hold ADDR"     connect to the gate at ADDR, say the request id, answer when the gate closes the connection
 //	"nap N"         answer after N milliseconds
 //	"exit N"        end the process with status N in the middle of the call
@@ -18,7 +18,7 @@
 //	"env NAME"      the value of a variable
 //	"leave"         answer, then exit 0 before asking for the next call
 //
-// The variable FN_INIT makes the start itself fail: exit, hang, error.
+// The variable FN_INIT makes the start itself fail: exit, hang, error; or wait until the file that FN_WAIT names is there.
 package main
 
 import (
@@ -40,6 +40,10 @@ func main() {
 		os.Exit(7)
 	case "hang":
 		hang()
+	case "wait":
+		for !exists(os.Getenv("FN_WAIT")) {
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
 	conn, err := net.Dial("tcp", os.Getenv("AWS_LAMBDA_RUNTIME_API"))
 	if err != nil {
@@ -57,6 +61,11 @@ func main() {
 		id, payload := rt.invocation()
 		rt.serve(id, payload, calls)
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // hang never returns. An empty select would: the Go runtime ends a program in which nothing can go on.
@@ -81,12 +90,12 @@ type runtime struct {
 
 func (r *runtime) serve(id string, payload []byte, calls int) {
 	words := strings.Fields(strings.Trim(string(payload), `"`))
-	if len(words) > 1 && words[0] == "record" {
-		if err := record(words[1], id); err != nil {
+	if len(words) > 2 && words[0] == "record" {
+		if err := record(words[1], words[2]+" "+id); err != nil {
 			r.fail(id, "Fn.NoRecord", err)
 			return
 		}
-		words = words[2:]
+		words = words[3:]
 	}
 	verb, arg := "", ""
 	if len(words) > 0 {
@@ -153,13 +162,13 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 
 // record notes a run where its test reads it: one write to the end of a file, so that no two runs mix, and what a killed
 // process had written stays.
-func record(path, id string) error {
+func record(path, line string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, err = f.WriteString(id + "\n")
+	_, err = f.WriteString(line + "\n")
 	return err
 }
 

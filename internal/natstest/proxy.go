@@ -74,7 +74,9 @@ func (p *Proxy) Hold(d Direction) { p.change(func() { p.held |= d }) }
 
 // HoldSubjects keeps messages to clients back whose subject match says yes to, until [Proxy.Release], which delivers them
 // before what comes later. Messages of a stream have the subject on which they were published. match must not block.
-func (p *Proxy) HoldSubjects(match func(subject string) bool) { p.change(func() { p.subjects = match }) }
+func (p *Proxy) HoldSubjects(match func(subject string) bool) {
+	p.change(func() { p.subjects = match })
+}
 
 // Release lets everything pass again.
 func (p *Proxy) Release() {

@@ -1,0 +1,173 @@
+package fabric
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sourcegraph/conc"
+
+	"github.com/hearth-run/hearth/internal/natstest"
+)
+
+// SpreadOptions say over which processes a fabric is spread.
+type SpreadOptions struct {
+	Managers  int      // m1, m2, …; 0 means 2
+	Frontends int      // f1, f2, …; 0 means 1
+	Capacity  int      // of each manager; 0 means 20
+	Set       []string // KEY=VALUE, numbers of the fabric
+	Proxied   []string // roles that reach the server through a proxy of their own
+}
+
+// Spread is a fabric whose roles are processes, each on its own, on a NATS server that is one too.
+type Spread struct {
+	Door
+	Server    *Server
+	Managers  []*Role
+	Frontends []*Role
+}
+
+// Role is one manager or frontend in a process of its own.
+type Role struct {
+	*Process
+	ID    string
+	HTTP  string          // URL of a frontend's listener, the same in all its starts
+	Proxy *natstest.Proxy // what stands between it and the server, if it was asked for
+
+	ready string
+	data  string // of a manager
+}
+
+// StartSpread starts a server, managers and frontends on it, and waits until all are ready. The test's cleanup stops them.
+func StartSpread(t testing.TB, o SpreadOptions) *Spread {
+	t.Helper()
+	s := &Spread{Server: StartServer(t)}
+	s.Door = Door{NATS: s.Server.URL, t: t, bin: Build(t), home: t.TempDir(), logs: s.Log}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.Log())
+		}
+	})
+	for i := range orElse(o.Managers, 2) {
+		id := fmt.Sprintf("m%d", i+1)
+		data := filepath.Join(t.TempDir(), id)
+		args := []string{"--data", data, "--capacity", fmt.Sprint(orElse(o.Capacity, 20))}
+		for _, kv := range o.Set {
+			args = append(args, "--set", kv)
+		}
+		m := s.role(t, "manager", id, o, args...)
+		m.data = data
+		s.Managers = append(s.Managers, m)
+	}
+	for i := range orElse(o.Frontends, 1) {
+		id, http := fmt.Sprintf("f%d", i+1), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+		f := s.role(t, "frontend", id, o, "--http", http)
+		f.HTTP = "http://" + http
+		s.Frontends = append(s.Frontends, f)
+	}
+	// The first manager makes the key for variables.
+	if err := s.Managers[0].begin(); err != nil {
+		t.Fatalf("%s: %v\n%s", s.Managers[0].ID, err, s.Log())
+	}
+	for _, m := range s.Managers[1:] {
+		key, err := os.ReadFile(filepath.Join(s.Managers[0].data, "seal.key"))
+		if err == nil {
+			err = errors.Join(os.Mkdir(m.data, 0o700), os.WriteFile(filepath.Join(m.data, "seal.key"), key, 0o600))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all conc.WaitGroup
+	var failed []string
+	starts := slices.Concat(s.Managers[1:], s.Frontends)
+	errs := make([]error, len(starts))
+	for i, r := range starts {
+		all.Go(func() { errs[i] = r.begin() })
+	}
+	all.Wait()
+	for i, err := range errs {
+		if err != nil {
+			failed = append(failed, fmt.Sprintf("%s: %v", starts[i].ID, err))
+		}
+	}
+	if failed != nil {
+		t.Fatalf("%s\n%s", strings.Join(failed, "\n"), s.Log())
+	}
+	return s
+}
+
+func orElse(n, other int) int {
+	if n == 0 {
+		return other
+	}
+	return n
+}
+
+func (s *Spread) role(t testing.TB, kind, id string, o SpreadOptions, args ...string) *Role {
+	r := &Role{ID: id, ready: filepath.Join(t.TempDir(), id+".json")}
+	url := s.NATS
+	if slices.Contains(o.Proxied, id) {
+		r.Proxy = natstest.StartProxy(t, url)
+		url = r.Proxy.URL
+	}
+	args = append([]string{kind, "--id", id, "--server", url, "--ready-file", r.ready}, args...)
+	r.Process = newProcess(t, kind+" "+id, s.bin.Hearth, args, environ(s.home))
+	return r
+}
+
+// begin starts the role and waits until it is ready, or ends, or has taken too long.
+func (r *Role) begin() error {
+	removeStale(r.ready)
+	if err := r.start(); err != nil {
+		return err
+	}
+	var ready Ready
+	return r.until(readyWithin, func() bool { return readJSON(r.ready, &ready) })
+}
+
+// Start starts the role again as it was, after Stop or Kill, and waits until it is ready.
+func (r *Role) Start() {
+	r.t.Helper()
+	if err := r.begin(); err != nil {
+		r.t.Fatalf("start %s again: %v\n%s", r.Name, err, r.log)
+	}
+}
+
+// Log is the last that each process has written.
+func (s *Spread) Log() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "== %s\n%s", s.Server.Name, s.Server.log.tail())
+	for _, r := range slices.Concat(s.Managers, s.Frontends) {
+		fmt.Fprintf(&b, "== %s\n%s", r.Name, r.log.tail())
+	}
+	return b.String()
+}
+
+// Manager is the manager with this id.
+func (s *Spread) Manager(id string) *Role {
+	s.t.Helper()
+	for _, m := range s.Managers {
+		if m.ID == id {
+			return m
+		}
+	}
+	s.t.Fatalf("no manager %q", id)
+	return nil
+}
+
+// Other is a manager that is not this one.
+func (s *Spread) Other(m *Role) *Role {
+	s.t.Helper()
+	for _, o := range s.Managers {
+		if o != m {
+			return o
+		}
+	}
+	s.t.Fatal("there is one manager alone")
+	return nil
+}

@@ -1,9 +1,0 @@
-package events_test
-
-import (
-	"testing"
-
-	"github.com/hearth-run/hearth/internal/natstest"
-)
-
-func TestMain(m *testing.M) { natstest.Main(m) }
