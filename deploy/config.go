@@ -38,6 +38,9 @@ type Config struct {
 	DataDir string
 	// Ephemeral removes at the end what lies outside the data folder too: for a data folder that its maker removes.
 	Ephemeral bool
+	// Measured lets the admin of an embedded server keep the two streams of [topology.BenchStreams] and see how full the fabric's
+	// own ones of events are: for measurements of a fabric that serves nobody else.
+	Measured bool
 
 	// HTTP is where the Lambda API is served, host and port; "" means [DefaultHTTP], port 0 a free one.
 	HTTP string

@@ -125,6 +125,22 @@ func adminRights(names subjects.Names) *rights {
 	return r
 }
 
+// measures adds what `hearth bench` needs in a fabric of its own: the streams of the plain twins, and a look at those that
+// events pass.
+func (r *rights) measures() {
+	for _, kind := range topology.BenchStreams() {
+		stream := r.names.Stream(kind)
+		r.stream(stream, "STREAM.CREATE", "STREAM.INFO", "STREAM.DELETE")
+		r.consumers(stream)
+		r.claims(stream)
+	}
+	for _, stream := range []string{
+		r.names.Events(subjects.DefaultAccount), r.names.Stream(topology.Retries), r.names.Stream(topology.DeadLetters),
+	} {
+		r.stream(stream, "STREAM.INFO")
+	}
+}
+
 // frontendRights are those of frontend id.
 func frontendRights(names subjects.Names, id string) *rights {
 	r := &rights{names: names}

@@ -63,6 +63,44 @@ func (d *door) enter(t *testing.T, as string) *nats.Conn {
 	return nc
 }
 
+// A fabric that is measured lets its admin keep the plain twins; any other does not.
+func TestRightsToMeasure(t *testing.T) {
+	t.Parallel()
+	names, err := subjects.NewNames("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, measured := range []bool{false, true} {
+		l, err := newLogin("admin", "1", adminRights(names))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := startServer(t.Context(), "127.0.0.1:0", t.TempDir(), &users{admin: l.public, names: names, measured: measured}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.stop)
+		nc, err := nats.Connect(server.url, l.option(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		for _, subject := range []string{
+			"$JS.API.STREAM.CREATE.HEARTH_BENCH_QUEUE", "$JS.API.STREAM.DELETE.HEARTH_BENCH_PUBLISH",
+			"$JS.API.CONSUMER.MSG.NEXT.HEARTH_BENCH_QUEUE.worker", "$JS.API.STREAM.INFO.HEARTH_EVENTS_default",
+		} {
+			if got := refused(t, nc, subject, func() error { return nc.Publish(subject, nil) }); got == measured {
+				t.Errorf("measured %v: %s refused: %v", measured, subject, got)
+			}
+		}
+		for _, subject := range []string{"$JS.API.STREAM.DELETE.HEARTH_EVENTS_default", "$JS.API.STREAM.MSG.GET.HEARTH_EVENTS_default", "$JS.API.STREAM.CREATE.X"} {
+			if !refused(t, nc, subject, func() error { return nc.Publish(subject, nil) }) {
+				t.Errorf("measured %v: %s is allowed", measured, subject)
+			}
+		}
+	}
+}
+
 // refused reports whether the server refuses what act did with a subject: it says so before it answers the next ping.
 func refused(t *testing.T, nc *nats.Conn, subject string, act func() error) bool {
 	t.Helper()

@@ -195,7 +195,7 @@ func (u *up) startServer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		all := &users{admin: u.admin, names: u.names}
+		all := &users{admin: u.admin, names: u.names, measured: u.cfg.Measured}
 		if u.cfg.Anonymous && loopback(host) {
 			guest, err := newLogin("client", "anonymous", clientRights(u.names))
 			if err != nil {

@@ -45,6 +45,8 @@ type users struct {
 	admin  string // public nkey
 	client string // public nkey of whoever connects without a credential; "" where that is not allowed
 	names  subjects.Names
+
+	measured bool // the admin has what measuring needs
 }
 
 // enter puts the users into the server's options.
@@ -55,7 +57,11 @@ func (u *users) enter(opts *server.Options) {
 	for _, l := range u.roles {
 		user(l.public, l.rights)
 	}
-	user(u.admin, adminRights(u.names))
+	admin := adminRights(u.names)
+	if u.measured {
+		admin.measures()
+	}
+	user(u.admin, admin)
 	if u.client != "" {
 		user(u.client, clientRights(u.names))
 		opts.NoAuthUser = u.client

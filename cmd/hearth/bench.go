@@ -36,6 +36,9 @@ type benchFlags struct {
 	connections int
 	twin        string
 	own         bool
+
+	events         bool
+	drain, running int
 }
 
 // twinHop is the value of --twin.
@@ -55,19 +58,29 @@ Caller, core echo and fabric are processes of their own, over TCP on loopback. I
 Without --function it deploys an echo for the time of the run.
 
 With --twin hop the turns have a third side: the same package in the same kind of process behind the same Runtime API
-server, called in a loop without NATS. No fabric can be quicker than core NATS and that hop together.`,
+server, called in a loop without NATS. No fabric can be quicker than core NATS and that hop together.
+
+With --events it measures events in a fabric of its own, each part beside its plain twin on the same server: the PubAck
+(js.Publish to an equal file stream; one at a time, and --concurrency at once), from the publish until the function has run,
+one at a time in an idle system, and how quickly a backlog of --drain events goes, --running at once (a file work queue with
+a hand-written worker that runs the same function on the bare Runtime API). The drain takes as long as it takes, each other
+part --duration.`,
 		Example: `  hearth bench
   hearth bench --concurrency 8 --duration 20s --json
   hearth bench --own --driver null
   hearth bench --own --driver null --concurrency 256
   hearth bench --own --loop aws              # an echo on aws-lambda-go instead of our lean loop
   hearth bench --own --loop aws --twin hop   # and what it costs without a fabric
+  hearth bench --own --events --concurrency 16
   hearth bench --function count --payload '{"text": "a b"}'`,
 		GroupID: groupSee,
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.validate(); err != nil {
 				return err
+			}
+			if f.events {
+				return a.runBenchEvents(cmd, f)
 			}
 			return a.runBench(cmd, f)
 		},
@@ -83,6 +96,9 @@ server, called in a loop without NATS. No fabric can be quicker than core NATS a
 	flags.StringVar(&f.driver, "driver", "process", "driver of its own fabric: process or null")
 	flags.StringVar(&f.loop, "loop", "", "what runs the echo: lean, aws, nodejs or python (default: the first that this host has)")
 	flags.StringVar(&f.twin, "twin", "", "measure beside it, too: hop, the same function on the bare Runtime API without NATS")
+	flags.BoolVar(&f.events, "events", false, "measure events instead of calls, each part beside its plain JetStream twin")
+	flags.IntVar(&f.drain, "drain", defaultDrain, "events of the backlog that is drained; 0 leaves it out")
+	flags.IntVar(&f.running, "running", defaultRunning, "events that run at once in the drain")
 	_ = cmd.RegisterFlagCompletionFunc("twin", cobra.FixedCompletions([]string{twinHop}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"process", "null"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("loop", cobra.FixedCompletions(loops[:], cobra.ShellCompDirectiveNoFileComp))
@@ -116,7 +132,7 @@ func (f *benchFlags) validate() error {
 	case f.twin != "" && f.driver == "null":
 		return usagef("--twin hop runs the function's process, and driver null has none; leave out --driver")
 	}
-	return knownLoop(f.loop)
+	return cmp.Or(f.validateEvents(), knownLoop(f.loop))
 }
 
 // runBench finds or starts a fabric, makes the echo, and lets a process of its own measure.

@@ -7,49 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hearth-run/hearth/cmd/hearth/internal/pack"
 	"github.com/hearth-run/hearth/subjects"
 )
-
-// loops are what may run the echo, in the order of preference.
-var loops = [...]string{loopLean, loopNode, loopPython, loopAWS}
-
-// The loops: our own one on a raw connection, those of the interpreters, and AWS's library for Go.
-const (
-	loopLean   = "lean"
-	loopNode   = "nodejs"
-	loopPython = "python"
-	loopAWS    = "aws"
-)
-
-func knownLoop(name string) error {
-	if name == "" || slices.Contains(loops[:], name) {
-		return nil
-	}
-	return usagef("--loop is %q%s; one of %s", name, didYouMean(name, loops[:]), strings.Join(loops[:], ", "))
-}
-
-// awsEcho is the echo on aws-lambda-go, built in the source tree where that library is a requirement.
-const awsEcho = `package main
-
-import (
-	"context"
-	"encoding/json"
-
-	"github.com/aws/aws-lambda-go/lambda"
-)
-
-func main() {
-	lambda.Start(func(_ context.Context, event json.RawMessage) (json.RawMessage, error) { return event, nil })
-}
-`
 
 // echo is a function made for the run.
 type echo struct {
@@ -100,31 +64,6 @@ func makeEcho(ctx context.Context, f benchFlags, make maker) (*echo, error) {
 		reasons = append(reasons, fmt.Errorf("%s: %w", loop, err))
 	}
 	return nil, usagef("no echo can be made here: %v", errors.Join(reasons...))
-}
-
-// plainEcho answers what it was sent.
-func plainEcho(ctx context.Context, loop, folder string) (runtime string, err error) {
-	switch loop {
-	case loopLean:
-		return "provided", goBuild(ctx, "./examples/echo", filepath.Join(folder, "bootstrap"))
-	case loopAWS:
-		source := filepath.Join(folder, "main.go")
-		if err := os.WriteFile(source, []byte(awsEcho), 0o600); err != nil {
-			return "", err
-		}
-		err := goBuild(ctx, source, filepath.Join(folder, "bootstrap"))
-		return "provided", errors.Join(err, os.Remove(source))
-	case loopNode:
-		if _, err := exec.LookPath("node"); err != nil {
-			return "", errors.New("node is not installed")
-		}
-		return "nodejs", os.WriteFile(filepath.Join(folder, "index.mjs"), []byte("export const handler = async (event) => event;\n"), 0o600)
-	default:
-		if _, err := exec.LookPath("python3"); err != nil {
-			return "", errors.New("python3 is not installed")
-		}
-		return "python", os.WriteFile(filepath.Join(folder, "index.py"), []byte("def handler(event, context):\n    return event\n"), 0o600)
-	}
 }
 
 // deployEcho makes an echo and deploys it under a name for the time of the run; remove takes it away again.

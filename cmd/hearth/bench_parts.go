@@ -49,7 +49,10 @@ func (a *app) benchParts() []*cobra.Command {
 			RunE:              func(cmd *cobra.Command, _ []string) error { return run(cmd, bufio.NewReader(a.stdin)) },
 		}
 	}
-	return []*cobra.Command{part("bench-echo", a.benchEcho), part("bench-caller", a.benchCaller), part("bench-hop", a.benchHop)}
+	return []*cobra.Command{
+		part("bench-echo", a.benchEcho), part("bench-caller", a.benchCaller), part("bench-hop", a.benchHop),
+		part("bench-events", a.benchEvents), part("bench-queue", a.benchQueue),
+	}
 }
 
 func readSpec[T any](in *bufio.Reader) (spec T, err error) {

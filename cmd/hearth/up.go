@@ -26,6 +26,7 @@ type upFlags struct {
 	readyFile                string
 	logLevel, logFormat      string
 	noNote, ephemeral        bool
+	measured                 bool
 }
 
 func (a *app) up() *cobra.Command {
@@ -68,8 +69,10 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.BoolVar(&f.noNote, "no-note", false, "do not tell this user's client commands of it")
 	flags.BoolVar(&f.ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
-	_ = flags.MarkHidden("no-note")
-	_ = flags.MarkHidden("ephemeral")
+	flags.BoolVar(&f.measured, "measured", false, "let the admin keep the streams that `hearth bench` compares with")
+	for _, hidden := range []string{"no-note", "ephemeral", "measured"} {
+		_ = flags.MarkHidden(hidden)
+	}
 	_ = cmd.RegisterFlagCompletionFunc("driver", completeDriver)
 	_ = cmd.RegisterFlagCompletionFunc("set", completeFabricKey("="))
 	return cmd
@@ -113,7 +116,7 @@ func (a *app) upConfig(cmd *cobra.Command, f upFlags) (deploy.Config, error) {
 		return deploy.Config{}, err
 	}
 	cfg := deploy.Config{
-		DataDir: f.data, Ephemeral: f.ephemeral, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
+		DataDir: f.data, Ephemeral: f.ephemeral, Measured: f.measured, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
 		Anonymous: !f.noAnonymous, Prefix: cmd.Flag("prefix").Value.String(), Build: thisBuild().String(), Logger: logger,
 		Path: os.Getenv("PATH"),
 	}

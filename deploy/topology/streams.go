@@ -111,6 +111,22 @@ func Events(names subjects.Names, account string) jetstream.StreamConfig {
 	return c
 }
 
+// Kinds of streams that measurements make and remove: plain twins of EVENTS.
+const (
+	BenchQueue   = "BENCH_QUEUE"   // with a consumer, for what happens after the PubAck
+	BenchPublish = "BENCH_PUBLISH" // without one, for the PubAck
+)
+
+// BenchStreams are all of them.
+func BenchStreams() []string { return []string{BenchQueue, BenchPublish} }
+
+// Bench is the stream of account default's events in everything but name and subject.
+func Bench(names subjects.Names, kind string) jetstream.StreamConfig {
+	c := Events(names, subjects.DefaultAccount)
+	c.Name, c.Subjects = names.Stream(kind), []string{names.Bench(kind)}
+	return c
+}
+
 // RetriesStream holds events that wait for their next attempt, each until its schedule puts it back. Pollers alone write it.
 // A stream with schedules must discard the oldest when full (nats-server 2.15.2 refuses discard new), which would lose an
 // accepted event: so it has no bound of its own, and the account's store is what refuses.

@@ -5,6 +5,7 @@
 //	"record FILE TAG …" append TAG and the request id to FILE, a line a run, then do what the other words say
 //	"hold ADDR"     connect to the gate at ADDR, say the request id, answer when the gate closes the connection
 //	"nap N"         answer after N milliseconds
+//	"tell ADDR WORD" write WORD as a line to ADDR, on a connection that stays, then answer
 //	"exit N"        end the process with status N in the middle of the call
 //	"signal"        end by SIGKILL of itself
 //	"spin"          never answer, burning CPU
@@ -86,6 +87,7 @@ type runtime struct {
 	conn net.Conn
 	in   *bufio.Reader
 	last string
+	told net.Conn // of "tell"
 }
 
 func (r *runtime) serve(id string, payload []byte, calls int) {
@@ -118,6 +120,11 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 	case "nap":
 		n, _ := strconv.Atoi(arg)
 		time.Sleep(time.Duration(n) * time.Millisecond)
+	case "tell":
+		if err := r.tell(arg, strings.Join(words[min(2, len(words)):min(3, len(words))], "")); err != nil {
+			r.fail(id, "Fn.NobodyHears", err)
+			return
+		}
 	case "exit":
 		code, _ := strconv.Atoi(arg)
 		os.Exit(code)
@@ -169,6 +176,17 @@ func record(path, line string) error {
 	}
 	defer f.Close()
 	_, err = f.WriteString(line + "\n")
+	return err
+}
+
+// tell says a word to who listens for runs. One connection is enough: there is one listener in the life of a process.
+func (r *runtime) tell(address, word string) (err error) {
+	if r.told == nil {
+		if r.told, err = net.Dial("tcp", address); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(r.told, word)
 	return err
 }
 
