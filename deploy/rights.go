@@ -144,16 +144,17 @@ func (r *rights) measures() {
 // frontendRights are those of frontend id.
 func frontendRights(names subjects.Names, id string) *rights {
 	r := &rights{names: names}
-	r.own("arc.>", "status.frontend."+subjects.Escape(id), "m.*.ctl", "trace.>", "event.>", "retry.>", "dead.>")
+	r.own("arc.>", "status.frontend."+subjects.Escape(id), "status.ask", "m.*.ctl", "trace.>", "event.>", "retry.>", "dead.>")
 	r.inboxes()
 	for _, calls := range r.calls() {
 		r.stream(calls, "STREAM.INFO", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "CONSUMER.LIST")
 	}
 	for _, events := range []string{names.Events(subjects.DefaultAccount), names.Stream(topology.Retries)} {
-		r.stream(events, "STREAM.INFO")
+		r.stream(events, "STREAM.INFO", "STREAM.MSG.GET")
 		r.consumers(events)
 		r.claims(events)
 	}
+	r.stream(names.Events(subjects.DefaultAccount), "STREAM.MSG.DELETE") // of what belongs to no function, once it is buried
 	dead := names.Stream(topology.DeadLetters)
 	r.reads(dead)
 	r.stream(dead, "STREAM.MSG.DELETE")
@@ -166,7 +167,7 @@ func frontendRights(names subjects.Names, id string) *rights {
 	r.reads(topology.CodeStream(names))
 	r.putsCode()
 	r.listen("invoke.>", "api.>", "status.>", "trace.>")
-	r.subscribe = append(r.subscribe, "$SRV.>", subjects.FrontendInbox(id, ">"))
+	r.subscribe = append(r.subscribe, "$SRV.>", subjects.FrontendInbox(id, ">"), subjects.EventInbox(id, ">"))
 	return r
 }
 

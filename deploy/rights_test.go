@@ -123,7 +123,7 @@ func TestRights(t *testing.T) {
 			not: []string{
 				"hearth.invoke.other.f", "hearth.event.other.f", "hearth.invoke.default", "other.invoke.default.f",
 				"hearth.api.default.CreateFunction", "hearth.api._.PutFabric", "hearth.arc.u.0.default.f.1._", "hearth.open.r.0.a.b.c.1",
-				"hearth.status.manager.m1", "hearth.status.frontend.f1", "hearth.m.m1.ctl", "hearth.m.m1.claim", "hearth.w.w1.run",
+				"hearth.status.manager.m1", "hearth.status.frontend.f1", "hearth.status.ask", "hearth.m.m1.ctl", "hearth.m.m1.claim", "hearth.w.w1.run",
 				"hearth.retry.x", "hearth.dead.default.f", "hearth.log.default.f.1._", "hearth.trace.x", "hearth.bench.x", "hearth.seen.x",
 				"_INBOX.x.y", "_HF.f1.a.0123456789abcdef", "_HM.m1.x", "_HW.w1.x", "_R_.x", "x",
 				"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.HEARTH_CALLS_U",
@@ -156,7 +156,15 @@ func TestRights(t *testing.T) {
 		"frontend": {
 			publish: []string{
 				"hearth.arc.u.0.default.f.1._", "hearth.status.frontend.f1", "hearth.m.m1.ctl", "_INBOX.x", "_HM.m1.x",
-				"$KV.HEARTH_ring.fabric", "$JS.API.STREAM.INFO.HEARTH_CALLS_R63",
+				"$KV.HEARTH_ring.fabric", "$JS.API.STREAM.INFO.HEARTH_CALLS_R63", "hearth.status.ask", "hearth.event.default.f",
+				"hearth.retry.held.default.f.x", "hearth.dead.default.f", "$JS.API.STREAM.INFO.HEARTH_EVENTS_default",
+				"$JS.API.STREAM.INFO.HEARTH_RETRIES", "$JS.API.CONSUMER.CREATE.HEARTH_EVENTS_default.e-default~f",
+				"$JS.API.CONSUMER.CREATE.HEARTH_RETRIES.e-default~f.hearth.retry.due.default.f",
+				"$JS.API.CONSUMER.INFO.HEARTH_RETRIES.e-default~f", "$JS.API.CONSUMER.DELETE.HEARTH_EVENTS_default.e-default~f",
+				"$JS.API.CONSUMER.MSG.NEXT.HEARTH_EVENTS_default.e-default~f", "$JS.API.CONSUMER.MSG.NEXT.HEARTH_RETRIES.e-default~f",
+				"$JS.ACK.HEARTH_EVENTS_default.e-default~f.1.1.1.1.0", "$JS.ACK.HEARTH_RETRIES.e-default~f.1.1.1.1.0",
+				"$JS.API.STREAM.MSG.GET.HEARTH_EVENTS_default", "$JS.API.STREAM.MSG.DELETE.HEARTH_EVENTS_default",
+				"$JS.API.STREAM.MSG.GET.HEARTH_RETRIES",
 			},
 			not: []string{
 				"hearth.status.frontend.f2", "hearth.status.manager.m1", "hearth.m.m1.claim", "hearth.open.r.0.a.b.c.1", "hearth.log.default.f.1._",
@@ -164,10 +172,11 @@ func TestRights(t *testing.T) {
 				"$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_U.u-0", "$JS.ACK.HEARTH_CALLS_U.u-0.1.1.1.1.0", "$JS.API.STREAM.PURGE.HEARTH_CALLS_R0",
 				"$JS.API.STREAM.CREATE.HEARTH_CALLS_U", "$JS.API.STREAM.DELETE.HEARTH_CALLS_U", "$JS.API.CONSUMER.CREATE.HEARTH_CALLS_U.x",
 				"$JS.API.CONSUMER.DELETE.HEARTH_CALLS_U.u-0", "$JS.API.STREAM.DELETE.KV_HEARTH_functions", "$JS.API.STREAM.INFO.OTHER",
-				"$JS.API.STREAM.NAMES", "$JS.API.INFO", "$SYS.REQ.SERVER.PING",
+				"$JS.API.STREAM.NAMES", "$JS.API.INFO", "$SYS.REQ.SERVER.PING", "$JS.API.STREAM.PURGE.HEARTH_EVENTS_default",
+				"$JS.API.STREAM.DELETE.HEARTH_EVENTS_default", "$JS.API.STREAM.UPDATE.HEARTH_EVENTS_default", "_HE.f1.x",
 			},
-			listen:    []string{"hearth.invoke.>", "hearth.api.*.GetRing", "hearth.status.>", "$SRV.PING", "_HF.f1.>"},
-			notListen: []string{"_INBOX.>", "_HF.>", "_HF.f2.>", "_HM.m1.>", "hearth.m.m1.>", "hearth.arc.>", "$KV.>", "$SYS.>", ">"},
+			listen:    []string{"hearth.invoke.>", "hearth.api.*.GetRing", "hearth.status.>", "$SRV.PING", "_HF.f1.>", "_HE.f1.>"},
+			notListen: []string{"_INBOX.>", "_HF.>", "_HE.>", "_HE.f2.>", "_HF.f2.>", "_HM.m1.>", "hearth.m.m1.>", "hearth.arc.>", "$KV.>", "$SYS.>", ">"},
 		},
 		"manager": {
 			publish: []string{

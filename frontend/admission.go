@@ -141,14 +141,14 @@ func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answe
 		return nil, err
 	}
 	waiter := make(chan ended, 1)
-	c, err := f.begin(r, v, "", waiter)
+	c, err := f.begin(r, v, "", func(e ended) { waiter <- e }, "")
 	if err != nil {
 		f.counters.refuse(err)
 		return nil, err
 	}
 	select {
 	case e := <-waiter:
-		return answerOf(c, e)
+		return answerOf(c.requestID, e)
 	case <-ctx.Done():
 		f.pending.abandon(c.token)
 		f.counters.gone.Add(1)
@@ -158,7 +158,7 @@ func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answe
 	// The frontend ends. What is here by now still counts.
 	select {
 	case e := <-waiter:
-		return answerOf(c, e)
+		return answerOf(c.requestID, e)
 	default:
 		return &schema.Answer{
 			RequestID: c.requestID, Header: lostHeader(c), Payload: lostBody(c.requestID, "the frontend ended while it waited"),
@@ -166,15 +166,15 @@ func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answe
 	}
 }
 
-func answerOf(c *call, e ended) (*schema.Answer, error) {
+func answerOf(requestID string, e ended) (*schema.Answer, error) {
 	if e.err != nil {
-		return &schema.Answer{RequestID: c.requestID}, e.err
+		return &schema.Answer{RequestID: requestID}, e.err
 	}
 	h := e.answer.Header
 	if text := h.Get(schema.HeaderError); text != "" {
-		return &schema.Answer{RequestID: c.requestID}, schema.ParseErrorHeaders(h.Get(schema.HeaderErrorCode), text)
+		return &schema.Answer{RequestID: requestID}, schema.ParseErrorHeaders(h.Get(schema.HeaderErrorCode), text)
 	}
-	return &schema.Answer{RequestID: c.requestID, Header: h, Payload: e.answer.Data}, nil
+	return &schema.Answer{RequestID: requestID, Header: h, Payload: e.answer.Data}, nil
 }
 
 // parseTimeout reads the header of that name.

@@ -19,7 +19,7 @@ func (f *Frontend) refuse(c *call, err error) {
 	f.counters.refuse(err)
 	c.fail(schema.CodeOf(err), err.Error())
 	if c.waiter != nil {
-		c.waiter <- ended{err: err}
+		c.waiter(ended{err: err})
 		return
 	}
 	if c.reply == "" {
@@ -44,7 +44,7 @@ func (f *Frontend) lose(c *call) {
 	c.fail(schema.CodeExecutionLost, lostText)
 	m := &nats.Msg{Subject: c.reply, Header: lostHeader(c), Data: lostBody(c.requestID, lostText)}
 	if c.waiter != nil {
-		c.waiter <- ended{answer: m}
+		c.waiter(ended{answer: m, lost: true})
 		return
 	}
 	f.send(m)

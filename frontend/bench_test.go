@@ -96,7 +96,7 @@ func BenchmarkLaunch(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		c, err := f.begin(r, v, reply, nil)
+		c, err := f.begin(r, v, reply, nil, "")
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -8,7 +8,7 @@ import (
 
 // counters counts what happened since the start. They only grow.
 type counters struct {
-	calls, dropped, unclaimed, lost, untold, again, gone atomic.Uint64
+	calls, dropped, unclaimed, lost, untold, again, gone, joined atomic.Uint64
 
 	refused map[schema.Code]*atomic.Uint64 // a row for each code; the map itself never changes
 }
@@ -36,6 +36,7 @@ type Counters struct {
 	Unclaimed uint64                 // answers that came for nobody: the caller has gone
 	Lost      uint64                 // calls answered with ExecutionLost
 	Again     uint64                 // lost calls of idempotent functions that were published again
+	Joined    uint64                 // tries of events that ran already and were joined
 	Untold    uint64                 // calls whose answer went out and whose end nobody told
 	InFlight  int                    // calls in flight now
 }
@@ -45,7 +46,7 @@ func (f *Frontend) Counters() Counters {
 	c := f.counters
 	out := Counters{
 		Calls: c.calls.Load(), Refused: make(map[schema.Code]uint64), Dropped: c.dropped.Load(), Gone: c.gone.Load(),
-		Unclaimed: c.unclaimed.Load(), Lost: c.lost.Load(), Again: c.again.Load(), Untold: c.untold.Load(),
+		Unclaimed: c.unclaimed.Load(), Lost: c.lost.Load(), Again: c.again.Load(), Untold: c.untold.Load(), Joined: c.joined.Load(),
 		InFlight: int(f.pending.count.Load()),
 	}
 	for code, n := range c.refused {

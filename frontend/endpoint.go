@@ -86,7 +86,7 @@ func (f *Frontend) handle(req micro.Request) {
 		f.turnDown(req, r, err)
 		return
 	}
-	if _, err := f.begin(r, v, reply, nil); err != nil {
+	if _, err := f.begin(r, v, reply, nil, ""); err != nil {
 		f.turnDown(req, nil, err) // the call has a span of its own
 	}
 }
@@ -110,7 +110,7 @@ func (f *Frontend) readMisses(ctx context.Context) {
 			v, err := f.find(ctx, m.request)
 			if err != nil {
 				f.refused(m.request, err, false)
-			} else if _, err = f.begin(m.request, v, m.reply, nil); err != nil {
+			} else if _, err = f.begin(m.request, v, m.reply, nil, ""); err != nil {
 				f.counters.refuse(err)
 			}
 			if err != nil {

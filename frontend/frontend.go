@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/sourcegraph/conc"
 
+	"github.com/hearth-run/hearth/frontend/events"
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/internal/watch"
@@ -65,6 +66,7 @@ type Frontend struct {
 
 	functionsChanged chan struct{} // holds one: the functions changed since the last status
 	watches          watches
+	events           *events.Pollers
 	subs             []*nats.Subscription
 
 	// Inboxes and subjects of this frontend, built once.
@@ -121,6 +123,11 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	f.deleteSubject, f.lookSubject, f.streamSubject = deleteAPI+stream, lookAPI+stream, streamAPI+stream
 	f.statusPrefix = f.names.Prefix() + ".status."
 	f.clock.tick.Store(1) // 0 means never
+	pollers, err := events.New(nc, eventRunner{f}, events.Config{Names: f.names, Inbox: subjects.EventInbox(id, ""), Logger: f.log})
+	if err != nil {
+		return nil, fmt.Errorf("new frontend: %w", err)
+	}
+	f.events = pollers
 	if cfg.HTTP != nil {
 		f.door = newHTTPDoor(f, cfg.HTTP, cfg.Hosts, cfg.Anonymous, f.log)
 	}
@@ -183,7 +190,7 @@ func (f *Frontend) start(ctx, run context.Context) error {
 	if f.door != nil {
 		f.loops.Go(f.door.serve)
 	}
-	return nil
+	return f.events.Start(ctx)
 }
 
 func (f *Frontend) subscribe(subject string, handle nats.MsgHandler) error {

@@ -92,8 +92,8 @@ func TestAwayEndsTheHopeless(t *testing.T) {
 	f := &Frontend{pending: newPending(10), counters: newCounters()}
 	v := newFunction(&schema.FunctionRecord{Name: "f", ID: "i", Latest: schema.VersionRecord{Version: schema.Latest}}, 1, nil).versions[""]
 	waits, hopeless := make(chan ended, 1), make(chan ended, 1)
-	f.pending.add(&call{token: 1, version: v, waiter: waits, hopeless: time.Now().Add(time.Hour)})
-	f.pending.add(&call{token: 2, version: v, waiter: hopeless, hopeless: time.Now().Add(-time.Nanosecond)})
+	f.pending.add(&call{token: 1, version: v, waiter: func(e ended) { waits <- e }, hopeless: time.Now().Add(time.Hour)})
+	f.pending.add(&call{token: 2, version: v, waiter: func(e ended) { hopeless <- e }, hopeless: time.Now().Add(-time.Nanosecond)})
 	f.pending.add(&call{token: 3, version: v, reply: "_INBOX.x", hopeless: time.Now().Add(-time.Hour)})
 	f.away()
 	select {

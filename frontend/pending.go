@@ -38,20 +38,22 @@ type call struct {
 	giveUp time.Time
 
 	// Below: guarded by the shard's mu.
-	waiter   chan<- ended // a door in this process that waits; nil once it has gone or has its answer
-	sequence uint64       // in the stream; 0 until the PubAck is here
-	deleting bool         // its start-by has come: a delete is on its way
-	beat     uint64       // tick of the last beat that named it; 0: none did
-	manager  string       // that beat's
-	seen     uint64       // tick at which it was last found in the stream
-	gone     uint64       // tick at which it was found to be gone from the stream: it may have started
-	over     uint64       // tick of its end, told before its answer was here
+	waiter   func(ended)   // tells the door in this process that waits; nil once it has gone or has its answer
+	asked    chan struct{} // of an event that may run already: closed once somebody tells of it; nil then
+	sequence uint64        // in the stream; 0 until the PubAck is here
+	deleting bool          // its start-by has come: a delete is on its way
+	beat     uint64        // tick of the last beat that named it; 0: none did
+	manager  string        // that beat's
+	seen     uint64        // tick at which it was last found in the stream
+	gone     uint64        // tick at which it was found to be gone from the stream: it may have started
+	over     uint64        // tick of its end, told before its answer was here
 }
 
-// ended is what a door in this process waits for.
+// ended is what a door in this process waits for. Whoever tells it holds no lock, and the door does not block.
 type ended struct {
 	answer *nats.Msg
 	err    error
+	lost   bool // answer says that the call is lost
 }
 
 // pending is the calls in flight, by token. It is safe for concurrent use.
@@ -155,6 +157,7 @@ func (p *pending) take(token uint64, unstarted bool) *call {
 // frontend stays until then.
 func (p *pending) end(token, tick uint64) {
 	p.done(token, func(c *call) bool {
+		c.told()
 		if c.over != 0 {
 			return false
 		}
@@ -168,15 +171,25 @@ func (p *pending) end(token, tick uint64) {
 }
 
 // answered gives a call's answer to the door that waits for it, and reports false if none does.
-func (p *pending) answered(token uint64, m *nats.Msg) (delivered bool) {
+func (p *pending) answered(token uint64, m *nats.Msg) bool {
+	var waiter func(ended)
 	p.done(token, func(c *call) bool {
-		if c.waiter != nil {
-			c.waiter <- ended{answer: m} // holds one, and is sent to once
-			c.waiter, delivered = nil, true
-		}
+		c.told()
+		waiter, c.waiter = c.waiter, nil
 		return c.over != 0
 	})
-	return delivered
+	if waiter != nil {
+		waiter(ended{answer: m})
+	}
+	return waiter != nil
+}
+
+// told wakes whoever asked for the call. It is called with the shard locked.
+func (c *call) told() {
+	if c.asked != nil {
+		close(c.asked)
+		c.asked = nil
+	}
 }
 
 // abandon forgets the door that waited: its caller has gone. The call goes on, and is counted until it ends.
@@ -191,6 +204,7 @@ func (p *pending) abandon(token uint64) {
 func (p *pending) named(b *schema.Beat, tick uint64) {
 	for _, token := range b.Tokens {
 		p.with(token, func(c *call) bool {
+			c.told()
 			c.beat, c.manager = tick, b.Manager
 			return false
 		})

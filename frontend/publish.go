@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/frontend/events"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -88,19 +89,24 @@ func (p *publication) release(b *[]byte) {
 }
 
 // begin puts an admitted call on its way: it is counted, published, and its start-by is watched. Exactly one of reply,
-// a NATS caller's inbox, and waiter, a door of this process, is set. An error means that the call did not start.
-func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter chan<- ended) (*call, error) {
+// a NATS caller's inbox, and waiter, a door of this process, is set; event is the identity of the event and try that it runs, ""
+// for sync calls. An error means that the call did not start.
+func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter func(ended), event string) (*call, error) {
 	fabric := f.view.fabric.Load()
 	startBy := fabric.StartBy
 	patience := startBy + v.record.Timeout // of a caller that did not say how long it waits
 	if r.Timeout > 0 {
 		startBy, patience = min(startBy, r.Timeout), r.Timeout
 	}
+	if event != "" {
+		startBy = min(startBy, events.MaxStartBy)
+	}
 	token, id := f.random.draw()
 	env := schema.Call{
 		Key: v.key, RequestID: cmp.Or(r.RequestID, requestID(id)), Account: v.function.Account, Function: v.function.Name, Qualifier: r.Qualifier,
 		Frontend: f.id, Token: token, Reply: reply, Attempt: 1, StartBy: startBy, Timeout: v.record.Timeout,
 		LogTail: r.LogTail, ClientContext: r.ClientContext, Payload: r.Payload,
+		Event: event,
 	}
 	env.Tenant = r.Tenant
 	if r.Traceparent != "" {
@@ -114,8 +120,9 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter cha
 	if waiter != nil {
 		env.Reply = tokenSubject(f.answerInbox, token)
 	}
-	c.span = f.spanCall(r, v, env.RequestID, waiter != nil)
-	if v.record.Idempotent {
+	c.span = f.spanCall(r, v, env.RequestID, waiter != nil && event == "")
+	if v.record.Idempotent && event == "" { // a lost event runs again by itself
+
 		again := env
 		c.again, c.giveUp = &again, time.Now().Add(patience)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/sourcegraph/conc"
 )
 
 // drainLook is how often a stopping frontend looks whether its calls have ended.
@@ -28,6 +29,9 @@ func (f *Frontend) Stop(ctx context.Context) error {
 func (f *Frontend) stop(ctx context.Context) error {
 	f.serving.Store(false)
 	var errs []error
+	var pollers conc.WaitGroup
+	var pollersErr error
+	pollers.Go(func() { pollersErr = f.events.Stop(ctx) }) // they run events through this frontend until they end
 	if f.service != nil {
 		// Drains: what has been delivered by now is still served.
 		if err := f.service.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
@@ -38,6 +42,10 @@ func (f *Frontend) stop(ctx context.Context) error {
 		if err := f.door.drain(ctx); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	pollers.Wait()
+	if pollersErr != nil {
+		errs = append(errs, pollersErr)
 	}
 	f.stopping.Store(true)
 	if err := f.drain(ctx); err != nil {
@@ -61,6 +69,7 @@ func (f *Frontend) halt() { f.halted.Do(f.end) }
 
 func (f *Frontend) end() {
 	f.stopping.Store(true)
+	f.events.Close()
 	close(f.done) // callers of this process that still wait are answered
 	if f.door != nil {
 		f.door.close()

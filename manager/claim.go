@@ -33,6 +33,7 @@ type claim struct {
 	run        schema.Run
 	started    time.Duration
 	ended      bool   // guarded by Manager.mu
+	asked      bool   // it was given to another frontend ([schema.Ask]), which counts on beats; guarded by Manager.mu
 	prev, next *claim // in Manager.running or Manager.waiting; guarded by Manager.mu
 	in         *claims
 }

@@ -18,6 +18,7 @@ type Counters struct {
 	Withdrawals             int64 // times that pulls were taken back because they were too many
 	Made, Ended             int64 // environments: begun, told to end
 	FailedInits             int64
+	Redirected              int64 // calls of events that were given to the frontend that asked for them
 }
 
 type counters struct {
@@ -26,6 +27,7 @@ type counters struct {
 	uncrossed, dropped, garbage atomic.Int64
 	offers, withdrawals         atomic.Int64
 	made, ended, failedInits    atomic.Int64
+	redirected                  atomic.Int64
 }
 
 func (c *counters) start(s schema.Start) {
@@ -46,6 +48,6 @@ func (m *Manager) Counters() Counters {
 		Cold: c.cold.Load(), Specialised: c.specialised.Load(), Warm: c.warm.Load(), Nacks: c.nacks.Load(),
 		LocksWon: c.locksWon.Load(), LocksLost: c.locksLost.Load(), Uncrossed: c.uncrossed.Load(), Dropped: c.dropped.Load(),
 		Garbage: c.garbage.Load(), Offers: c.offers.Load(), Withdrawals: c.withdrawals.Load(), Made: c.made.Load(),
-		Ended: c.ended.Load(), FailedInits: c.failedInits.Load(),
+		Ended: c.ended.Load(), FailedInits: c.failedInits.Load(), Redirected: c.redirected.Load(),
 	}
 }

@@ -144,6 +144,11 @@ func (m *Manager) named() map[string][]uint64 {
 	for c := m.running.first; c != nil && c.started <= since; c = c.next {
 		tokens[c.call.Frontend] = append(tokens[c.call.Frontend], c.call.Token)
 	}
+	for c := m.waiting.first; c != nil; c = c.next {
+		if c.asked { // unstarted, and yet its frontend has nothing else to know it by
+			tokens[c.call.Frontend] = append(tokens[c.call.Frontend], c.call.Token)
+		}
+	}
 	return tokens
 }
 

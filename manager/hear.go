@@ -14,6 +14,7 @@ import (
 func (m *Manager) hear() error {
 	for subject, handle := range map[string]nats.MsgHandler{
 		m.names.ManagerControl(m.cfg.ID): m.ordered,
+		m.names.StatusAsk():              m.asked,
 	} {
 		sub, err := m.nc.Subscribe(subject, handle)
 		if err != nil {

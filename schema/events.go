@@ -29,6 +29,7 @@ type Event struct {
 	Attempts      int         `msgpack:"attempts,omitempty"`   // tries that the function has had
 	Throttles     int         `msgpack:"throttles,omitempty"`  // back-offs since the last try
 	LastError     *EventError `msgpack:"last_error,omitempty"` // of the last try or back-off
+	Hops          int         `msgpack:"hops,omitempty"`       // ends of other events that led to it, by destinations
 }
 
 // EventError is how a try of an event ended: a function's own error, or a refusal.

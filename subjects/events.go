@@ -67,3 +67,19 @@ func (n Names) ParseLog(subject string) (account, function, version, tenant stri
 func (n Names) EventDurable(account, function string) string {
 	return "e-" + Escape(account) + "~" + Escape(function) // a byte that no escaped name has
 }
+
+// RetriesDue is the filter of all events whose next try is due.
+func (n Names) RetriesDue() string { return n.prefix + ".retry.due.>" }
+
+// ParseRetryDue reads the subject of events whose next try is due. It accepts exactly what [Names.RetryDue] yields.
+func (n Names) ParseRetryDue(subject string) (account, function string, ok bool) {
+	rest, ok := cutPrefix(subject, n.prefix, "retry")
+	rest, due := strings.CutPrefix(rest, "due.")
+	a, f, more := strings.Cut(rest, ".")
+	if !ok || !due || !more {
+		return "", "", false
+	}
+	account, ok1 := name(a)
+	function, ok2 := name(f)
+	return account, function, ok1 && ok2
+}

@@ -153,6 +153,10 @@ func (n Names) Bucket(kind string) string { return n.upper + kind }
 // FrontendInbox is an inbox of a frontend. The id is the node's; rest may be several tokens.
 func FrontendInbox(id, rest string) string { return "_HF." + Escape(id) + "." + rest }
 
+// EventInbox is an inbox of a frontend for what it pulls from the streams of events. It has a root of its own: only the server
+// delivers there, and deliveries do not pass through the frontend's one subscription of its other inboxes.
+func EventInbox(id, rest string) string { return "_HE." + Escape(id) + "." + rest }
+
 // ManagerInbox is an inbox of a manager.
 func ManagerInbox(id, rest string) string { return "_HM." + Escape(id) + "." + rest }
 

@@ -1,0 +1,337 @@
+package events
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// poller claims the events of one function and sees each of them to its end. An event goes from its delivery to its arc on the
+// goroutine of the subscription, and from its answer to its acknowledgement on the goroutine that has the answer: one that
+// succeeds costs no goroutine and no timer of its own.
+type poller struct {
+	all               *Pollers
+	account, function string
+	fresh, due        *source
+
+	mu       sync.Mutex
+	share    int       // events that may run at once
+	throttle throttle  // holds the share back while the fabric refuses
+	active   time.Time // when something last came
+	closing  bool      // claims nothing more
+}
+
+// open makes a source's consumer and begins to pull; a source that is open is left as it is.
+func (p *poller) open(ctx context.Context, s *source) error {
+	p.mu.Lock()
+	opened := s.sub != nil || p.closing
+	p.mu.Unlock()
+	if opened {
+		return nil
+	}
+	if _, err := p.all.js.CreateOrUpdateConsumer(ctx, s.stream, s.config); err != nil {
+		return fmt.Errorf("make the consumer of %s on %s: %w", p.function, s.stream, err)
+	}
+	inbox := p.all.inbox()
+	sub, err := p.all.nc.Subscribe(inbox, func(m *nats.Msg) { p.deliver(s, m) })
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", inbox, err)
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil { // pulls bound what may wait
+		return fmt.Errorf("subscribe to %s: %w", inbox, err)
+	}
+	p.mu.Lock()
+	if p.closing || s.sub != nil {
+		p.mu.Unlock()
+		return sub.Unsubscribe()
+	}
+	s.sub, s.inbox, s.open = sub, inbox, 0
+	next := p.wanted(s, time.Now())
+	p.mu.Unlock()
+	p.send(next)
+	return nil
+}
+
+// wanted is the pull that a source lacks: in portions of a quarter of the window, so that several events share one. p.mu is
+// held.
+func (p *poller) wanted(s *source, now time.Time) pull {
+	if s.sub == nil || p.closing || p.all.full() {
+		return pull{}
+	}
+	window := p.throttle.window(p.share, now)
+	if s == p.due {
+		window = (window + 3) / 4 // beside those of EVENTS: neither waits for the other
+	}
+	lacking := window - s.claims.n - s.open
+	if lacking <= 0 || lacking < (window+3)/4 && s.open+s.claims.n > 0 {
+		return pull{}
+	}
+	s.open += lacking
+	s.expires = now.Add(pullExpires)
+	return pull{s, lacking}
+}
+
+func (p *poller) send(next pull) {
+	if next.n == 0 {
+		return
+	}
+	if err := p.all.nc.PublishRequest(next.src.next, next.src.inbox, pullBody(next.n)); err != nil {
+		p.all.log.Debug("pull not sent", "function", p.function, "error", err) // taken for lost when it should have expired
+	}
+}
+
+// deliver takes what the server sends for a pull.
+func (p *poller) deliver(s *source, m *nats.Msg) {
+	if len(m.Data) == 0 && m.Header.Get("Status") != "" && m.Reply == "" {
+		p.pullEnded(s, m)
+		return
+	}
+	ack, ok := subjects.ParseAck(m.Reply)
+	if !ok {
+		return // not from a stream
+	}
+	now := time.Now()
+	c := &claim{p: p, src: s, ack: ack, reply: m.Reply, bytes: len(m.Data), touched: now}
+	p.mu.Lock()
+	s.open = max(0, s.open-1)
+	if p.closing {
+		p.mu.Unlock()
+		p.all.publish(m.Reply, nakBody)
+		return
+	}
+	s.pending, p.active = ack.Pending, now
+	s.claims.add(c)
+	p.all.bytes.Add(int64(c.bytes))
+	next := p.wanted(s, now)
+	p.mu.Unlock()
+	p.send(next)
+	p.run(c, m)
+}
+
+func (p *poller) pullEnded(s *source, m *nats.Msg) {
+	p.mu.Lock()
+	if m.Subject != s.inbox {
+		p.mu.Unlock()
+		return
+	}
+	var old *nats.Subscription
+	if s.ended(m) {
+		old, s.sub, s.pending = s.sub, nil, 0
+	}
+	next := p.wanted(s, time.Now())
+	p.mu.Unlock()
+	p.send(next)
+	if old == nil {
+		return
+	}
+	_ = old.Unsubscribe() // nothing comes on it any more
+	p.all.forgetSeen()    // whatever is there for the function opens it again
+}
+
+// run begins the try of an event that was just delivered.
+func (p *poller) run(c *claim, m *nats.Msg) {
+	fn, _, _ := p.all.runner.Function(p.account, p.function)
+	c.limits = limitsOf(fn)
+	if err := p.read(c, m); err != nil {
+		p.ended(c, Result{Err: err})
+		return
+	}
+	if v, old := expired(c.event, c.limits, p.all.now()); old {
+		p.settle(c, v)
+		return
+	}
+	t := &Try{
+		Request: request(&c.event), Event: tryOf(&c.event), Ask: c.ack.Delivered > 1, Done: func(r Result) { p.ended(c, r) },
+	}
+	if !t.Ask {
+		err := p.all.runner.Begin(t)
+		if err == nil {
+			return
+		}
+		if err != ErrMissed {
+			p.ended(c, Result{Err: err})
+			return
+		}
+	}
+	p.all.slow.Go(func() {
+		if err := p.all.runner.BeginAfter(p.all.life, t); err != nil {
+			p.ended(c, Result{Err: err})
+		}
+	})
+}
+
+// read makes the event of a delivery.
+func (p *poller) read(c *claim, m *nats.Msg) (err error) {
+	if c.src == p.fresh {
+		id := identity(p.account, p.all.created(p.account), c.ack.StreamSeq)
+		c.event, err = accepted(p.all.runner, p.all.names, p.account, id, time.Unix(0, c.ack.Timestamp), m)
+		return err
+	}
+	if err = schema.Unmarshal(m.Data, &c.event); err == nil && (c.event.Account != p.account || c.event.Function != p.function) {
+		err = fmt.Errorf("it is of function %s", short(c.event.Function))
+	}
+	if err != nil {
+		id := identity("retries", p.all.created(""), c.ack.StreamSeq)
+		c.event = schema.Event{
+			V: schema.Version, ID: id, RequestID: requestID(id), Account: p.account, Function: p.function, Payload: m.Data,
+			Accepted: time.Unix(0, c.ack.Timestamp),
+		}
+		err = schema.Errorf(schema.CodeInvalidParameter, "a retry that cannot be read: %v", err)
+	}
+	return err
+}
+
+// ended takes in how a try ended, on the goroutine that knows it.
+func (p *poller) ended(c *claim, r Result) {
+	v := decide(c.event, r, c.limits, p.all.now())
+	now := time.Now()
+	p.mu.Lock()
+	if c.over {
+		p.mu.Unlock()
+		return
+	}
+	switch {
+	case v.next == done:
+		p.throttle.went(p.share)
+		p.all.count.done.Add(1)
+	case r.Err != nil && v.reason != schema.DeadInvalid:
+		p.throttle.refused(p.share, now)
+	}
+	given := p.closing && r.Err != nil // this frontend stops: the fabric did not refuse it
+	stale := c.stale || now.Sub(c.touched) >= AckWait
+	p.mu.Unlock()
+	switch {
+	case given:
+		p.release(c, nakBody)
+	case stale && v.next != done:
+		p.release(c, nil) // another has it by now, and what this one learnt is of no use
+	default:
+		p.settle(c, v)
+	}
+}
+
+// settle carries a decision out.
+func (p *poller) settle(c *claim, v verdict) {
+	if v.next == done && v.to == "" {
+		p.release(c, ackBody)
+		return
+	}
+	p.all.slow.Go(func() { p.all.carryOut(p.all.life, c, v) })
+}
+
+// release lets a claim go: acknowledged, given back, or (nil) left to the server.
+func (p *poller) release(c *claim, body []byte) {
+	p.mu.Lock()
+	if c.over {
+		p.mu.Unlock()
+		return
+	}
+	c.over = true
+	c.src.claims.remove(c)
+	p.all.bytes.Add(-int64(c.bytes))
+	next := p.wanted(c.src, time.Now())
+	p.mu.Unlock()
+	if body != nil {
+		p.all.publish(c.reply, body)
+	}
+	p.send(next)
+	if p.all.stopping.Load() {
+		p.all.settled()
+	}
+}
+
+// tend looks after what only time changes: claims are touched, lost pulls sent again. It reports whether the poller has had
+// nothing to do for so long that it ends.
+func (p *poller) tend(now time.Time, share int) (idle bool) {
+	var touch []string
+	var pulls [2]pull
+	connected := p.all.nc.IsConnected()
+	p.mu.Lock()
+	p.share = share
+	for i, s := range [...]*source{p.fresh, p.due} {
+		for c := s.claims.first; c != nil && now.Sub(c.touched) >= touchAfter; {
+			following := c.next
+			switch {
+			case c.stale || !connected:
+			case now.Sub(c.touched) >= AckWait-touchEvery:
+				c.stale = true // this process stood still, or was cut off
+			default:
+				touch = append(touch, c.reply)
+				s.claims.touch(c, now)
+			}
+			c = following
+		}
+		if s.open > 0 && now.After(s.expires.Add(pullSlack)) {
+			s.open = 0
+		}
+		if connected {
+			pulls[i] = p.wanted(s, now)
+		}
+	}
+	idle = now.Sub(p.active) > p.all.idle && p.fresh.claims.n+p.due.claims.n == 0
+	p.mu.Unlock()
+	for _, reply := range touch {
+		p.all.publish(reply, progressBody)
+	}
+	for _, next := range pulls {
+		p.send(next)
+	}
+	return idle
+}
+
+// forget takes every pull for lost: the connection was another one when they were sent.
+func (p *poller) forget() {
+	p.mu.Lock()
+	p.fresh.open, p.due.open = 0, 0
+	p.mu.Unlock()
+}
+
+// close claims nothing more: what has been pulled by now is given back when it comes.
+func (p *poller) close() {
+	p.mu.Lock()
+	p.closing = true
+	subs := [...]*nats.Subscription{p.fresh.sub, p.due.sub}
+	p.mu.Unlock()
+	for _, sub := range subs {
+		if sub != nil {
+			_ = sub.Drain() // fails on a closed connection, where nothing comes any more
+		}
+	}
+}
+
+// giveBack gives every claim back that is still in hands.
+func (p *poller) giveBack() (n int) {
+	for _, s := range [...]*source{p.fresh, p.due} {
+		for {
+			p.mu.Lock()
+			c := s.claims.first
+			p.mu.Unlock()
+			if c == nil {
+				break
+			}
+			p.release(c, nakBody)
+			n++
+		}
+	}
+	return n
+}
+
+// running is how many events are in hands.
+func (p *poller) running() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fresh.claims.n + p.due.claims.n
+}
+
+// backlogged reports whether more events wait than were pulled.
+func (p *poller) backlogged() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fresh.pending > 0
+}
