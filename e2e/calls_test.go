@@ -44,6 +44,20 @@ func TestCalls(t *testing.T) {
 		f.DeployFn("same", "--timeout", "2s")
 		everyDoor(t, f)
 	})
+	t.Run("S08 with 5 MB by NATS and HTTP", func(t *testing.T) {
+		f.DeployFn("far", "--timeout", "1m")
+		payload := `"` + strings.Repeat("0123456789", 500_000) + `"`
+		for door, call := range map[string]func(*testing.T, *fabric.Fabric, string, string) shape{"nats": byNATS, "http": byHTTP, "sdk": bySDK} {
+			for range 4 {
+				t.Run(door, func(t *testing.T) {
+					t.Parallel()
+					if got := call(t, f, "far", payload); got.body != payload || got.functionError || got.status != 0 {
+						t.Errorf("answered %d bytes (%d, %s), want the %d that were sent", len(got.body), got.status, got.code, len(payload))
+					}
+				})
+			}
+		}
+	})
 	quiet(t, f)
 }
 

@@ -87,7 +87,7 @@ func (f *Frontend) again(c *call) bool {
 	fabric := f.view.fabric.Load()
 	next := &call{
 		version: c.version, tenant: c.tenant, requestID: c.requestID, attempt: c.attempt + 1, reply: c.reply,
-		startBy: min(fabric.StartBy, left), large: c.large, again: c.again, giveUp: c.giveUp, waiter: c.waiter,
+		startBy: min(fabric.StartBy, left), repeats: c.repeats, payload: c.payload, again: c.again, giveUp: c.giveUp, waiter: c.waiter,
 		span: c.span,
 	}
 	next.token, _ = f.random.draw()

@@ -147,6 +147,15 @@ func (b *bundle) serve(t testing.TB, function string, do func(*schema.Call) ([]b
 					return
 				}
 				out.arc, _ = b.Names.ParseArc(msg.Subject)
+				if out.call.Held > 0 {
+					subject := subjects.FrontendInbox(out.call.Frontend, fmt.Sprintf("f.%016x", out.call.Token))
+					payload, err := b.manager.Request(subject, nil, patience)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					out.call.Payload = payload.Data
+				}
 				_ = msg.Ack()
 				c.pull(t)
 				payload, h := do(&out.call)

@@ -8,7 +8,7 @@ import (
 
 // counters counts what happened since the start. They only grow.
 type counters struct {
-	calls, dropped, unclaimed, lost, untold, again, gone, joined atomic.Uint64
+	calls, dropped, unclaimed, lost, untold, again, gone, joined, fetched atomic.Uint64
 
 	refused map[schema.Code]*atomic.Uint64 // a row for each code; the map itself never changes
 }
@@ -38,7 +38,9 @@ type Counters struct {
 	Again     uint64                 // lost calls of idempotent functions that were published again
 	Joined    uint64                 // tries of events that ran already and were joined
 	Untold    uint64                 // calls whose answer went out and whose end nobody told
+	Fetched   uint64                 // payloads that were handed to their claimers
 	InFlight  int                    // calls in flight now
+	Held      int64                  // bytes of payloads held now
 }
 
 // Counters is a snapshot; its numbers are each exact, and not all of the same instant.
@@ -47,7 +49,7 @@ func (f *Frontend) Counters() Counters {
 	out := Counters{
 		Calls: c.calls.Load(), Refused: make(map[schema.Code]uint64), Dropped: c.dropped.Load(), Gone: c.gone.Load(),
 		Unclaimed: c.unclaimed.Load(), Lost: c.lost.Load(), Again: c.again.Load(), Untold: c.untold.Load(), Joined: c.joined.Load(),
-		InFlight: int(f.pending.count.Load()),
+		Fetched: c.fetched.Load(), InFlight: int(f.pending.count.Load()), Held: f.pending.held.bytes.Load(),
 	}
 	for code, n := range c.refused {
 		if v := n.Load(); v > 0 {

@@ -14,7 +14,8 @@
 //	            its code, and nothing is published
 //	arc         route.go: the one decision; publish.go: the arc's number and subject
 //	publication publish.go: one message, its reply subject this frontend's inbox, its time to live the start-by and a bit
-//	inbox       inbox.go: the PubAck (or why the stream did not take it), answers of HTTP callers, ends and beats
+//	inbox       inbox.go: the PubAck (or why the stream did not take it), answers of HTTP callers, ends and beats;
+//	            held.go: payloads over 64 KB, which never enter the stream, for whoever claims their calls
 //
 // From NATS the whole way to the publication runs on the subscription's goroutine, without a hop.
 //

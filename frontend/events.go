@@ -103,11 +103,15 @@ func (f *Frontend) join(ctx context.Context, t *events.Try, v *version) bool {
 		token: token, version: v, tenant: t.Request.Tenant, requestID: t.Request.RequestID, attempt: 1, startBy: events.MaxStartBy,
 		hopeless:  time.Now().Add(events.MaxStartBy + v.record.Timeout + initTime + ttlGrace*time.Second),
 		published: f.clock.now(), floor: max(f.lastSequence.Load(), f.streamFirst.Load()), waiter: resultTo(t), asked: asked,
+		repeats: true,
+	}
+	if len(t.Request.Payload) > schema.MaxCarried {
+		c.payload = t.Request.Payload // who holds its call unstarted asks here for it from now on
 	}
 	ask, err := schema.Marshal(&schema.Ask{
 		V: schema.Version, Event: t.Event, Frontend: f.id, Token: token, Reply: tokenSubject(f.answerInbox, token),
 	})
-	if err != nil || !f.pending.add(c) {
+	if err != nil || f.register(c) != nil {
 		return false
 	}
 	if err = f.nc.Publish(f.names.StatusAsk(), ask); err == nil {

@@ -30,6 +30,9 @@ const serviceVersion = "1.0.0"
 // DefaultMaxInFlight is how many calls a frontend has in flight at most unless told otherwise.
 const DefaultMaxInFlight = 65_536
 
+// DefaultMaxHeld is how many bytes of payloads a frontend holds for claimers at most unless told otherwise.
+const DefaultMaxHeld = 512 << 20
+
 // Config is what a frontend may be told. The zero value is a frontend that serves NATS alone.
 type Config struct {
 	ID          string               // names its inboxes and statuses; "" draws one for this start
@@ -39,6 +42,7 @@ type Config struct {
 	Hosts       []string             // names beside localhost and loopback addresses under which HTTP is served
 	Anonymous   bool                 // HTTP callers need not say who they are (on loopback only)
 	MaxInFlight int                  // calls in flight; 0: [DefaultMaxInFlight]
+	MaxHeld     int64                // bytes of payloads over [schema.MaxCarried] at once; 0: [DefaultMaxHeld]
 	Logger      *slog.Logger         // nil: nothing is logged
 	Telemetry   *telemetry.Telemetry // nil: no spans
 }
@@ -63,6 +67,7 @@ type Frontend struct {
 	door        *httpDoor // nil without HTTP
 	service     micro.Service
 	misses      chan missedRequest
+	fetches     chan fetch
 
 	functionsChanged chan struct{} // holds one: the functions changed since the last status
 	watches          watches
@@ -104,6 +109,9 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	if cfg.Names == (subjects.Names{}) {
 		return nil, errors.New("new frontend: Config.Names is required")
 	}
+	if cfg.MaxHeld < 0 {
+		return nil, fmt.Errorf("new frontend: Config.MaxHeld is %d; 0 or more", cfg.MaxHeld)
+	}
 	if cfg.MaxInFlight < 0 {
 		return nil, fmt.Errorf("new frontend: Config.MaxInFlight is %d; 0 or more", cfg.MaxInFlight)
 	}
@@ -112,8 +120,9 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 		nc: nc, names: cfg.Names, id: id, stable: cfg.Stable, incarnation: randomID(),
 		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("frontend", id), tel: cfg.Telemetry,
 		random: newNames(), counters: newCounters(), functions: newFunctions(),
-		pending: newPending(cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight)), startBys: newWheel(), view: newView(),
-		misses: make(chan missedRequest, missQueue), functionsChanged: make(chan struct{}, 1), done: make(chan struct{}),
+		pending:  newPending(cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight), cmp.Or(cfg.MaxHeld, DefaultMaxHeld)),
+		startBys: newWheel(), view: newView(),
+		misses: make(chan missedRequest, missQueue), fetches: make(chan fetch, fetchQueue), functionsChanged: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	inbox := func(kind byte) string { return subjects.FrontendInbox(id, string(rune(kind))) }
 	f.inbox = subjects.FrontendInbox(id, "")
@@ -180,6 +189,7 @@ func (f *Frontend) start(ctx, run context.Context) error {
 	}
 	f.loops.Go(func() { f.startBys.run(run, func() { f.deletes = 0 }, f.expire) })
 	f.loops.Go(func() { f.tell(run) })
+	f.loops.Go(func() { f.handOver(run) })
 	for range missReaders {
 		f.loops.Go(func() { f.readMisses(run) })
 	}

@@ -19,6 +19,7 @@ const (
 	kindStream  = 'i' // the stream of calls after a reconnect
 	kindEnds    = 'e' // schema.Ends
 	kindBeat    = 'b' // schema.Beat
+	kindFetch   = 'f' // a claimer asks for the payload of the call that it has claimed
 )
 
 // Error codes of JetStream (server/errors.json) that decide something.
@@ -82,6 +83,8 @@ func (f *Frontend) received(m *nats.Msg) {
 		f.deleted(token, m)
 	case kindLook:
 		f.looked(token, m)
+	case kindFetch:
+		f.asked(token, m.Reply)
 	}
 }
 

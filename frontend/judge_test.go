@@ -33,7 +33,6 @@ func TestJudge(t *testing.T) {
 		{"two seconds without a beat", base(nil), moment{tick: start + twoSeconds, beat: silent}, look},
 		{"found there lately", base(func(c *call) { c.seen = start + 3 }), moment{tick: start + 3 + twoSeconds - 1, beat: silent}, wait},
 		{"found there two seconds ago", base(func(c *call) { c.seen = start + 3 }), moment{tick: start + 3 + twoSeconds, beat: silent}, look},
-		{"a large one is not fetched", base(func(c *call) { c.large = true }), moment{tick: start + 10, beat: silent}, wait},
 		{"its delete is on the way", base(func(c *call) { c.deleting = true }), moment{tick: start + 10, beat: silent}, wait},
 		{"no PubAck yet", base(func(c *call) { c.sequence = 0 }), moment{tick: start + 10, beat: silent}, wait},
 		{"gone, a beat may still come", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds - 1, beat: silent}, wait},
@@ -70,7 +69,6 @@ func TestJudgeEnds(t *testing.T) {
 	for _, c := range []*call{
 		{published: 1, startBy: 10 * time.Second},
 		{published: 1, startBy: 10 * time.Second, sequence: 7, deleting: true},
-		{published: 1, startBy: 10 * time.Second, sequence: 7, large: true},
 	} {
 		now := moment{beat: func(string) uint64 { return 0 }, spoke: func(uint64, uint64) bool { return false }}
 		for now.tick = 1; c.judge(now) != lost; now.tick++ {
@@ -89,7 +87,7 @@ func TestJudgeEnds(t *testing.T) {
 // off and nobody can be asked.
 func TestAwayEndsTheHopeless(t *testing.T) {
 	t.Parallel()
-	f := &Frontend{pending: newPending(10), counters: newCounters()}
+	f := &Frontend{pending: newPending(10, 0), counters: newCounters()}
 	v := newFunction(&schema.FunctionRecord{Name: "f", ID: "i", Latest: schema.VersionRecord{Version: schema.Latest}}, 1, nil).versions[""]
 	waits, hopeless := make(chan ended, 1), make(chan ended, 1)
 	f.pending.add(&call{token: 1, version: v, waiter: func(e ended) { waits <- e }, hopeless: time.Now().Add(time.Hour)})

@@ -139,7 +139,7 @@ func (c *call) judge(now moment) verdict {
 		// The PubAck or the answers to the delete got lost. The message has outlived its time to live, so that it starts
 		// no more; it may have.
 		c.gone = now.tick
-	case c.sequence != 0 && !c.large && !c.deleting && since(max(c.published, c.seen)) >= twoSeconds:
+	case c.sequence != 0 && !c.deleting && since(max(c.published, c.seen)) >= twoSeconds:
 		return look
 	}
 	return wait

@@ -29,7 +29,7 @@ type call struct {
 	published uint64        // tick of its publication
 	hopeless  time.Time     // by then it has ended if it ever started, even where nobody can tell
 	floor     uint64        // the stream had reached this sequence before it: see streamLost
-	large     bool          // too large to fetch again only to see whether it is there
+	repeats   bool          // its payload may be asked for after its start: it can be published again, or is an event's
 
 	span telemetry.Span // of the whole call; ended by whoever takes it out of the pending calls
 
@@ -47,6 +47,8 @@ type call struct {
 	seen     uint64        // tick at which it was last found in the stream
 	gone     uint64        // tick at which it was found to be gone from the stream: it may have started
 	over     uint64        // tick of its end, told before its answer was here
+	payload  []byte        // held for whoever claims it; nil where its message carries it (held.go)
+	holds    int           // bytes of payload that count as held
 }
 
 // ended is what a door in this process waits for. Whoever tells it holds no lock, and the door does not block.
@@ -60,6 +62,7 @@ type ended struct {
 type pending struct {
 	limit  int64
 	count  atomic.Int64
+	held   held
 	shards [shards]shard
 }
 
@@ -69,8 +72,8 @@ type shard struct {
 	_     [40]byte // one cache line each
 }
 
-func newPending(limit int) *pending {
-	p := &pending{limit: int64(limit)}
+func newPending(limit int, bytes int64) *pending {
+	p := &pending{limit: int64(limit), held: held{limit: bytes}}
 	for i := range p.shards {
 		p.shards[i].calls = make(map[uint64]*call)
 	}
@@ -134,6 +137,7 @@ func (p *pending) each(do func(*call) (leaves bool)) (left []*call) {
 func (p *pending) leave(s *shard, c *call) {
 	delete(s.calls, c.token)
 	p.count.Add(-1)
+	p.held.give(c)
 	if c.over == 0 {
 		c.version.calls.Add(-1)
 	}
@@ -200,12 +204,17 @@ func (p *pending) abandon(token uint64) {
 	})
 }
 
-// named takes in a beat: the manager runs these calls.
+// named takes in a beat: the manager runs these calls. A payload that it has, and that nobody will ask for again, is let
+// go: a call may run for 15 minutes.
 func (p *pending) named(b *schema.Beat, tick uint64) {
 	for _, token := range b.Tokens {
 		p.with(token, func(c *call) bool {
 			c.told()
 			c.beat, c.manager = tick, b.Manager
+			if !c.repeats {
+				p.held.give(c)
+				c.payload = nil
+			}
 			return false
 		})
 	}

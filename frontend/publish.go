@@ -22,9 +22,6 @@ const (
 	ttlGrace = 2
 	maxTTL   = int(schema.MaxTimeout/time.Second) + ttlGrace
 
-	// largePayload is the size above which a message is not fetched only to see whether it is still there.
-	largePayload = 64 << 10
-
 	// initTime is how long an environment's init may take before a call's own time-out begins (Lambda A6).
 	initTime = 10 * time.Second
 
@@ -105,8 +102,7 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 	env := schema.Call{
 		Key: v.key, RequestID: cmp.Or(r.RequestID, requestID(id)), Account: v.function.Account, Function: v.function.Name, Qualifier: r.Qualifier,
 		Frontend: f.id, Token: token, Reply: reply, Attempt: 1, StartBy: startBy, Timeout: v.record.Timeout,
-		LogTail: r.LogTail, ClientContext: r.ClientContext, Payload: r.Payload,
-		Event: event,
+		LogTail: r.LogTail, ClientContext: r.ClientContext, Event: event,
 	}
 	env.Tenant = r.Tenant
 	if r.Traceparent != "" {
@@ -115,7 +111,12 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 	}
 	c := &call{
 		token: token, version: v, tenant: r.Tenant, requestID: env.RequestID, attempt: 1, reply: reply, startBy: startBy,
-		large: len(r.Payload) > largePayload, waiter: waiter,
+		repeats: v.record.Idempotent || env.Event != "", waiter: waiter,
+	}
+	if len(r.Payload) > schema.MaxCarried {
+		env.Held, c.payload = len(r.Payload), r.Payload
+	} else {
+		env.Payload = r.Payload
 	}
 	if waiter != nil {
 		env.Reply = tokenSubject(f.answerInbox, token)
@@ -149,11 +150,8 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 	c.arc, c.reason, env.Reason = number, decision.Reason, decision.Reason
 	c.hopeless = time.Now().Add(c.startBy + c.version.record.Timeout + initTime + ttlGrace*time.Second)
 	c.published, c.floor = f.clock.now(), max(f.lastSequence.Load(), f.streamFirst.Load())
-	if !f.pending.add(c) {
-		return &schema.Error{
-			Code: schema.CodeThrottled, Reason: "CallerRateLimitExceeded",
-			Message: fmt.Sprintf("this frontend has %d calls in flight, its limit", f.pending.limit),
-		}
+	if err := f.register(c); err != nil {
+		return err
 	}
 	span := f.spanPublish(c, env, decision, subject)
 	buffer := f.publication.buffer()
@@ -176,6 +174,21 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 		}
 	}
 	return &schema.Error{Code: schema.CodeUnavailable, Message: "the call could not be sent", Cause: err}
+}
+
+// register counts a call in, with its payload where that is held. An error says that there are too many.
+func (f *Frontend) register(c *call) error {
+	if err := f.hold(c); err != nil {
+		return err
+	}
+	if f.pending.add(c) {
+		return nil
+	}
+	f.pending.held.give(c)
+	return &schema.Error{
+		Code: schema.CodeThrottled, Reason: "CallerRateLimitExceeded",
+		Message: fmt.Sprintf("this frontend has %d calls in flight, its limit", f.pending.limit),
+	}
 }
 
 // load is what [Route] decides on. Reservations are not fed in yet, so no arc is open.

@@ -75,7 +75,7 @@ func (f *Frontend) spanPublish(c *call, env *schema.Call, d Decision, subject st
 	s := f.tel.Start(c.span.Context(), telemetry.SpanPublish, telemetry.Producer,
 		telemetry.System.String(telemetry.SystemNATS), telemetry.OperationOf.String(telemetry.OperationSend),
 		telemetry.Destination.String(subject), telemetry.Attempt.Int(int(c.attempt)),
-		telemetry.MessageBytes.Int(len(env.Payload)))
+		telemetry.MessageBytes.Int(len(env.Payload)+env.Held))
 	under := s.Context()
 	env.Traceparent, env.Tracestate = under.Traceparent, under.Tracestate
 	return s

@@ -38,7 +38,7 @@ func (m *Manager) asked(msg *nats.Msg) {
 // microseconds: an index would cost each event's call two writes to a map, and this is asked only for events that were
 // delivered twice. Manager.mu is held.
 func (m *Manager) ofEvent(event string) *claim {
-	for _, l := range [...]*claims{&m.running, &m.waiting} {
+	for _, l := range [...]*claims{&m.running, &m.waiting, &m.fetching} {
 		for c := l.first; c != nil; c = c.next {
 			if c.call.Event == event && !c.ended {
 				return c

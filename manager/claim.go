@@ -61,6 +61,10 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 		m.spend(g)
 		return
 	}
+	if c.lacks() {
+		m.fetchFirst(c, g)
+		return
+	}
 	m.decide(c, g)
 }
 
@@ -201,6 +205,8 @@ func (m *Manager) begin(c *claim, environment string, start schema.Start, init t
 	case c.age+waited > c.call.StartBy:
 		m.drop(c)
 		m.release(environment)
+	case c.lacks():
+		m.fetchLate(c, environment, start, init)
 	case c.doubt || now-c.touched > nearlyOut || c.reconnects != m.reconnects() || m.pulse.doubtful(now) ||
 		c.call.StartBy-c.age-waited < nearStart:
 		m.spawn(func() {

@@ -4,6 +4,7 @@ package manager
 type claims struct {
 	first, last *claim
 	n           int
+	bytes       int // of payloads that were fetched, or are being fetched
 }
 
 func (l *claims) add(c *claim) {
@@ -18,6 +19,7 @@ func (l *claims) add(c *claim) {
 	}
 	l.last = c
 	l.n++
+	l.bytes += c.call.Held
 }
 
 func (l *claims) remove(c *claim) {
@@ -36,4 +38,5 @@ func (l *claims) remove(c *claim) {
 	}
 	c.in, c.prev, c.next = nil, nil, nil
 	l.n--
+	l.bytes -= c.call.Held
 }

@@ -19,6 +19,7 @@ type Counters struct {
 	Made, Ended             int64 // environments: begun, told to end
 	FailedInits             int64
 	Redirected              int64 // calls of events that were given to the frontend that asked for them
+	Fetched, Unfetched      int64 // payloads that frontends hold: brought here, and not to be had
 }
 
 type counters struct {
@@ -28,6 +29,7 @@ type counters struct {
 	offers, withdrawals         atomic.Int64
 	made, ended, failedInits    atomic.Int64
 	redirected                  atomic.Int64
+	fetched, unfetched          atomic.Int64
 }
 
 func (c *counters) start(s schema.Start) {
@@ -49,5 +51,6 @@ func (m *Manager) Counters() Counters {
 		LocksWon: c.locksWon.Load(), LocksLost: c.locksLost.Load(), Uncrossed: c.uncrossed.Load(), Dropped: c.dropped.Load(),
 		Garbage: c.garbage.Load(), Offers: c.offers.Load(), Withdrawals: c.withdrawals.Load(), Made: c.made.Load(),
 		Ended: c.ended.Load(), FailedInits: c.failedInits.Load(), Redirected: c.redirected.Load(),
+		Fetched: c.fetched.Load(), Unfetched: c.unfetched.Load(),
 	}
 }

@@ -17,6 +17,8 @@
 //	server ◄─ the next pull ───────── end ◄─ the worker has the answer     before the answer goes out
 //	frontend ◄─ Ends ────────────────── off the caller's path              ends.go
 //
+// A call whose payload its frontend holds passes by fetch.go first: without it nothing starts.
+//
 // A delivery goes to its environment on the goroutine of its pull's subscription, without a hop. A warm call costs one
 // acknowledgement and one pull; nothing is looked up in a bucket, no timer is set and no map grows.
 //

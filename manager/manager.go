@@ -98,6 +98,7 @@ type Manager struct {
 	view    atomic.Pointer[view]
 	viewing sync.Mutex // orders new views
 	ages    ages
+	fetches fetches
 	pulse   pulse
 	ends    *ends
 	count   counters
@@ -105,6 +106,7 @@ type Manager struct {
 	mu       sync.Mutex // guards what follows; nothing blocks under it
 	pool     *pool.Pool[*claim]
 	offers   *offers
+	fetching claims // their payloads are on their way
 	waiting  claims // held until an environment parks
 	running  claims // started and not ended, oldest first
 	acks     acks
@@ -149,7 +151,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 		cfg: cfg, nc: nc, js: js, worker: w, log: cfg.Logger, names: cfg.Names, group: topology.PriorityGroup,
 		incarnation: random(), born: time.Now(), arcNames: arcNames(),
 		renewNow: make(chan struct{}, 1), statusKick: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), setUpKick: make(chan struct{}, 1),
-		ends: newEnds(),
+		ends: newEnds(), fetches: newFetches(),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)

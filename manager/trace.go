@@ -18,7 +18,7 @@ func (m *Manager) traceArrival(c *claim) {
 	attrs := []attribute.KeyValue{
 		telemetry.System.String(telemetry.SystemNATS), telemetry.Operation.String("claim"),
 		telemetry.OperationOf.String(telemetry.OperationReceive), telemetry.Destination.String(c.subject),
-		telemetry.Group.String(c.ack.Consumer), telemetry.MessageBytes.Int(len(c.call.Payload)),
+		telemetry.Group.String(c.ack.Consumer), telemetry.MessageBytes.Int(len(c.call.Payload) + c.call.Held),
 		telemetry.RequestID.String(c.call.RequestID), telemetry.Account.String(c.call.Account),
 		telemetry.Invoked.String(c.call.Function), telemetry.Version.String(c.call.Version),
 		telemetry.Manager.String(m.cfg.ID), telemetry.Frontend.String(c.call.Frontend), telemetry.Arc.String(c.arc),

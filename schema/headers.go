@@ -28,7 +28,13 @@ const (
 	// HeaderErrorCode and HeaderError are those of NATS services (micro): a refused call carries both.
 	HeaderErrorCode = "Nats-Service-Error-Code"
 	HeaderError     = "Nats-Service-Error"
+
+	// HeaderStatus is that of NATS's own short answers; with [StatusUnknown] a frontend says that it holds no such payload.
+	HeaderStatus = "Status"
 )
+
+// StatusUnknown is the [HeaderStatus] of an answer that says: there is none.
+const StatusUnknown = "404"
 
 // FunctionErrorUnhandled is the one value of [HeaderFunctionError] that runtimes produce (Lambda, X-Amz-Function-Error).
 const FunctionErrorUnhandled = "Unhandled"
@@ -64,5 +70,6 @@ const (
 	MaxAnswer       = 6<<20 + 100 // what the Runtime API accepts of a function
 	MaxEventPayload = 1 << 20
 	MaxHeader       = 64 << 10
+	MaxCarried      = 64 << 10 // of a payload that travels in its call's envelope; a larger one is held (Call.Held)
 	MaxTenant       = 256
 )
