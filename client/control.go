@@ -24,13 +24,17 @@ func (c *Client) Do(ctx context.Context, operation string, in, out any) error {
 }
 
 func (c *Client) do(ctx context.Context, account, operation string, in, out any) error {
+	return c.doWithin(ctx, account, operation, in, out, controlPatience)
+}
+
+func (c *Client) doWithin(ctx context.Context, account, operation string, in, out any, patience time.Duration) error {
 	request, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("%s: write the request: %w", operation, err)
 	}
-	reply, err := c.request(ctx, &nats.Msg{Subject: c.names.API(account, operation), Data: request}, controlPatience)
+	reply, err := c.request(ctx, &nats.Msg{Subject: c.names.API(account, operation), Data: request}, patience)
 	if err != nil {
-		return c.failure(ctx, err, operation, controlPatience)
+		return c.failure(ctx, err, operation, patience)
 	}
 	if err := refusal(reply); err != nil {
 		return err

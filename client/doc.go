@@ -18,5 +18,7 @@
 // Lambda's API as package schema has them. Code goes to the object store first ([Client.PutCode]), under its SHA-256;
 // then an operation names it.
 //
+// What functions wrote is [Client.Logs], and [Client.FollowLogs] for who stays to see what comes.
+//
 // A [Client] is safe for concurrent use. Its connection comes back by itself, for ever.
 package client

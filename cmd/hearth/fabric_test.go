@@ -102,6 +102,7 @@ func TestCommandsOnARunningFabric(t *testing.T) {
 	}
 
 	t.Run("invoke", func(t *testing.T) { invokeOn(t, f) })
+	t.Run("logs", func(t *testing.T) { logsOn(t, f) })
 	t.Run("ls and describe", func(t *testing.T) { listOn(t, f) })
 	t.Run("ring", func(t *testing.T) {
 		ring := decode[struct {

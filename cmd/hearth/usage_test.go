@@ -60,7 +60,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			}
 		})
 	}
-	for _, later := range []string{"reserve", "limit", "events", "deadletters", "logs", "trace", "drain", "doctor", "sim", "token", "worker"} {
+	for _, later := range []string{"reserve", "limit", "events", "deadletters", "trace", "drain", "doctor", "sim", "token", "worker"} {
 		if all["hearth "+later] != nil {
 			t.Errorf("there is a command %s, whose work is not there", later)
 		}
@@ -119,6 +119,10 @@ func TestBadUsage(t *testing.T) {
 		{"invoke x --tenant *", "TenantId"},
 		{"invoke x --async", "--async: events are not there yet"},
 		{"describe a:b", "NAME: is"},
+		{"logs", "misses NAME"},
+		{"logs a/b", "NAME: is"},
+		{"logs x --since -1s", "--since is -1s"},
+		{"logs x --tenant *", "TenantId"},
 		{"rm a:b:c:d", "NAME: is"},
 		{"deploy a/b . --runtime provided", "NAME: is"},
 		{"deploy x . --runtime wasm", "--runtime: is \"wasm\""},

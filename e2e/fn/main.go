@@ -18,6 +18,8 @@
 //	"count"         how many calls this environment has had
 //	"env NAME"      the value of a variable
 //	"leave"         answer, then exit 0 before asking for the next call
+//	"say WORDS"     write the words to standard output as one line, with an escape sequence before the last
+//	"flood N"       write N lines of 1 KiB to standard output
 //
 // The variable FN_INIT makes the start itself fail: exit, hang, error; or wait until the file that FN_WAIT names is there.
 package main
@@ -158,6 +160,15 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 		answer = strconv.Itoa(calls)
 	case "env":
 		answer = strconv.Quote(os.Getenv(arg))
+	case "say":
+		last := len(words) - 1
+		fmt.Println(strings.Join(words[1:last], " ") + " \x1b[31m" + words[last])
+	case "flood":
+		n, _ := strconv.Atoi(arg)
+		line := strings.Repeat("f", 1023) + "\n"
+		for range n {
+			fmt.Print(line)
+		}
 	case "leave":
 		r.post("invocation/"+id+"/response", answer, false)
 		r.status()

@@ -42,6 +42,7 @@ type Config struct {
 	Names    subjects.Names // zero means those of [subjects.DefaultPrefix]
 	Workers  int            // operations that run at once; 0 means 8
 	Queue    int            // requests that wait for a worker, beyond it they are throttled; 0 means 128
+	Waiting  int            // requests that wait for log lines, beyond it they are answered at once; 0 means 256
 	Deadline time.Duration  // of one operation; 0 means 10 s, and a minute where code is read
 	Keep     time.Duration  // how long replaced variables stay for calls accepted before; 0 means 30 s
 	Settle   time.Duration  // how long a change waits until every frontend has seen it; 0 means 1 s (DESIGN 9)
@@ -65,13 +66,16 @@ type Service struct {
 	ready   atomic.Bool   // between Start and Stop
 
 	queue   chan micro.Request
+	seats   chan struct{} // one for each request that waits for log lines
 	retired retired
 	stats   counters
 
 	mu      sync.Mutex // guards what follows; held while starting and stopping
 	started bool
 	micro   micro.Service
-	stop    chan struct{} // closed by Stop: workers empty the queue and end
+	stop    chan struct{}   // closed by Stop: workers empty the queue and end
+	life    context.Context // of who waits for log lines; Stop ends it
+	end     context.CancelFunc
 	workers conc.WaitGroup
 	waiter  conc.WaitGroup // waits for the workers and closes done
 	done    chan struct{}
@@ -82,8 +86,8 @@ func New(nc *nats.Conn, view View, cfg Config) (*Service, error) {
 	if nc == nil || view == nil {
 		return nil, errors.New("control: needs a connection and a view")
 	}
-	if cfg.Workers < 0 || cfg.Queue < 0 || cfg.Deadline < 0 || cfg.Settle < 0 || cfg.Keep < 0 {
-		return nil, errors.New("control: Workers, Queue, Deadline, Keep and Settle are 0 (default) or more")
+	if cfg.Workers < 0 || cfg.Queue < 0 || cfg.Waiting < 0 || cfg.Deadline < 0 || cfg.Settle < 0 || cfg.Keep < 0 {
+		return nil, errors.New("control: Workers, Queue, Waiting, Deadline, Keep and Settle are 0 (default) or more")
 	}
 	if cfg.Names == (subjects.Names{}) {
 		names, err := subjects.NewNames("")
@@ -94,6 +98,7 @@ func New(nc *nats.Conn, view View, cfg Config) (*Service, error) {
 	}
 	cfg.Workers = cmp.Or(cfg.Workers, 8)
 	cfg.Queue = cmp.Or(cfg.Queue, 128)
+	cfg.Waiting = cmp.Or(cfg.Waiting, 256)
 	cfg.Settle = cmp.Or(cfg.Settle, time.Second)
 	cfg.Keep = cmp.Or(cfg.Keep, keepVariables)
 	cfg.Build = cmp.Or(cfg.Build, "0.0.0")
@@ -102,7 +107,7 @@ func New(nc *nats.Conn, view View, cfg Config) (*Service, error) {
 	}
 	return &Service{
 		nc: nc, view: view, cfg: cfg, log: cfg.Logger, reading: make(chan struct{}, maxReading),
-		queue: make(chan micro.Request, cfg.Queue), retired: retired{kick: make(chan struct{}, 1)},
+		queue: make(chan micro.Request, cfg.Queue), seats: make(chan struct{}, cfg.Waiting), retired: retired{kick: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -122,6 +127,7 @@ func (s *Service) Start(ctx context.Context) error {
 		return fmt.Errorf("start control: %w", err)
 	}
 	s.stop, s.done = make(chan struct{}), make(chan struct{})
+	s.life, s.end = context.WithCancel(context.Background())
 	for range s.cfg.Workers {
 		s.workers.Go(s.work)
 	}
@@ -130,6 +136,7 @@ func (s *Service) Start(ctx context.Context) error {
 	if err := s.serve(); err != nil {
 		s.ready.Store(false)
 		close(s.stop)
+		s.end()
 		s.workers.Wait()
 		return fmt.Errorf("start control: %w", err)
 	}
@@ -161,6 +168,7 @@ func (s *Service) Stop(ctx context.Context) error {
 		}
 		s.ready.Store(false)
 		close(s.stop)
+		s.end()
 	}
 	select {
 	case <-s.done:

@@ -54,6 +54,7 @@ func operations() []operation {
 		{name: "GetAlias", do: (*Service).getAlias},
 		{name: "DeleteAlias", do: (*Service).deleteAlias},
 		{name: "ListAliases", do: (*Service).listAliases},
+		{name: "GetLogs", do: (*Service).getLogs},
 		{name: "PutFunctionEventInvokeConfig", do: (*Service).putEventConfig},
 		{name: "UpdateFunctionEventInvokeConfig", do: (*Service).updateEventConfig},
 		{name: "GetFunctionEventInvokeConfig", do: (*Service).getEventConfig},
@@ -70,15 +71,30 @@ func operations() []operation {
 // error is a [*schema.Error], ready for [schema.ErrorHeaders] and [schema.APIErrorOf]. Ending ctx gives up waiting; a
 // change that was on its way may stand. DESIGN 9.
 func (s *Service) Do(ctx context.Context, account, name string, request []byte) ([]byte, error) {
+	answer, rest, err := s.do(ctx, account, name, request)
+	if rest != nil {
+		return rest(ctx)
+	}
+	return answer, err
+}
+
+// later is what an operation gives that has nothing to answer yet and may wait: it must be called, once, and answers what
+// has come when it has, when its own time is over, when ctx ends or when the service stops. Such waits are no worker's.
+type later func(ctx context.Context) (any, error)
+
+// do is [Service.Do] up to where it would wait for something to come; the rest of it is then for the caller to call, once.
+func (s *Service) do(ctx context.Context, account, name string, request []byte) (
+	answer []byte, rest func(context.Context) ([]byte, error), err error,
+) {
 	op, err := find(account, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if limit := op.limit(); len(request) > limit {
-		return nil, schema.Errorf(schema.CodeInvalidRequest, "%s: a request of %d bytes; at most %d", name, len(request), limit)
+		return nil, nil, schema.Errorf(schema.CodeInvalidRequest, "%s: a request of %d bytes; at most %d", name, len(request), limit)
 	}
 	if !s.ready.Load() {
-		return nil, schema.Errorf(schema.CodeUnavailable, "%s: this frontend is starting or stopping", name)
+		return nil, nil, schema.Errorf(schema.CodeUnavailable, "%s: this frontend is starting or stopping", name)
 	}
 	deadline := s.cfg.Deadline
 	if deadline == 0 {
@@ -87,9 +103,21 @@ func (s *Service) Do(ctx context.Context, account, name string, request []byte) 
 			deadline = codeDeadline
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, deadline)
+	within, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	value, err := op.do(s, ctx, account, request)
+	value, err := op.do(s, within, account, request)
+	if wait, ok := value.(later); ok && err == nil {
+		return nil, func(ctx context.Context) ([]byte, error) {
+			value, err := wait(ctx)
+			return s.written(op, account, value, err)
+		}, nil
+	}
+	answer, err = s.written(op, account, value, err)
+	return answer, nil, err
+}
+
+// written is the JSON of what an operation gave.
+func (s *Service) written(op *operation, account string, value any, err error) ([]byte, error) {
 	if err != nil {
 		return nil, s.refusal(op.name, account, err)
 	}

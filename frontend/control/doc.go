@@ -30,6 +30,13 @@
 // Code that no function names any more stays in the store. Removing it safely needs a mark on each upload: a client that
 // finds its zip there uploads nothing, and names it a moment later.
 //
+// # Who waits for log lines
+//
+// GetLogs reads stream LOGS by direct gets, which need no consumer, and its cursor is a place in the stream. A request that
+// finds nothing and may wait leaves the worker that took it: it waits apart on a goroutine of its own, in one of a bounded
+// number of seats, and without a free one it is answered at once. There an ephemeral consumer tells it of the first message.
+// Stop ends all such waits; they answer what there is.
+//
 // # What it trusts
 //
 // The buckets, and the [View] of its frontend for the ring and for records newer than a replica's. Not the requests:

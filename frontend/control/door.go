@@ -118,11 +118,32 @@ func (s *Service) answer(r micro.Request) {
 		return
 	}
 	var body []byte
+	var rest func(context.Context) ([]byte, error)
 	var err error
-	if broken := panics.Try(func() { body, err = s.Do(context.Background(), account, operation, r.Data()) }); broken != nil {
-		s.log.Error("operation panicked", "operation", operation, "account", account, "panic", broken.String())
-		err = schema.Errorf(schema.CodeInternal, "%s: failed inside", operation)
+	if broken := panics.Try(func() { body, rest, err = s.do(context.Background(), account, operation, r.Data()) }); broken != nil {
+		err = s.broken(broken, account, operation)
 	}
+	if rest == nil {
+		s.tell(r, operation, body, err)
+		return
+	}
+	s.workers.Go(func() {
+		var body []byte
+		var err error
+		if broken := panics.Try(func() { body, err = rest(context.Background()) }); broken != nil {
+			err = s.broken(broken, account, operation)
+		}
+		s.tell(r, operation, body, err)
+	})
+}
+
+func (s *Service) broken(broken *panics.Recovered, account, operation string) error {
+	s.log.Error("operation panicked", "operation", operation, "account", account, "panic", broken.String())
+	return schema.Errorf(schema.CodeInternal, "%s: failed inside", operation)
+}
+
+// tell sends an answer or a refusal.
+func (s *Service) tell(r micro.Request, operation string, body []byte, err error) {
 	if limit := s.nc.MaxPayload(); err == nil && int64(len(body)) > limit {
 		err = schema.Errorf(schema.CodeInternal, "%s: an answer of %d bytes; this NATS server carries %d: ask for fewer items",
 			operation, len(body), limit)
