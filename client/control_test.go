@@ -50,7 +50,7 @@ func fabric(t *testing.T) (*natstest.Fabric, *client.Client) {
 			t.Error(err)
 		}
 	})
-	key, err := seal.Load(t.TempDir())
+	key, err := seal.Draft(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

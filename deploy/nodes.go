@@ -81,7 +81,8 @@ func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
 	n.manager, err = manager.New(n.nc, n.worker, manager.Config{
 		ID: n.id, Names: u.names, Capacity: n.capacity, FabricSet: u.cfg.Set,
 		Seal: &schema.SealKeyRecord{V: schema.Version, KeyID: u.seal.ID(), Public: u.seal.Public()}, Open: u.seal.Open,
-		Build: u.build(), Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry,
+		HandOver: u.seal.HandOver,
+		Build:    u.build(), Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry,
 	})
 	if err != nil {
 		return err

@@ -123,7 +123,7 @@ func TestRights(t *testing.T) {
 			not: []string{
 				"hearth.invoke.other.f", "hearth.event.other.f", "hearth.invoke.default", "other.invoke.default.f",
 				"hearth.api.default.CreateFunction", "hearth.api._.PutFabric", "hearth.arc.u.0.default.f.1._", "hearth.open.r.0.a.b.c.1",
-				"hearth.status.manager.m1", "hearth.status.frontend.f1", "hearth.status.ask", "hearth.m.m1.ctl", "hearth.m.m1.claim", "hearth.w.w1.run",
+				"hearth.status.manager.m1", "hearth.status.frontend.f1", "hearth.status.ask", "hearth.m.m1.ctl", "hearth.m.m1.claim", "hearth.m.m1.key", "hearth.w.w1.run",
 				"hearth.retry.x", "hearth.dead.default.f", "hearth.log.default.f.1._", "hearth.trace.x", "hearth.bench.x", "hearth.seen.x",
 				"_INBOX.x.y", "_HF.f1.a.0123456789abcdef", "_HM.m1.x", "_HW.w1.x", "_R_.x", "x",
 				"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.DELETE.HEARTH_CALLS_U",
@@ -146,7 +146,7 @@ func TestRights(t *testing.T) {
 				"$O.HEARTH_code.C.x", "$JS.API.STREAM.INFO.OBJ_HEARTH_code",
 			},
 			not: []string{
-				"hearth.arc.u.0.default.f.1._", "hearth.m.m1.ctl", "hearth.status.manager.m1", "_HF.f1.x", "$KV.HEARTH_functions.default.f",
+				"hearth.arc.u.0.default.f.1._", "hearth.m.m1.ctl", "hearth.m.m1.key", "hearth.status.manager.m1", "_HF.f1.x", "$KV.HEARTH_functions.default.f",
 				"$JS.API.STREAM.DELETE.OBJ_HEARTH_code", "$JS.API.STREAM.INFO.KV_HEARTH_secrets", "$JS.API.STREAM.MSG.GET.OBJ_HEARTH_code",
 				"$O.other_code.C.x", "$SYS.REQ.SERVER.PING",
 			},
@@ -167,7 +167,7 @@ func TestRights(t *testing.T) {
 				"$JS.API.STREAM.MSG.GET.HEARTH_RETRIES",
 			},
 			not: []string{
-				"hearth.status.frontend.f2", "hearth.status.manager.m1", "hearth.m.m1.claim", "hearth.open.r.0.a.b.c.1", "hearth.log.default.f.1._",
+				"hearth.status.frontend.f2", "hearth.status.manager.m1", "hearth.m.m1.claim", "hearth.m.m1.key", "hearth.open.r.0.a.b.c.1", "hearth.log.default.f.1._",
 				"$KV.HEARTH_ring.ring", "$KV.HEARTH_members.controller", "$KV.HEARTH_members.manager.m1", "$KV.HEARTH_keys.seal", "$KV.HEARTH_limits.x",
 				"$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_U.u-0", "$JS.ACK.HEARTH_CALLS_U.u-0.1.1.1.1.0", "$JS.API.STREAM.PURGE.HEARTH_CALLS_R0",
 				"$JS.API.STREAM.CREATE.HEARTH_CALLS_U", "$JS.API.STREAM.DELETE.HEARTH_CALLS_U", "$JS.API.CONSUMER.CREATE.HEARTH_CALLS_U.x",
@@ -180,7 +180,7 @@ func TestRights(t *testing.T) {
 		},
 		"manager": {
 			publish: []string{
-				"hearth.status.manager.m1", "hearth.m.m2.claim", "_INBOX.x", "_HF.f1.x", "hearth.log.default.f.1._", "hearth.open.r.0.a.b.c.1",
+				"hearth.status.manager.m1", "hearth.m.m2.claim", "hearth.m.m2.key", "_INBOX.x", "_HF.f1.x", "hearth.log.default.f.1._", "hearth.open.r.0.a.b.c.1",
 				"$KV.HEARTH_members.manager.m1", "$KV.HEARTH_members.controller", "$KV.HEARTH_ring.ring", "$KV.HEARTH_keys.seal",
 				"$JS.ACK.HEARTH_CALLS_R63.r-1.1.1.1.1.0", "$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_R63.r-1",
 			},

@@ -170,6 +170,7 @@ func StartManager(ctx context.Context, cfg ManagerConfig) (*Node, error) {
 	}})
 	n.parts.Add("NATS server", lifecycle.Func{OnStart: u.startServer, OnStop: u.stopServer})
 	n.parts.Add("driver", lifecycle.Func{OnStart: u.startDriver, OnStop: u.closeDriver})
+	n.parts.Add("managers' key", lifecycle.Func{OnStart: u.loadKey})
 	n.parts.Add("manager", one)
 	return u.serve(ctx, n)
 }

@@ -1,11 +1,15 @@
 package deploy_test
 
 import (
+	"encoding/hex"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/deploy"
@@ -202,4 +206,68 @@ func TestFrontendWithoutHTTP(t *testing.T) {
 	c := connect(t, client.Options{URL: server.URL})
 	create(t, c, "echo")
 	calls(t, c, "echo", `1`)
+}
+
+// The key for variables comes from a manager of the ring. Neither a log nor the wire shows it.
+func TestSecondManagerGetsTheKey(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t, natstest.Bare())
+	logs := &lines{}
+	logger := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	wire := &lines{}
+	nc := server.Connect(t)
+	if _, err := nc.Subscribe(">", func(m *nats.Msg) { _, _ = wire.Write(m.Data) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for range 2 {
+		cfg := managerConfig(t, server.URL)
+		cfg.Logger = logger
+		startManager(t, cfg)
+		b, err := os.ReadFile(filepath.Join(cfg.DataDir, "seal.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, string(b))
+	}
+	if keys[0] != keys[1] {
+		t.Error("two managers, two keys")
+	}
+	digits := strings.Fields(keys[0])[1]
+	raw, err := hex.DecodeString(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for where, text := range map[string]string{"a log": logs.String(), "the wire": wire.String()} {
+		if text == "" || strings.Contains(text, digits) || strings.Contains(text, string(raw)) {
+			t.Errorf("%d bytes of %s, or they show the key", len(text), where)
+		}
+	}
+	if !strings.Contains(logs.String(), "handed the managers' key over") {
+		t.Error("nobody handed it over")
+	}
+}
+
+// lines is what several goroutines wrote.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

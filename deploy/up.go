@@ -7,11 +7,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 
 	"github.com/hearth-run/hearth/frontend"
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/seal"
+	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 	"github.com/hearth-run/hearth/worker/driver"
@@ -59,6 +61,7 @@ func Up(ctx context.Context, cfg Config) (*Fabric, error) {
 	f.parts.Add("HTTP listener", lifecycle.Func{OnStart: u.listenHTTP, OnStop: u.closeHTTP})
 	f.parts.Add("NATS server", lifecycle.Func{OnStart: u.startServer, OnStop: u.stopServer})
 	f.parts.Add("driver", lifecycle.Func{OnStart: u.startDriver, OnStop: u.closeDriver})
+	f.parts.Add("managers' key", lifecycle.Func{OnStart: u.loadKey})
 	managers, frontends := &lifecycle.Together{}, &lifecycle.Together{}
 	for _, m := range u.managers {
 		managers.Add(m.id, m.parts(u))
@@ -160,9 +163,6 @@ func (u *up) openData(context.Context) (err error) {
 			err = errors.Join(err, u.data.close())
 		}
 	}()
-	if u.seal, err = seal.Load(u.data.dir); err != nil {
-		return err
-	}
 	u.fabric.CredsFile = u.cfg.Creds
 	if u.cfg.ServerURL == "" {
 		u.admin, u.fabric.CredsFile, err = adminKey(u.data.dir)
@@ -216,6 +216,21 @@ func (u *up) startServer(ctx context.Context) error {
 	}
 	u.fabric.NATSURL = u.nats.url
 	return nil
+}
+
+// loadKey reads the managers' key. A folder without one gets it by agreement with the fabric's other managers.
+func (u *up) loadKey(ctx context.Context) (err error) {
+	if u.seal, err = seal.Load(u.data.dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	m := u.managers[0]
+	nc, err := u.nats.connect(ctx, m.login, subjects.ManagerInbox(m.id, "n"))
+	if err != nil {
+		return err
+	}
+	defer disconnect(ctx, nc)
+	u.seal, err = manager.AgreeKey(ctx, nc, manager.KeyRequest{Names: u.names, Manager: m.id, Dir: u.data.dir, Logger: u.cfg.Logger})
+	return err
 }
 
 func (u *up) stopServer(context.Context) error {

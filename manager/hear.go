@@ -15,6 +15,7 @@ func (m *Manager) hear() error {
 	for subject, handle := range map[string]nats.MsgHandler{
 		m.names.ManagerControl(m.cfg.ID): m.ordered,
 		m.names.StatusAsk():              m.asked,
+		m.names.ManagerKey(m.cfg.ID):     m.handOver,
 	} {
 		sub, err := m.nc.Subscribe(subject, handle)
 		if err != nil {

@@ -42,6 +42,8 @@ type Config struct {
 	Seal *schema.SealKeyRecord
 	// Open opens variables that were sealed to it; nil fails functions that have some.
 	Open func(schema.SecretRecord) (schema.Variables, error)
+	// HandOver seals the private half of Seal to a public key, for a manager that joins; nil gives it to nobody.
+	HandOver func(public []byte) ([]byte, error)
 	// Build is told to the other nodes.
 	Build string
 	// Logger is where the manager logs; nil discards.

@@ -10,6 +10,19 @@ const (
 	ControlUndrain ControlOp = "undrain" // come back onto it
 )
 
+// KeyAsk is how a manager that joins asks another for the key to which variables are sealed, on `hearth.m.<manager>.key`.
+type KeyAsk struct {
+	V       int    `msgpack:"v"`
+	Manager string `msgpack:"m"` // id of who asks; the reply subject is an inbox of it
+	Public  []byte `msgpack:"p"` // 32 bytes, X25519, of a key for this answer alone
+}
+
+// KeyAnswer answers it.
+type KeyAnswer struct {
+	V      int    `msgpack:"v"`
+	Sealed []byte `msgpack:"s"` // X25519 sealed box of the private key (internal/seal)
+}
+
 // Control is an order of a frontend to one manager. What cannot be done is answered by the headers of an error.
 type Control struct {
 	V  int       `msgpack:"v"`

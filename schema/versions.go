@@ -18,6 +18,8 @@ func (e Event) version() int          { return e.V }
 func (d DeadLetter) version() int     { return d.V }
 func (l LogLines) version() int       { return l.V }
 func (c Control) version() int        { return c.V }
+func (a KeyAsk) version() int         { return a.V }
+func (a KeyAnswer) version() int      { return a.V }
 
 // WriteVersion is the version in which records are written while these members live: the lowest that one of them reads,
 // so that a fabric is updated node by node. Without members it is [Version]. DESIGN 9.

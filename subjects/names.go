@@ -77,6 +77,9 @@ func (n Names) APIAny(operation string) string { return n.prefix + ".api.*." + o
 // ManagerControl is where a manager hears orders.
 func (n Names) ManagerControl(id string) string { return n.prefix + ".m." + Escape(id) + ".ctl" }
 
+// ManagerKey is where a manager is asked for the managers' key by another one.
+func (n Names) ManagerKey(id string) string { return n.prefix + ".m." + Escape(id) + ".key" }
+
 // ManagerClaim is where a manager is given a claim by another one.
 func (n Names) ManagerClaim(id string) string { return n.prefix + ".m." + Escape(id) + ".claim" }
 

@@ -299,7 +299,7 @@ func fuzzBundle(f *testing.F) *control.Service {
 			f.Error(err)
 		}
 	})
-	key, err := seal.Load(f.TempDir())
+	key, err := seal.Draft(f.TempDir())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func bare(t *testing.T, change ...func(*control.Config)) *bundle {
 	b.nc = b.Connect(t)
 	b.js = b.JetStream(t)
 	b.view = &kvView{names: b.Names, js: b.js}
-	key, err := seal.Load(t.TempDir())
+	key, err := seal.Draft(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,8 @@
 // Package seal keeps the variables of functions from everybody but the managers.
 //
-// A manager holds one X25519 key in its data folder ([Load], file seal.key, 0600) and publishes the public half in bucket
-// keys. The frontend that takes a deploy seals the variables to it ([Seal]) and cannot open them again; a manager opens
+// The managers of a fabric hold one X25519 key, each in its data folder ([Load], file seal.key, 0600); the public half stands
+// in bucket keys. The first manager proposes it ([Draft], [Key.Keep]), the others get it from one that has it, sealed to a
+// key of theirs that serves this once ([NewWish], [Key.HandOver], [Wish.Open]). The frontend that takes a deploy seals the variables to it ([Seal]) and cannot open them again; a manager opens
 // them ([Key.Open]) for the binding of an environment and for nothing else.
 //
 //	frontend                          bucket secrets                    manager

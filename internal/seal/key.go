@@ -16,8 +16,12 @@ import (
 	"golang.org/x/crypto/nacl/box"
 )
 
-// FileName is the file of the private key in a manager's data folder.
-const FileName = "seal.key"
+// FileName is the file of the private key in a manager's data folder, and DraftName that of one which the fabric has not
+// taken yet.
+const (
+	FileName  = "seal.key"
+	DraftName = "seal.key.draft"
+)
 
 // fileHead is the first word of the file: what it is and in which form.
 const fileHead = "hearth-seal-x25519 "
@@ -27,19 +31,47 @@ type Key struct {
 	public, private [32]byte
 }
 
-// Load reads the key of the data folder dir, or makes one if there is none. Of several that make it at once one wins
-// and all get its key. A file that others than its owner may read is refused, with what to do about it, for what was
-// sealed to it must count as read.
-func Load(dir string) (*Key, error) {
-	path := filepath.Join(dir, FileName)
+// Load reads the key of the data folder dir; its error is [fs.ErrNotExist] where there is none. A file that others than its
+// owner may read is refused, with what to do about it, for what was sealed to it must count as read.
+func Load(dir string) (*Key, error) { return read(filepath.Join(dir, FileName)) }
+
+// Draft reads the key that the data folder dir proposes to a fabric without one, or makes it. It lies in a file of its own
+// before anybody hears of it, so that a fabric never takes a key which a crash could lose. Of several that make it at once
+// one wins and all get its key.
+func Draft(dir string) (*Key, error) {
+	path := filepath.Join(dir, DraftName)
 	key, err := read(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
-	if err := create(dir, path); err != nil {
+	_, private, err := box.GenerateKey(rand.Reader)
+	if err == nil {
+		err = write(dir, path, private)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make the sealing key %s: %w", path, err)
 	}
 	return read(path)
+}
+
+// Keep makes k the key of the data folder dir, which has no other, and removes what the folder proposed.
+func (k *Key) Keep(dir string) error {
+	path := filepath.Join(dir, FileName)
+	if err := write(dir, path, &k.private); errors.Is(err, fs.ErrExist) {
+		has, err := read(path)
+		if err != nil {
+			return err
+		}
+		if has.ID() != k.ID() {
+			return fmt.Errorf("keep the sealing key %s: the folder has another one (%s, not %s)", path, has.ID(), k.ID())
+		}
+	} else if err != nil {
+		return fmt.Errorf("keep the sealing key %s: %w", path, err)
+	}
+	if err := os.Remove(filepath.Join(dir, DraftName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep the sealing key %s: %w", path, err)
+	}
+	return nil
 }
 
 // Public is the half that others seal to: 32 bytes, a copy.
@@ -81,22 +113,24 @@ func read(path string) (*Key, error) {
 		return nil, fmt.Errorf("sealing key %s: is damaged; restore it from a backup, or remove it and deploy every function "+
 			"with variables again", path)
 	}
-	k := &Key{private: [32]byte(private)}
-	public, err := curve25519.X25519(private, curve25519.Basepoint)
+	k, err := newKey([32]byte(private))
 	if err != nil {
 		return nil, fmt.Errorf("sealing key %s: %w", path, err)
 	}
-	k.public = [32]byte(public)
 	return k, nil
 }
 
-// create writes a new key beside path and links it there, so that nobody ever reads half a key and the first of
-// several wins.
-func create(dir, path string) error {
-	_, private, err := box.GenerateKey(rand.Reader)
+func newKey(private [32]byte) (*Key, error) {
+	public, err := curve25519.X25519(private[:], curve25519.Basepoint)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return &Key{private: private, public: [32]byte(public)}, nil
+}
+
+// write writes a key beside path and links it there, so that nobody ever reads half a key and the first of several wins:
+// the others are told [fs.ErrExist].
+func write(dir, path string, private *[32]byte) error {
 	f, err := os.CreateTemp(dir, "."+FileName+"-*") // 0600
 	if err != nil {
 		return err
@@ -107,7 +141,7 @@ func create(dir, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Link(f.Name(), path); err != nil {
 		return err
 	}
 	folder, err := os.Open(dir)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,9 +21,15 @@ const (
 	place = "f1.1.aa"
 )
 
+// load gives the key of a folder, as a manager that the fabric made the first has it.
 func load(t *testing.T, dir string) *seal.Key {
 	t.Helper()
 	key, err := seal.Load(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if key, err = seal.Draft(dir); err == nil {
+			err = key.Keep(dir)
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,15 +136,15 @@ func TestKeyHidesItself(t *testing.T) {
 	}
 }
 
-// TestLoadAtOnce: of many processes that find no key all get the same.
-func TestLoadAtOnce(t *testing.T) {
+// TestDraftAtOnce: of many processes that find no key all propose the same.
+func TestDraftAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ids := make([]string, 16)
 	var all conc.WaitGroup
 	for i := range ids {
 		all.Go(func() {
-			if key, err := seal.Load(dir); err != nil {
+			if key, err := seal.Draft(dir); err != nil {
 				t.Error(err)
 			} else {
 				ids[i] = key.ID()
@@ -154,7 +161,7 @@ func TestLoadAtOnce(t *testing.T) {
 	if err != nil || len(files) != 1 {
 		t.Errorf("left in the folder: %v, %v", files, err)
 	}
-	if info, err := os.Stat(filepath.Join(dir, seal.FileName)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(dir, seal.DraftName)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 }
@@ -183,7 +190,89 @@ func TestLoadRefuses(t *testing.T) {
 			}
 		})
 	}
-	if _, err := seal.Load(filepath.Join(t.TempDir(), "none")); err == nil {
+	if _, err := seal.Draft(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("made a key in a folder that is not there")
+	}
+}
+
+// A folder keeps one key for ever, and none that was only proposed beside it.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := seal.Load(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("an empty folder: %v", err)
+	}
+	proposed, err := seal.Draft(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := seal.Draft(dir); err != nil || again.ID() != proposed.ID() {
+		t.Errorf("the folder proposes %v, %v after %v", again.ID(), err, proposed.ID())
+	}
+	taken := load(t, t.TempDir())
+	for range 2 {
+		if err := taken.Keep(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if key := load(t, dir); key.ID() != taken.ID() {
+		t.Errorf("the folder has %s, not %s", key.ID(), taken.ID())
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("left in the folder: %v, %v", files, err)
+	}
+	if err := proposed.Keep(dir); err == nil || load(t, dir).ID() != taken.ID() {
+		t.Errorf("another key took its place: %v", err)
+	}
+}
+
+// What a manager hands over opens for who asked, as the key that was asked for, and for nobody else.
+func TestHandOver(t *testing.T) {
+	t.Parallel()
+	key := load(t, t.TempDir())
+	wish, err := seal.NewWish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := key.HandOver(wish.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := wish.Open(box, key.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if vars, err := got.Open(sealed(t, key)); err != nil || vars["TOKEN"] != hush {
+		t.Errorf("the key that was handed over opens %d variables, %v", len(vars), err)
+	}
+	other, err := seal.NewWish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Open(box, key.ID()); err == nil {
+		t.Error("it opens for another who asked")
+	}
+	if _, err := wish.Open(box, load(t, t.TempDir()).ID()); err == nil {
+		t.Error("another key was taken for it")
+	}
+	for at := range box {
+		spoilt := bytes.Clone(box)
+		spoilt[at] ^= 1
+		if _, err := wish.Open(spoilt, key.ID()); err == nil {
+			t.Fatalf("byte %d changed, and it opens", at)
+		}
+	}
+	for _, public := range [][]byte{nil, make([]byte, 31), make([]byte, 33)} {
+		if _, err := key.HandOver(public); err == nil {
+			t.Errorf("handed over to a public key of %d bytes", len(public))
+		}
+	}
+	// A foreign one handed over on purpose is told by its id.
+	foreign, err := load(t, t.TempDir()).HandOver(wish.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wish.Open(foreign, key.ID()); err == nil {
+		t.Error("a foreign key was taken")
 	}
 }
