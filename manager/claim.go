@@ -61,7 +61,11 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 		m.spend(g)
 		return
 	}
-	if c.lacks() {
+	switch {
+	case g.kind == caught:
+		m.catch(c, g)
+		return
+	case c.lacks():
 		m.fetchFirst(c, g)
 		return
 	}
@@ -144,10 +148,9 @@ func (m *Manager) decide(c *claim, g *generation) {
 		spec, err := m.spec(c)
 		m.mu.Lock()
 		if err != nil {
-			room, idle := m.offers.both(m, g)
+			more := m.offers.tops(m, g)
 			m.mu.Unlock()
-			m.send(idle)
-			m.send(room)
+			m.sendAll(&more)
 			m.cannotRun(c, err)
 			return
 		}
@@ -157,21 +160,25 @@ func (m *Manager) decide(c *claim, g *generation) {
 		d = m.pool.Claim(now, c.home, &spec, c)
 	}
 	switch d.Action {
+	case pool.Run:
+		g.arc.needed = now
 	case pool.Wait:
+		g.arc.needed = now
 		m.waiting.add(c)
 	case pool.Refuse:
-		m.holdOff(c, g.arc, now)
+		m.holdOff(c, g, now)
 	}
-	room, idle := m.offers.both(m, g)
+	more := m.offers.tops(m, g)
 	m.mu.Unlock()
-	switch d.Action {
-	case pool.Run:
+	switch {
+	case d.Action == pool.Run:
 		m.begin(c, d.Environment, d.Start, 0)
-	case pool.Refuse:
+	case d.Action == pool.Refuse && c.ack.Delivered > 1:
+		m.turnAway(c, g, &d)
+	case d.Action == pool.Refuse:
 		m.giveBack(c)
 	}
-	m.send(idle)
-	m.send(room)
+	m.sendAll(&more)
 	if d.Make != nil || len(d.End) > 0 {
 		plan := pool.Plan[*claim]{End: d.End}
 		if d.Make != nil {
@@ -181,16 +188,21 @@ func (m *Manager) decide(c *claim, g *generation) {
 	}
 }
 
-// both finds what both sides of a generation's arc lack. Manager.mu is held.
-func (o *offers) both(m *Manager, g *generation) (room, idle pull) {
-	return o.topSide(m, g.arc, true), o.topSide(m, g.arc, false)
+// tops finds what the sides of a generation's arc lack; the catcher's only where it is spent. Manager.mu is held.
+func (o *offers) tops(m *Manager, g *generation) (more [kinds]pull) {
+	more[room], more[idle] = o.topSide(m, g.arc, room), o.topSide(m, g.arc, idle)
+	if g.kind == caught {
+		more[caught] = o.topSide(m, g.arc, caught)
+	}
+	return more
 }
 
-// holdOff closes an arc's idle pulls for a moment when a call came back to this manager that cannot use it: being first
-// in the arc, they would catch it again and again while a later rank has room. Not often: while they are closed, calls
-// that could use what is idle here go elsewhere. Manager.mu is held.
-func (m *Manager) holdOff(c *claim, a *arc, now time.Time) {
-	if c.ack.Delivered == 2 && a.length > 1 && now.Sub(a.heldAt) > holdEvery {
+// holdOff closes an arc's pulls, but the catcher's, for a moment when a call came back by them to this manager that cannot
+// use it: being first in the arc, they would take it again and again while a later rank has more room. Not often: while
+// they are closed, calls that could use what is here go elsewhere. Manager.mu is held.
+func (m *Manager) holdOff(c *claim, g *generation, now time.Time) {
+	a := g.arc
+	if g.kind != caught && c.ack.Delivered > 1 && a.length > 1 && now.Sub(a.heldAt) > holdEvery {
 		a.heldAt, a.held = now, now.Add(holdOff)
 		m.offers.kick()
 	}
@@ -305,17 +317,20 @@ func (m *Manager) cannotRun(c *claim, err error) {
 		m.giveBack(c)
 		return
 	}
-	m.spawn(func() {
-		m.answerUnstarted(m.life, c, func() {
-			status, text := schema.ErrorHeaders(err)
-			msg := nats.NewMsg(c.call.Reply)
-			msg.Header.Set(schema.HeaderErrorCode, status)
-			msg.Header.Set(schema.HeaderError, text)
-			msg.Header.Set(schema.HeaderRequestID, c.call.RequestID)
-			if err := m.nc.PublishMsg(msg); err != nil {
-				m.log.Warn("refuse a call", "request", c.call.RequestID, "error", err)
-			}
-		})
+	m.spawn(func() { m.refuse(c, err) })
+}
+
+// refuse answers a claim with an error, if it is ours to answer.
+func (m *Manager) refuse(c *claim, err error) {
+	m.answerUnstarted(m.life, c, func() {
+		status, text := schema.ErrorHeaders(err)
+		msg := nats.NewMsg(c.call.Reply)
+		msg.Header.Set(schema.HeaderErrorCode, status)
+		msg.Header.Set(schema.HeaderError, text)
+		msg.Header.Set(schema.HeaderRequestID, c.call.RequestID)
+		if err := m.nc.PublishMsg(msg); err != nil {
+			m.log.Warn("refuse a call", "request", c.call.RequestID, "error", err)
+		}
 	})
 }
 

@@ -20,6 +20,9 @@ type Counters struct {
 	FailedInits             int64
 	Redirected              int64 // calls of events that were given to the frontend that asked for them
 	Fetched, Unfetched      int64 // payloads that frontends hold: brought here, and not to be had
+	Caught                  int64 // deliveries that found no idle pull and no room
+	TurnedAway              int64 // calls refused because nobody has room
+	Grown, Shrunk           int64 // arcs that this manager made longer, or shorter
 }
 
 type counters struct {
@@ -30,6 +33,8 @@ type counters struct {
 	made, ended, failedInits    atomic.Int64
 	redirected                  atomic.Int64
 	fetched, unfetched          atomic.Int64
+	caught, turnedAway          atomic.Int64
+	grown, shrunk               atomic.Int64
 }
 
 func (c *counters) start(s schema.Start) {
@@ -52,5 +57,7 @@ func (m *Manager) Counters() Counters {
 		Garbage: c.garbage.Load(), Offers: c.offers.Load(), Withdrawals: c.withdrawals.Load(), Made: c.made.Load(),
 		Ended: c.ended.Load(), FailedInits: c.failedInits.Load(), Redirected: c.redirected.Load(),
 		Fetched: c.fetched.Load(), Unfetched: c.unfetched.Load(),
+		Caught: c.caught.Load(), TurnedAway: c.turnedAway.Load(),
+		Grown: c.grown.Load(), Shrunk: c.shrunk.Load(),
 	}
 }

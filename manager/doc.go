@@ -6,6 +6,10 @@
 // environments to offer there, each with the class of its rank (offers.go, DESIGN 2), and a credit of pulls for room. The
 // server hands a call to the best open pull; nobody else decides.
 //
+// What no such pull takes comes to the catchers of the arc, its last two ranks (catcher.go). They know from the statuses
+// that all managers tell (peers.go) whether to wait, to make the arc longer (arcs.go) or to say that the fabric is full. An
+// arc whose last rank is not needed for a while gets shorter again.
+//
 // # How a call passes
 //
 //	server ── delivery ──► deliver ─► read, judge ─► pool.Claim            claim.go, manager/pool

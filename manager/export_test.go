@@ -22,9 +22,9 @@ func (m *Manager) Settled() bool {
 	defer m.mu.Unlock()
 	now := time.Now()
 	for _, a := range m.offers.arcs {
-		for _, room := range [...]bool{false, true} {
-			s, wanted, class := m.offers.sideOf(m, a, room, now)
-			if s.gen == nil && wanted > 0 || s.gen != nil && (s.gen.open < wanted || s.gen.class != class) {
+		for k := range kinds {
+			s, wanted, class := m.offers.sideOf(m, a, k, now)
+			if s.gen == nil && wanted > 0 || s.gen != nil && (s.gen.open < wanted && !k.few(wanted-s.gen.open) || s.gen.class != class) {
 				return false
 			}
 		}

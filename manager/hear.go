@@ -16,6 +16,7 @@ func (m *Manager) hear() error {
 		m.names.ManagerControl(m.cfg.ID): m.ordered,
 		m.names.StatusAsk():              m.asked,
 		m.names.ManagerKey(m.cfg.ID):     m.handOver,
+		m.names.ManagerStatuses():        m.heard,
 	} {
 		sub, err := m.nc.Subscribe(subject, handle)
 		if err != nil {

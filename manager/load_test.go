@@ -234,8 +234,8 @@ func TestReconnect(t *testing.T) {
 	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
 	p := c.hearPulls(nn)
 	natstest.Eventually(t, patience, func() bool {
-		return p.last(0) == 1 && p.last(5) == 4 && c.waitingPulls(nn) == 2 && n.Status().Busy == 0
-	}, "one idle environment and the credit are offered, once")
+		return p.last(0) == 1 && p.last(5) == 4 && p.last(9) == 64 && c.waitingPulls(nn) == 3 && n.Status().Busy == 0
+	}, "one idle environment, the credit and the catcher are offered, once")
 	if c.stored() != 0 {
 		t.Errorf("%d calls are left in the stream", c.stored())
 	}

@@ -84,6 +84,7 @@ type Manager struct {
 	rings    *watch.Cache[schema.RingRecord]
 	fabrics  *watch.Cache[schema.Fabric]
 	lengths  *watch.Cache[schema.ArcRecord]
+	stored   jetstream.KeyValue // of lengths
 	versions *versions
 
 	lease      lease
@@ -104,6 +105,10 @@ type Manager struct {
 	pulse   pulse
 	ends    *ends
 	count   counters
+	peers   peers
+	catcher catcher
+
+	refusing atomic.Int64 // caught claims that are being refused
 
 	mu       sync.Mutex // guards what follows; nothing blocks under it
 	pool     *pool.Pool[*claim]
@@ -158,6 +163,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
+	m.catcher.wake = make(chan struct{}, 1)
 	m.pool = pool.New[*claim](m.incarnation[:8]+"-", cfg.Capacity)
 	m.offers = newOffers(subjects.ManagerInbox(cfg.ID, random()+"."), m.group)
 	m.control = &controller{m: m}
@@ -214,6 +220,7 @@ func (m *Manager) start(ctx context.Context) error {
 	}
 	for _, loop := range []func(context.Context){
 		m.pulseLoop, m.offersLoop, m.endsLoop, m.beatLoop, m.statusLoop, m.memberLoop, m.connectionLoop,
+		m.catchLoop,
 	} {
 		m.loops.Go(func() { loop(m.life) })
 	}

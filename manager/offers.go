@@ -12,8 +12,8 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
-// An offer is an open pull on an arc's consumer (DESIGN 2). Every arc has two sides: idle environments, offered exactly,
-// and room, offered by a credit. The pulls of one side come to an inbox of their own, its generation; they are taken
+// An offer is an open pull on an arc's consumer (DESIGN 2). Every arc has three sides: idle environments, offered exactly,
+// room, offered by a credit, and the catcher, one pull that takes what neither took (catcher.go). The pulls of one side come to an inbox of their own, its generation; they are taken
 // back by draining it, after the next generation's pulls were sent. A pull that is still sent on an old generation
 // finds no interest at the server and is dropped there.
 const (
@@ -21,7 +21,7 @@ const (
 	renewEvery  = time.Second
 	debounce    = 2 * time.Millisecond  // of changes that only the loop repairs
 	offersTick  = 25 * time.Millisecond // of the loop, for what is due
-	holdOff     = 15 * time.Millisecond // of an arc's idle pulls after a second refusal of one call
+	holdOff     = 15 * time.Millisecond // of an arc's pulls after a second refusal of one call
 	holdEvery   = 300 * time.Millisecond
 	minCredit   = 4
 	maxCredit   = 16
@@ -45,10 +45,21 @@ type arc struct {
 	next         string // where pulls go
 	number       int    // of an unreserved one
 	rank, length int
-	idle, room   side
-	held, heldAt time.Time // no idle pulls until then; since when
+	sides        [kinds]side
+	held, heldAt time.Time // neither idle pulls nor room's until then; since when
 	backoff      time.Time // no pulls at all until then: the server refused some
+	need                   // of its last rank, and of another
 }
+
+// kind is one of the sides of an arc.
+type kind uint8
+
+const (
+	idle kind = iota
+	room
+	caught
+	kinds
+)
 
 type side struct {
 	gen *generation
@@ -58,7 +69,7 @@ type side struct {
 // generation is one inbox for pulls of one side of an arc.
 type generation struct {
 	arc    *arc
-	room   bool
+	kind   kind
 	class  int
 	rank   int // when it was made
 	inbox  string
@@ -99,20 +110,34 @@ func (o *offers) kick() {
 }
 
 // sideOf gives a side and how many pulls it should have open. Manager.mu is held.
-func (o *offers) sideOf(m *Manager, a *arc, room bool, now time.Time) (s *side, wanted, class int) {
-	v := m.view.Load()
-	if room {
-		wanted := m.credit(v, a)
-		if wanted == 0 && m.offering && a.rank >= 0 && !o.out.lasts && a.room.gen != nil {
-			wanted = a.room.gen.open // what comes for them meanwhile is given back
+func (o *offers) sideOf(m *Manager, a *arc, k kind, now time.Time) (s *side, wanted, class int) {
+	s = &a.sides[k]
+	switch k {
+	case room:
+		class = subjects.RoomClass(a.rank, a.length)
+		if now.Before(a.held) {
+			break
 		}
-		return &a.room, wanted, subjects.RoomClass(a.rank, a.length)
+		wanted = m.credit(m.view.Load(), a)
+		if wanted == 0 && m.offering && a.rank >= 0 && !o.out.lasts && s.gen != nil {
+			wanted = s.gen.open // what comes for them meanwhile is given back
+		}
+	case caught:
+		class = subjects.ClassCatcher
+		if m.offering && a.catches() {
+			wanted = catchBatch
+		}
+	default:
+		class = subjects.IdleClass(a.rank, a.length)
+		if m.offering && !now.Before(a.held) {
+			wanted = m.pool.Offered(a.name)
+		}
 	}
-	if !m.offering || now.Before(a.held) {
-		return &a.idle, 0, subjects.IdleClass(a.rank, a.length)
-	}
-	return &a.idle, m.pool.Offered(a.name), subjects.IdleClass(a.rank, a.length)
+	return s, wanted, class
 }
+
+// few reports whether a side lacks so little that it need not be sent: a catcher's one pull lasts for many calls.
+func (k kind) few(lacking int) bool { return k == caught && lacking <= catchBatch/2 }
 
 // top finds the idle pulls that an arc lacks, on the path of a call: more is repaired by the loop. Manager.mu is held;
 // the result is sent after it was let go.
@@ -124,10 +149,10 @@ func (o *offers) top(m *Manager, name string) pull {
 	if a == nil {
 		return pull{}
 	}
-	return o.topSide(m, a, false)
+	return o.topSide(m, a, idle)
 }
 
-func (o *offers) topSide(m *Manager, a *arc, room bool) pull {
+func (o *offers) topSide(m *Manager, a *arc, k kind) pull {
 	if o.out.lasts && m.pool.Room() > 0 {
 		o.kick()
 	}
@@ -135,7 +160,7 @@ func (o *offers) topSide(m *Manager, a *arc, room bool) pull {
 	if !a.held.IsZero() {
 		now = time.Now()
 	}
-	s, wanted, class := o.sideOf(m, a, room, now)
+	s, wanted, class := o.sideOf(m, a, k, now)
 	g := s.gen
 	open := 0
 	if g != nil {
@@ -143,18 +168,18 @@ func (o *offers) topSide(m *Manager, a *arc, room bool) pull {
 	}
 	switch lacking := wanted - open; {
 	case lacking < 0:
-		if !room || wanted == 0 {
+		if k == idle || wanted == 0 {
 			o.kick()
 		}
 		return pull{}
-	case lacking == 0:
+	case lacking == 0 || g != nil && k.few(lacking):
 		return pull{}
 	case !a.backoff.IsZero() || g != nil && (g.stale || g.class != class):
 		o.kick()
 		return pull{}
 	default:
 		if g == nil {
-			g = o.generation(a, room, class)
+			g = o.generation(a, k, class)
 			s.gen, s.due = g, time.Now().Add(a.stagger())
 		}
 		g.open += lacking
@@ -191,9 +216,9 @@ func unreservedNumber(name string) (int, bool) {
 	return nn, err == nil && nn >= 0 && nn < subjects.MaxArcs
 }
 
-func (o *offers) generation(a *arc, room bool, class int) *generation {
+func (o *offers) generation(a *arc, k kind, class int) *generation {
 	o.made++
-	return &generation{arc: a, room: room, class: class, rank: a.rank, inbox: o.inbox + strconv.FormatUint(o.made, 36)}
+	return &generation{arc: a, kind: k, class: class, rank: a.rank, inbox: o.inbox + strconv.FormatUint(o.made, 36)}
 }
 
 // spent notes that a pull of a generation brought a message, and finds what its side lacks now. Manager.mu is held.
@@ -202,7 +227,7 @@ func (o *offers) spent(m *Manager, g *generation) pull {
 		return pull{}
 	}
 	g.open = max(0, g.open-1)
-	return o.topSide(m, g.arc, g.room)
+	return o.topSide(m, g.arc, g.kind)
 }
 
 // change is what the loop does to one side of one arc after it has let the mutex go.
@@ -246,7 +271,9 @@ func (m *Manager) offerAgain(anew bool) {
 	now := time.Now()
 	var changes []change
 	m.mu.Lock()
-	m.offers.out.look(m.pool.Room(), m.pool.Freed(), now)
+	if m.offers.out.look(m.pool.Room(), m.pool.Freed(), now) {
+		m.tellSoon() // catchers elsewhere act on it
+	}
 	for name := range m.pool.OfferedArcs {
 		m.offers.arc(m, name)
 	}
@@ -258,8 +285,8 @@ func (m *Manager) offerAgain(anew bool) {
 		if !a.held.IsZero() && !now.Before(a.held) {
 			a.held = time.Time{}
 		}
-		for _, room := range [...]bool{false, true} {
-			if c, ok := m.offers.settle(m, a, room, now, anew); ok {
+		for k := range kinds {
+			if c, ok := m.offers.settle(m, a, k, now, anew); ok {
 				changes = append(changes, c)
 			}
 		}
@@ -274,14 +301,14 @@ func (m *Manager) offerAgain(anew bool) {
 }
 
 // settle finds what one side needs. Manager.mu is held.
-func (o *offers) settle(m *Manager, a *arc, room bool, now time.Time, anew bool) (change, bool) {
-	s, wanted, class := o.sideOf(m, a, room, now)
+func (o *offers) settle(m *Manager, a *arc, k kind, now time.Time, anew bool) (change, bool) {
+	s, wanted, class := o.sideOf(m, a, k, now)
 	g := s.gen
 	if g == nil {
 		if wanted == 0 {
 			return change{}, false
 		}
-		s.gen = o.generation(a, room, class)
+		s.gen = o.generation(a, k, class)
 		s.due = now.Add(a.stagger())
 		s.gen.open = wanted
 		return change{add: pull{s.gen, wanted}}, true
@@ -289,9 +316,9 @@ func (o *offers) settle(m *Manager, a *arc, room bool, now time.Time, anew bool)
 	lacking := wanted - g.open
 	due := !now.Before(s.due)
 	// A credit is no promise: a little too much of it is taken back by the next renewal, all of it when room is out.
-	excess := lacking < 0 && (!room || wanted == 0)
+	excess := lacking < 0 && (k == idle || wanted == 0)
 	if !anew && !excess && !g.stale && g.class == class && !(due && g.open > 0) {
-		if lacking <= 0 {
+		if lacking <= 0 || k.few(lacking) {
 			return change{}, false
 		}
 		g.open = wanted
@@ -305,7 +332,7 @@ func (o *offers) settle(m *Manager, a *arc, room bool, now time.Time, anew bool)
 	if wanted == 0 {
 		return change{old: g}, true
 	}
-	s.gen = o.generation(a, room, class)
+	s.gen = o.generation(a, k, class)
 	s.gen.open = wanted
 	s.due = now.Add(renewEvery)
 	if !due {

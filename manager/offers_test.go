@@ -104,33 +104,33 @@ func TestOffersAreExact(t *testing.T) {
 	here, there := c.hearPulls(nn), c.hearPulls(other)
 	a := c.send("resize", key, 8)
 	natstest.Eventually(t, patience, func() bool { return g.held() == 8 }, "all eight calls run")
-	// Room is out: nothing is offered on any arc.
+	// Room is out: nothing but the catcher stands open on any arc.
 	natstest.Eventually(t, patience, func() bool {
 		for nn := range subjects.DefaultArcs {
-			if c.waitingPulls(nn) > 0 {
+			if c.waitingPulls(nn) > 1 {
 				return false
 			}
 		}
 		return true
-	}, "no pull is open while every environment is busy")
+	}, "only the catcher's pull is open while every environment is busy")
 	close(g.open)
 	a.want(8)
 	natstest.Eventually(t, patience, func() bool { return n.Status().Idle == 8 }, "all eight are idle")
 	// Eight idle ones and a credit of room (room 8 over 64 arcs: the least, 4).
 	natstest.Eventually(t, patience, func() bool {
-		return here.last(0) == 8 && here.last(5) == 4 && c.waitingPulls(nn) == 2
-	}, "one request for 8 idle environments and one for a credit of 4 are open")
+		return here.last(0) == 8 && here.last(5) == 4 && here.last(9) == 64 && c.waitingPulls(nn) == 3
+	}, "one request for 8 idle environments, one for a credit of 4 and the catcher's are open")
 	natstest.Eventually(t, patience, func() bool {
-		return there.last(0) == 0 && there.last(5) == 4 && c.waitingPulls(other) == 1
-	}, "on another arc only the credit is open")
+		return there.last(0) == 0 && there.last(5) == 4 && there.last(9) == 64 && c.waitingPulls(other) == 2
+	}, "on another arc only the credit and the catcher's are open")
 }
 
-// A call that nobody has room for waits in the stream and runs as soon as there is some.
-func TestWaitsForRoom(t *testing.T) {
+// A call that needs room finds it where an environment of another function is idle, and not before.
+func TestEvictsForRoom(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)
 	g := newGate()
-	startNode(t, f, f.Connect(t), "m1", capacity(1), func(_ *manager.Config, w *echoWorker) {
+	n := startNode(t, f, f.Connect(t), "m1", capacity(1), func(_ *manager.Config, w *echoWorker) {
 		w.run = func(run *schema.Run) {
 			if run.Call.Function == "slow" {
 				g.pass(run)
@@ -138,14 +138,17 @@ func TestWaitsForRoom(t *testing.T) {
 		}
 	})
 	c := newCaller(t, f, "f1")
+	opened(t, g)
 	slow, quick := c.deploy("slow"), c.deploy("quick")
 	first := c.send("slow", slow, 1)
 	natstest.Eventually(t, patience, func() bool { return g.held() == 1 }, "the slow call runs")
-	second := c.send("quick", quick, 1)
-	natstest.Eventually(t, patience, func() bool { return c.stored() == 1 }, "the quick call is in the stream")
+	if err := refused(c.send("quick", quick, 1).want(1)[0]); schema.CodeOf(err) != schema.CodeCapacityExceeded {
+		t.Errorf("the quick call while the slow one runs: %v", err)
+	}
 	close(g.open)
 	first.want(1)
-	if got := start(second.want(1)[0]); got != schema.StartCold {
+	natstest.Eventually(t, patience, func() bool { return n.Status().Idle == 1 }, "the slow call's environment is idle")
+	if got := start(c.invoke("quick", quick)); got != schema.StartCold {
 		t.Errorf("the quick call is %s, want cold: the slow one's environment was evicted for it", got)
 	}
 }

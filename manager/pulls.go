@@ -24,6 +24,12 @@ func (m *Manager) send(p pull) {
 	}
 }
 
+func (m *Manager) sendAll(more *[kinds]pull) {
+	for k := range more {
+		m.send(more[k])
+	}
+}
+
 // listen subscribes to a generation's inbox.
 func (m *Manager) listen(g *generation) {
 	sub, err := m.nc.Subscribe(g.inbox, func(msg *nats.Msg) { m.deliver(g, msg) })

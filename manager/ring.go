@@ -80,7 +80,11 @@ func (m *Manager) reread() {
 		}
 	}
 	for _, a := range m.offers.arcs {
+		before := a.length
 		v.place(m.cfg.ID, a)
+		if a.length > before {
+			a.needed, a.grown, a.fullSince = time.Now(), m.now(), 0 // for a round of statuses nobody makes it longer still
+		}
 	}
 	if v.fabric.Arcs != before.fabric.Arcs {
 		m.pool.Rehome(func(h pool.Home, s pool.Spec) string {

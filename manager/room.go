@@ -9,8 +9,9 @@ type shortage struct {
 	freed     uint64
 }
 
-// look takes in how the pool stands.
-func (s *shortage) look(room int, freed uint64, now time.Time) {
+// look takes in how the pool stands, and reports whether there is room where there was none, or the other way round.
+func (s *shortage) look(room int, freed uint64, now time.Time) (turned bool) {
+	turned = s.is != (room == 0)
 	switch {
 	case room > 0:
 		*s = shortage{}
@@ -19,6 +20,7 @@ func (s *shortage) look(room int, freed uint64, now time.Time) {
 	default:
 		s.lasts = s.lasts || now.Sub(s.since) >= roomOut
 	}
+	return turned
 }
 
 // credit is how many room pulls each arc in which this manager has a rank gets: room is shared by all of them.

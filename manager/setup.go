@@ -44,7 +44,7 @@ func (m *Manager) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.lease.kv, m.control.lease.kv, m.control.ring = members, members, ring
+	m.lease.kv, m.control.lease.kv, m.control.ring, m.stored = members, members, ring, arcs
 	m.rings = watch.New(m.nc, ring, schema.RingKey, decode[schema.RingRecord], m.log)
 	m.fabrics = watch.New(m.nc, ring, schema.FabricKey, decode[schema.Fabric], m.log)
 	m.lengths = watch.New(m.nc, arcs, "u.*", decode[schema.ArcRecord], m.log)

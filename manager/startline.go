@@ -33,6 +33,8 @@ const (
 	writeNap  = 100 * time.Microsecond // between looks at whether an ack has been written out, after the first thousand
 	mine      = ackWait - unseen       // how long after the server heard of it last a claim is surely nobody else's
 	nearlyOut = mine - 500*time.Millisecond
+	later     = 10 * time.Millisecond // until a caught call that nobody could take comes again, at first
+	laterMost = 100 * time.Millisecond
 	stampSlop = 4 * time.Second // a message's TTL removes it within start-by + 3 s: an older age is a wrong clock
 )
 
@@ -218,6 +220,15 @@ func (m *Manager) giveBack(c *claim) {
 	m.count.nacks.Add(1)
 	c.traceEnd("given back")
 	m.publish(c.ackReply, body)
+}
+
+// giveBackLater returns a caught claim for a moment: 10 ms at first, and the longer the more often it came back, so that
+// many that wait for room do not keep the server busy with themselves.
+func (m *Manager) giveBackLater(c *claim) {
+	delay := min(laterMost, later<<min(8, (max(2, c.ack.Delivered)-2)/2))
+	m.count.nacks.Add(1)
+	c.traceEnd("given back")
+	m.publish(c.ackReply, fmt.Appendf(nil, `-NAK {"delay":%d}`, int64(delay)))
 }
 
 // publish sends what nobody waits for; an error means that the connection has been closed.

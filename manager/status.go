@@ -30,6 +30,7 @@ func (m *Manager) statusLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			m.shrink()
 		case <-m.statusKick:
 			wait.Reset(statusSoon)
 			select {
@@ -56,7 +57,9 @@ func (m *Manager) Status() schema.ManagerStatus {
 		Capacity: m.cfg.Capacity,
 	}
 	m.mu.Lock()
-	s.Room = m.pool.Room()
+	if m.offering {
+		s.Room, s.Soon = m.pool.Room(), m.pool.Soon()
+	}
 	for g := range m.pool.Groups {
 		n := g.Counts
 		ready := n.Idle + n.Busy + n.Finishing

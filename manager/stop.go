@@ -103,8 +103,8 @@ func (m *Manager) stopWatches() {
 func (o *offers) retireAll() []*generation {
 	var all []*generation
 	for _, a := range o.arcs {
-		for _, s := range [...]*side{&a.idle, &a.room} {
-			if s.gen != nil {
+		for k := range kinds {
+			if s := &a.sides[k]; s.gen != nil {
 				s.gen.retire = true
 				all = append(all, s.gen)
 				s.gen = nil

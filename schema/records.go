@@ -144,6 +144,7 @@ type ManagerStatus struct {
 	State       MemberState `msgpack:"state"`
 	Capacity    int         `msgpack:"cap"`
 	Room        int         `msgpack:"room"` // places free or evictable
+	Soon        int         `msgpack:"soon"` // places of what is about to be idle, or to go, and that no claim waits for
 	Idle        int         `msgpack:"idle"`
 	Busy        int         `msgpack:"busy"`
 	Starting    int         `msgpack:"starting"`

@@ -51,7 +51,7 @@ func samples() map[string]any {
 		"arc":      &schema.ArcRecord{V: 1, Length: 3},
 		"fabric":   &fabric,
 		"manager_status": &schema.ManagerStatus{
-			V: 1, ID: "m1", Incarnation: "7c", Number: 1 << 40, RingEpoch: 12, State: schema.MemberDraining, Capacity: 64, Room: 3, Idle: 2, Busy: 1, Starting: 1,
+			V: 1, ID: "m1", Incarnation: "7c", Number: 1 << 40, RingEpoch: 12, State: schema.MemberDraining, Capacity: 64, Room: 3, Soon: 2, Idle: 2, Busy: 1, Starting: 1,
 			Reserved: 4, Surplus: 1,
 			Arcs: []schema.ArcStatus{{Arc: "u.17", Share: 2, Account: "default", Function: "resize", Version: "1", Tenant: "t", Ready: 3, Idle: 2, Busy: 1, Starting: 1}},
 		},

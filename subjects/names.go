@@ -86,6 +86,9 @@ func (n Names) ManagerClaim(id string) string { return n.prefix + ".m." + Escape
 // ManagerStatus is where a manager tells its state.
 func (n Names) ManagerStatus(id string) string { return n.prefix + ".status.manager." + Escape(id) }
 
+// ManagerStatuses is the filter of the statuses of all managers.
+func (n Names) ManagerStatuses() string { return n.prefix + ".status.manager.*" }
+
 // FrontendStatus is where a frontend tells its calls in flight.
 func (n Names) FrontendStatus(id string) string { return n.prefix + ".status.frontend." + Escape(id) }
 

@@ -38,6 +38,7 @@ type Decision struct {
 	End         []string     // environments evicted for it
 
 	Idle, Cover, Waiting, Room int // of its home (Room: of the pool) as the claim met them
+	Places                     int // that an environment of its home takes
 }
 
 // Claim decides about a claim for this home. spec may be nil; then [Unknown] is the answer where the pool has no group
@@ -52,7 +53,7 @@ func (p *Pool[C]) Claim(now time.Time, home Home, spec *Spec, claim C) Decision 
 		g.spec.Places = max(1, g.spec.Places)
 		p.groups[home] = g
 	}
-	d := Decision{Idle: g.idle, Cover: g.cover(), Waiting: len(g.claims), Room: p.Room()}
+	d := Decision{Idle: g.idle, Cover: g.cover(), Waiting: len(g.claims), Room: p.Room(), Places: g.spec.Places}
 	defer p.settle(g)
 	if p.draining {
 		d.Action = Refuse
@@ -76,6 +77,12 @@ func (p *Pool[C]) Claim(now time.Time, home Home, spec *Spec, claim C) Decision 
 	p.waiting++
 	d.Action = Wait
 	return d
+}
+
+// Covered reports whether a claim for this home needs no further environment to be made.
+func (p *Pool[C]) Covered(home Home) bool {
+	g := p.groups[home]
+	return g != nil && !p.draining && (g.idle > 0 || g.cover() > len(g.claims))
 }
 
 // Abandon forgets a waiting claim, for instance past its start-by. It reports whether the claim waited.

@@ -79,6 +79,17 @@ func (n *naive) room() int {
 	return room
 }
 
+func (n *naive) soon(homes []pool.Home, specs map[pool.Home]pool.Spec) int {
+	soon := 0
+	for _, h := range homes {
+		if h.Reservation == 0 {
+			soon += max(0, n.cover(h)-len(n.waiting(h))) * specs[h].Places
+		}
+		soon += len(n.in(h, "dying")) * specs[h].Places
+	}
+	return soon
+}
+
 func (n *naive) waiting(home pool.Home) []int {
 	var out []int
 	for _, c := range n.claims {
@@ -232,6 +243,9 @@ func history(t *testing.T, seed uint64, steps int) {
 		}
 		if got, want := p.Room(), n.room(); got != want {
 			t.Fatalf("seed %d step %d: room %d, want %d", seed, step, got, want)
+		}
+		if got, want := p.Soon(), n.soon(homes, specs); got != want {
+			t.Fatalf("seed %d step %d: room %d soon, want %d", seed, step, got, want)
 		}
 		if got := p.Waiting(); got != len(n.claims) {
 			t.Fatalf("seed %d step %d: %d wait, want %d", seed, step, got, len(n.claims))

@@ -33,6 +33,8 @@ type Pool[C comparable] struct {
 	capacity int // places
 	used     int // places of environments that are not closing
 	spare    int // of these, places of idle unreserved ones
+	soon     int // of these, places of unreserved ones that will be idle and that no claim waits for
+	leaving  int // of these, places of dying ones
 	waiting  int
 	freed    uint64
 	draining bool
@@ -82,6 +84,7 @@ type group[C comparable] struct {
 	top     *environment[C]
 	claims  []C // oldest first
 	offered int // counted in Pool.arcs
+	soon    int // counted in Pool.soon
 }
 
 // cover is how many waiting claims will find an environment without another being made.
@@ -107,6 +110,15 @@ func (p *Pool[C]) Room() int {
 		return 0
 	}
 	return max(0, p.capacity-p.used) + p.spare
+}
+
+// Soon is the places that will be room in a moment: of environments that start or have answered and that no claim waits
+// for, and of those that are about to go. 0 while draining.
+func (p *Pool[C]) Soon() int {
+	if p.draining {
+		return 0
+	}
+	return p.soon + p.leaving
 }
 
 // Freed counts the times that room came up: an environment went idle or gave its places back. Room that is 0 twice with
@@ -200,6 +212,8 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 	case finishing:
 		g.finish--
 		p.uncover(e)
+	case dying:
+		p.leaving -= g.spec.Places
 	}
 	p.states[e.state]--
 	e.state, e.since = to, now
@@ -221,6 +235,8 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 		g.fresh++
 		e.cover = true
 		p.finishing.append(e)
+	case dying:
+		p.leaving += g.spec.Places
 	case closing:
 		p.freed++
 		p.used -= g.spec.Places
@@ -246,7 +262,7 @@ func (p *Pool[C]) drop(now time.Time, e *environment[C]) {
 	delete(p.environments, e.id)
 }
 
-// settle brings what is offered for a group up to date, and forgets a group that is empty.
+// settle brings what is offered for a group, and what will be room of it, up to date, and forgets a group that is empty.
 func (p *Pool[C]) settle(g *group[C]) {
 	offered := 0
 	if !p.draining && !g.spec.Past {
@@ -260,6 +276,12 @@ func (p *Pool[C]) settle(g *group[C]) {
 			p.arcs[g.spec.Arc] = n
 		}
 	}
+	soon := 0
+	if g.home.Reservation == 0 {
+		soon = max(0, g.cover()-len(g.claims)) * g.spec.Places
+	}
+	p.soon += soon - g.soon
+	g.soon = soon
 	if g.all == 0 && len(g.claims) == 0 {
 		delete(p.groups, g.home)
 	}

@@ -1,0 +1,185 @@
+package manager
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hearth-run/hearth/manager/pool"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// The last two ranks of an arc keep one pull of the worst class open (DESIGN 2): what comes by it found neither an idle
+// environment nor room.
+//
+//	first delivery ── 2 ms ──► NAK          something may come free meanwhile, and then takes it
+//	second, first that holds:
+//	  the fabric has all its environments ──────────────────────► 429
+//	  this manager has room (or something warm by now) ─────────► the path of every claim
+//	  a manager of the arc tells room ──────────────────────────► NAK, 10 ms: it takes it
+//	  a manager outside the arc tells room ─────────────────────► the arc grows by one (arcs.go), NAK, 10 ms
+//	  full for so long that every status would have said more ──► 429
+//	  else ─────────────────────────────────────────────────────► NAK, 10 ms
+//
+// The statuses are behind by what they wait for others, so one look that sees nobody with room proves nothing: of nine
+// places and eight callers calls were refused. A call that is larger than the room of every manager never comes to a catcher,
+// for there is room: whoever was given it twice and cannot use it decides in the same way.
+const (
+	catchBatch = 64
+	fullFor    = 2*statusSoon + offersTick // until what came free when a call was caught has been told
+	fullGap    = fullFor                   // between looks, over which nobody knows whether there was room
+	refusals   = 256                       // that may wait for their locks at once; more are given back
+	lastCatch  = 16                        // deliveries after which a call is refused though others of its arc find room
+)
+
+// catches reports whether this manager keeps the arc's catcher, or one of them. Manager.mu is held.
+func (a *arc) catches() bool { return a.rank >= 0 && a.rank >= a.length-2 }
+
+// catcher is the first deliveries that are kept for a moment.
+type catcher struct {
+	wake chan struct{} // something is kept
+
+	mu   sync.Mutex
+	kept []kept // oldest first; open pulls bound them, for each counts as open until it is given back
+}
+
+type kept struct {
+	claim *claim
+	gen   *generation
+	until time.Duration
+}
+
+// catch takes what no other pull took.
+func (m *Manager) catch(c *claim, g *generation) {
+	m.count.caught.Add(1)
+	fabric := &m.view.Load().fabric
+	if c.ack.Delivered == 1 {
+		m.catcher.mu.Lock()
+		m.catcher.kept = append(m.catcher.kept, kept{c, g, m.now() + fabric.Catch})
+		m.catcher.mu.Unlock()
+		signal(m.catcher.wake)
+		return
+	}
+	if most := fabric.MaxEnvironments; most > 0 && m.capped(c, most) {
+		m.spend(g)
+		m.turnedAway(c, &schema.Error{
+			Code: schema.CodeThrottled, Reason: schema.ThrottleConcurrency, Message: "the fabric has all the environments that max-environments allows",
+		})
+		return
+	}
+	if c.lacks() {
+		m.fetchFirst(c, g)
+		return
+	}
+	m.decide(c, g)
+}
+
+// capped reports whether an environment would have to be made for a claim and none may be.
+func (m *Manager) capped(c *claim, most int) bool {
+	there, _ := m.peers.sum(m.now())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.pool.Counts()
+	return there+n.Idle+n.Busy+n.Starting+n.Finishing >= most && !m.pool.Covered(c.home)
+}
+
+// catchLoop gives back what was kept, until its context ends and then at once.
+func (m *Manager) catchLoop(ctx context.Context) {
+	wait := time.NewTimer(time.Hour)
+	defer wait.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			m.giveBackKept(1<<63 - 1)
+			return
+		case <-m.catcher.wake:
+		case <-wait.C:
+		}
+		if next, ok := m.giveBackKept(m.now()); ok {
+			wait.Reset(max(0, next-m.now()))
+		}
+	}
+}
+
+// giveBackKept gives back what was kept long enough, and finds when the next will have been.
+func (m *Manager) giveBackKept(now time.Duration) (next time.Duration, ok bool) {
+	for {
+		m.catcher.mu.Lock()
+		if len(m.catcher.kept) == 0 {
+			m.catcher.kept = nil
+			m.catcher.mu.Unlock()
+			return 0, false
+		}
+		k := m.catcher.kept[0]
+		if k.until > now {
+			m.catcher.mu.Unlock()
+			return k.until, true
+		}
+		m.catcher.kept = m.catcher.kept[1:]
+		m.catcher.mu.Unlock()
+		m.giveBack(k.claim)
+		m.spend(k.gen)
+	}
+}
+
+// turnAway decides what becomes of a claim that came back and for which this manager has no room.
+func (m *Manager) turnAway(c *claim, g *generation, d *pool.Decision) {
+	a, v, now := g.arc, m.view.Load(), m.now()
+	back := m.giveBack
+	if g.kind == caught {
+		back = m.giveBackLater
+	}
+	if v.ring == nil || a.number >= v.served {
+		back(c)
+		return
+	}
+	var buffer [64]int
+	order := v.ring.Unreserved(buffer[:0], a.number, v.ring.Len())
+	length := subjects.UnreservedLength(v.ring.Len(), v.lengths[a.number])
+	first := m.peers.withRoom(v.ring.Managers(), order, d.Places, now)
+	_, largest := m.peers.sum(now)
+	m.mu.Lock()
+	here := m.pool.Room()+m.pool.Soon() >= d.Places
+	full := !here && first < 0 && (a.full(now) || c.ack.Delivered >= lastCatch)
+	if here || first >= 0 {
+		a.fullSince = 0
+	}
+	grow := !here && first >= length && a.mayGrow(now)
+	m.mu.Unlock()
+	switch {
+	case d.Places > max(largest, m.cfg.Capacity) && full:
+		m.turnedAway(c, schema.Errorf(schema.CodeCapacityExceeded, "an environment of it takes %d places and no manager has more than %d: "+
+			"give the function less memory, or a manager more capacity", d.Places, max(largest, m.cfg.Capacity)))
+	case full:
+		m.turnedAway(c, &schema.Error{Code: schema.CodeCapacityExceeded, Message: "no manager has room for another environment"})
+	case grow:
+		m.spawn(func() { m.grow(a.number, length) })
+		back(c)
+	default:
+		back(c)
+	}
+}
+
+// turnedAway answers a caught claim that it may come again later.
+func (m *Manager) turnedAway(c *claim, err error) {
+	if m.refusing.Add(1) > refusals {
+		m.refusing.Add(-1)
+		m.giveBackLater(c)
+		return
+	}
+	m.count.turnedAway.Add(1)
+	m.spawn(func() {
+		defer m.refusing.Add(-1)
+		m.refuse(c, err)
+	})
+}
+
+// full notes that nobody has room, and reports whether it has been so for long enough to be believed. Manager.mu is held.
+func (n *need) full(now time.Duration) bool {
+	if n.fullSince == 0 || now-n.fullSeen > fullGap {
+		n.fullSince = now
+	}
+	n.fullSeen = now
+	return now-n.fullSince >= fullFor
+}

@@ -1,0 +1,123 @@
+package manager
+
+import (
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// What the managers know of one another comes from the statuses that all of them tell. It is asked for only where a claim
+// found nothing warm at home, never on the path of a warm call, and decides nothing alone: whoever acts on a stale one asks in
+// vain, or comes back 10 ms later.
+const (
+	peerValid = time.Second // a status older than that counts for nothing
+	peerKept  = 10 * time.Second
+	maxPeers  = 4096
+	maxWarm   = 1 << 14 // function versions of one manager
+)
+
+// peers are the other managers, by id.
+type peers struct {
+	mu   sync.Mutex
+	byID map[string]*peer
+}
+
+// peer is the last status of a manager.
+type peer struct {
+	incarnation  string
+	number       uint64
+	at           time.Duration // on this manager's clock
+	capacity     int           // places
+	room         int           // places, those that come soon too
+	environments int
+	idle         map[warmth]int
+}
+
+// warmth names environments as a status tells of them: what it leaves out, the receiver of a hand-over looks at.
+type warmth struct{ arc, account, function, version, tenant string }
+
+// heard takes in a status. What is none, or is told in another's name, is left aside.
+func (m *Manager) heard(msg *nats.Msg) {
+	if msg.Subject == m.names.ManagerStatus(m.cfg.ID) {
+		return // our own, or that of somebody who took our id
+	}
+	var s schema.ManagerStatus
+	if err := schema.Unmarshal(msg.Data, &s); err != nil || m.names.ManagerStatus(s.ID) != msg.Subject {
+		m.count.garbage.Add(1)
+		m.log.Debug("not a status of whose it says", "subject", msg.Subject, "bytes", len(msg.Data))
+		return
+	}
+	m.peers.told(&s, m.now())
+}
+
+// told takes in a status; an older one of the same life, as another way could bring, changes nothing.
+func (p *peers) told(s *schema.ManagerStatus, now time.Duration) {
+	next := &peer{
+		incarnation: s.Incarnation, number: s.Number, at: now, capacity: s.Capacity, room: max(0, s.Room) + max(0, s.Soon),
+		environments: max(0, s.Idle) + max(0, s.Busy) + max(0, s.Starting),
+	}
+	for i := range s.Arcs {
+		if a := &s.Arcs[i]; a.Idle > 0 && len(next.idle) < maxWarm {
+			if next.idle == nil {
+				next.idle = make(map[warmth]int)
+			}
+			next.idle[warmth{a.Arc, a.Account, a.Function, a.Version, a.Tenant}] = a.Idle
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.byID[s.ID]
+	switch {
+	case was == nil:
+		if p.byID == nil {
+			p.byID = make(map[string]*peer)
+		}
+		for id, old := range p.byID {
+			if now-old.at > peerKept {
+				delete(p.byID, id)
+			}
+		}
+		if len(p.byID) >= maxPeers {
+			return
+		}
+	case was.incarnation == s.Incarnation && s.Number < was.number:
+		return
+	}
+	p.byID[s.ID] = next
+}
+
+// valid is the status of a manager that was heard of lately, else nil. The mutex is held.
+func (p *peers) valid(id string, now time.Duration) *peer {
+	if s := p.byID[id]; s != nil && now-s.at <= peerValid {
+		return s
+	}
+	return nil
+}
+
+// withRoom is the first of these managers that tells this much room, -1 if none does.
+func (p *peers) withRoom(managers []string, order []int, places int, now time.Duration) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for rank, i := range order {
+		if s := p.valid(managers[i], now); s != nil && s.room >= places {
+			return rank
+		}
+	}
+	return -1
+}
+
+// sum is what the others have in all: environments, and places at the largest of them.
+func (p *peers) sum(now time.Duration) (environments, largest int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.byID {
+		if s := p.valid(id, now); s != nil {
+			environments += s.environments
+			largest = max(largest, s.capacity)
+		}
+	}
+	return environments, largest
+}
