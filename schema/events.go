@@ -116,11 +116,13 @@ type ListEventConfigsOutput struct {
 	NextMarker                 string              `json:"NextMarker,omitempty"`
 }
 
-// EventsInput is the request of ListEvents and ListDeadLetters (FunctionName may be "" there: of all functions).
+// EventsInput is the request of ListEvents and ListDeadLetters (FunctionName may be "" there: of all functions; or Ids names
+// some, and those that are not there are left out).
 type EventsInput struct {
-	FunctionName string `json:"FunctionName,omitempty"`
-	Marker       string `json:"Marker,omitempty"`
-	MaxItems     int    `json:"MaxItems,omitempty"`
+	FunctionName string   `json:"FunctionName,omitempty"`
+	Ids          []string `json:"Ids,omitempty"`
+	Marker       string   `json:"Marker,omitempty"`
+	MaxItems     int      `json:"MaxItems,omitempty"`
 }
 
 // EventsOutput is the answer of ListEvents: counts, and a page of the events that wait.
@@ -155,7 +157,7 @@ type DeadLettersOutput struct {
 }
 
 // DeadLetterItem is one dead letter. Payload is the event's own bytes where they are JSON, else a JSON string (base64 where
-// they are no text, and then Base64 is true).
+// they are no text, and then Base64 is true); null where the NATS server carries no answer with it, which Bytes tells.
 type DeadLetterItem struct {
 	ID        string      `json:"id"` // for RedriveDeadLetters and DeleteDeadLetters
 	Function  string      `json:"function"`
@@ -167,19 +169,28 @@ type DeadLetterItem struct {
 	Attempts  int         `json:"attempts"`
 	Accepted  time.Time   `json:"accepted"`
 	Died      time.Time   `json:"died"`
+	Bytes     int         `json:"bytes"` // of the payload
 	Payload   any         `json:"payload"`
 	Base64    bool        `json:"base64,omitempty"`
 }
 
-// DeadLettersInput is the request of RedriveDeadLetters and DeleteDeadLetters: those of Ids, or all of one function. Which ones
-// has to be said: neither is no wish for everything.
+// DeadLettersInput is the request of RedriveDeadLetters and DeleteDeadLetters: those of Ids, or all of one function, or All.
+// Which ones has to be said: none of them is no wish for everything.
 type DeadLettersInput struct {
 	FunctionName string   `json:"FunctionName,omitempty"`
-	Ids          []string `json:"Ids,omitempty"`
+	Ids          []string `json:"Ids,omitempty"` // at most [MaxDeadLetters]
+	All          bool     `json:"All,omitempty"`
+	Marker       string   `json:"Marker,omitempty"` // of the answer before, to go on
 }
 
-// DeadLettersDone is the answer of RedriveDeadLetters and DeleteDeadLetters: how many there were and are no longer.
+// MaxDeadLetters is how many dead letters one request names at most.
+const MaxDeadLetters = 1000
+
+// DeadLettersDone is the answer of RedriveDeadLetters and DeleteDeadLetters: how many there were and are no longer. With a
+// NextMarker there are more, of those that were there when the first request came.
 type DeadLettersDone struct {
-	Done    int      `json:"done"`
-	Missing []string `json:"missing,omitempty"` // of Ids: not there
+	Done       int      `json:"done"`
+	Missing    []string `json:"missing,omitempty"` // of Ids: not there (any more)
+	Failed     []string `json:"failed,omitempty"`  // cannot be redriven: their subject named no function
+	NextMarker string   `json:"next_marker,omitempty"`
 }

@@ -32,6 +32,9 @@ func (n Names) Dead(account, function string) string {
 	return n.prefix + ".dead." + Escape(account) + "." + Escape(function)
 }
 
+// DeadOf is the filter of all dead letters of an account.
+func (n Names) DeadOf(account string) string { return n.prefix + ".dead." + Escape(account) + ".*" }
+
 // Log is the subject of the lines of a function version, for one sub-tenant ("" for none).
 func (n Names) Log(account, function, version, tenant string) string {
 	return n.prefix + ".log." + Escape(account) + "." + Escape(function) + "." + Escape(version) + "." + orAbsent(tenant)

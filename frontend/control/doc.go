@@ -37,6 +37,14 @@
 // number of seats, and without a free one it is answered at once. There an ephemeral consumer tells it of the first message.
 // Stop ends all such waits; they answer what there is.
 //
+// # Events
+//
+// What happens to a function's events stands in its record (eventconfig.go). The events themselves lie in streams, of which
+// these handlers read without a consumer: counts from the streams and from the pollers' consumers, items message by message
+// (messages.go), so that looking never takes an event from a poller. Dead letters outlive their function; redriving one
+// publishes it anew, waits for the PubAck, and only then deletes it, so that a handler that dies between the two leaves a dead
+// letter and never nothing (redrive.go).
+//
 // # What it trusts
 //
 // The buckets, and the [View] of its frontend for the ring and for records newer than a replica's. Not the requests:
