@@ -12,6 +12,9 @@
 //     again ([schema.Code.Row]). The one exception is [ErrNoAnswer], the caller's own time-out, code
 //     [schema.CodeNoAnswer]: nobody said anything, so the call may still run.
 //
+// An event ([Client.Send]) has no answer: it is accepted when the fabric's stream has it, and runs, with its tries and its dead
+// letter, without its caller.
+//
 // Nothing is ever sent twice by this package.
 //
 // Requests to manage functions go to the control service (DESIGN 9, `hearth.api`), with the inputs and outputs of AWS
