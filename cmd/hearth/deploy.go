@@ -13,6 +13,7 @@ import (
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/cmd/hearth/internal/pack"
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 // deployFlags are what was asked for.
@@ -25,6 +26,7 @@ type deployFlags struct {
 	egress, audience    []string
 	idempotent, publish bool
 	alias               string
+	events              eventFlags
 }
 
 func (a *app) deploy() *cobra.Command {
@@ -39,7 +41,8 @@ A folder is zipped the same way every time, so that an unchanged deploy is the s
 environment. Links must stay inside the folder; .git is left out.`,
 		Example: `  hearth deploy count examples/nodejs --runtime nodejs
   hearth deploy resize ./bootstrap --runtime provided --memory 256 --timeout 30s
-  hearth deploy sums examples/python --runtime python3.13 --env LEVEL=debug --alias live`,
+  hearth deploy sums examples/python --runtime python3.13 --env LEVEL=debug --alias live
+  hearth deploy sums examples/python --retries 1 --retry-delay 10s --on-failure tell`,
 		GroupID: groupFunctions,
 		Args:    exactly("NAME", "PATH"),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, part string) ([]string, cobra.ShellCompDirective) {
@@ -63,6 +66,12 @@ environment. Links must stay inside the folder; .git is left out.`,
 	flags.BoolVar(&f.idempotent, "idempotent", false, "may run twice: lost calls are sent again")
 	flags.BoolVar(&f.publish, "publish", false, "publish a version")
 	flags.StringVar(&f.alias, "alias", "", "publish a version and point this alias at it")
+	f.events.register(cmd)
+	for _, flag := range []string{"on-failure", "on-success"} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, part string) ([]string, cobra.ShellCompDirective) {
+			return a.completeFunction(cmd, nil, part)
+		})
+	}
 	_ = cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions([]string{"provided", "nodejs", "python"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("tenancy", cobra.FixedCompletions([]string{"per-tenant"}, cobra.ShellCompDirectiveNoFileComp))
 	jsonFlag(cmd)
@@ -152,6 +161,10 @@ func (d *deployment) read(f deployFlags) error {
 		}
 		d.variables[name] = value
 	}
+	events, wrong := f.events.input(d.name, d.given)
+	if d.events = events; events != nil {
+		bad = append(append(bad, wrong...), events.Validate(subjects.DefaultAccount)...)
+	}
 	if len(bad) == 0 {
 		in := d.create()
 		in.Code = &schema.FunctionCode{Sha256: strings.Repeat("0", 64)} // not known yet
@@ -172,6 +185,10 @@ var flagOf = map[string]string{
 	// of deploy.Config
 	"HTTP": "--http", "NATS": "--nats", "Managers": "--managers", "Capacity": "--capacity", "Driver": "--driver", "Prefix": "--prefix",
 	"Creds": "--creds", "Set": "--set",
+	// of events
+	"MaximumRetryAttempts": "--retries", "MaximumEventAgeInSeconds": "--max-age", "Hearth.RetryDelaySeconds": "--retry-delay",
+	"DestinationConfig.OnSuccess.Destination": "--on-success", "DestinationConfig.OnFailure.Destination": "--on-failure",
+	"Ids": "ID", schema.HeaderMsgID: "--id",
 }
 
 // inFlags renames the fields of a refusal as whoever typed a command knows them.

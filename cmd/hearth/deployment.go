@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/hearth-run/hearth/client"
@@ -26,6 +27,7 @@ type deployment struct {
 	idempotent bool
 	publish    bool
 	alias      string
+	events     *schema.EventConfigInput // what happens to its events; nil leaves that as it is
 	pack       *pack.Package
 	given      func(flag string) bool // what an update may change
 }
@@ -73,7 +75,31 @@ func (d *deployment) apply(ctx context.Context, c *client.Client) (*deployed, er
 		return nil, err
 	}
 	out.State = active.State
+	if d.events != nil {
+		changed, err := d.setEvents(ctx, c)
+		if err != nil {
+			return nil, fmt.Errorf("%s is deployed, but what happens to its events is not set: %w", d.name, err)
+		}
+		out.Changed = out.Changed || changed
+	}
 	return out, nil
+}
+
+// setEvents sets what was given of the events' configuration, and leaves the rest of it as it is.
+func (d *deployment) setEvents(ctx context.Context, c *client.Client) (changed bool, err error) {
+	was, err := c.EventConfig(ctx, d.name)
+	switch {
+	case err != nil && schema.CodeOf(err) == schema.CodeNotFound:
+		_, err = c.PutEventConfig(ctx, *d.events)
+		return true, err
+	case err != nil:
+		return false, err
+	}
+	now, err := c.UpdateEventConfig(ctx, *d.events)
+	if err != nil {
+		return false, err
+	}
+	return !reflect.DeepEqual(eventsLineOf(was), eventsLineOf(now)), nil
 }
 
 // create is the request for a new function.

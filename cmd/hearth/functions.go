@@ -138,7 +138,14 @@ func (a *app) runDescribe(cmd *cobra.Command, name string) error {
 		functionLine
 		Versions []functionLine `json:"versions"`
 		Aliases  []aliasLine    `json:"aliases"`
-	}{lineOf(now), []functionLine{}, []aliasLine{}}
+		Events   *eventsLine    `json:"events,omitempty"` // what was set; the defaults are left out
+	}{lineOf(now), []functionLine{}, []aliasLine{}, nil}
+	switch events, err := c.EventConfig(cmd.Context(), name); {
+	case err == nil:
+		out.Events = eventsLineOf(events)
+	case schema.CodeOf(err) != schema.CodeNotFound:
+		return err
+	}
 	for v, err := range c.ListVersions(cmd.Context(), name) {
 		if err != nil {
 			return err
@@ -160,17 +167,17 @@ func (a *app) runDescribe(cmd *cobra.Command, name string) error {
 	if asJSON(cmd) {
 		return a.printJSON(out)
 	}
-	return a.printDescription(out.functionLine, out.Versions, out.Aliases)
+	return a.printDescription(out.functionLine, out.Events, out.Versions, out.Aliases)
 }
 
-func (a *app) printDescription(f functionLine, versions []functionLine, aliases []aliasLine) error {
+func (a *app) printDescription(f functionLine, events *eventsLine, versions []functionLine, aliases []aliasLine) error {
 	t := a.table(f.Function, "")
-	for _, row := range [][2]string{
+	for _, row := range append([][2]string{
 		{"state", f.State}, {"runtime", f.Runtime}, {"handler", f.Handler}, {"memory", mb(f.MemoryMB)}, {"time-out", seconds(f.TimeoutS)},
 		{"code", fmt.Sprintf("%s (%d bytes)", f.CodeSHA256, f.CodeSize)}, {"modified", localTime(f.modified)}, {"tenancy", f.Tenancy},
 		{"variables", strings.Join(f.Env, ", ")}, {"egress", strings.Join(f.Egress, ", ")}, {"audiences", strings.Join(f.Audiences, ", ")},
 		{"arn", f.ARN},
-	} {
+	}, events.rows()...) {
 		if row[1] != "" {
 			t.row(row[0], row[1])
 		}

@@ -20,23 +20,30 @@ import (
 )
 
 func (a *app) invoke() *cobra.Command {
-	var payload, tenant string
+	var payload, tenant, id string
 	var timeout time.Duration
 	var log, async bool
 	cmd := &cobra.Command{
 		Use:   "invoke NAME[:QUALIFIER]",
 		Short: "Call a function and print its answer",
 		Long: `Call a function and print its answer as it came. A version's number, $LATEST or an alias may follow the name. If the
-function itself fails, its error object is printed and the exit code is 1.`,
+function itself fails, its error object is printed and the exit code is 1.
+
+With --async the call becomes an event: its request id is printed as soon as the fabric has it stored, and it runs, at least once,
+with retries, whatever dies. An event that cannot run (no such function or version) becomes a dead letter.`,
 		Example: `  hearth invoke count --payload '{"text": "so much depends upon"}'
   hearth invoke count:live --payload @poem.json --json
+  hearth invoke count --payload @poem.json --async --id poem-7
   echo '{"csv": "a,b\n1,2\n"}' | hearth invoke sums --payload - --log`,
 		GroupID:           groupFunctions,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeFunction,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if async {
-				return usagef("--async: events are not there yet; leave it out to wait for the answer")
+			switch {
+			case async && (log || a.settings.given("timeout")):
+				return usagef("--log and --timeout are of calls whose answer is waited for; leave them out with --async")
+			case !async && id != "":
+				return usagef("--id is of events; add --async, or leave it out")
 			}
 			name, qualifier, err := schema.ParseFunctionName(args[0])
 			if err != nil {
@@ -54,10 +61,14 @@ function itself fails, its error object is printed and the exit code is 1.`,
 			if err != nil {
 				return a.noAnswer(cmd, client.Call{Function: name, Tenant: tenant}, err)
 			}
-			return a.runInvoke(cmd, client.Call{
+			call := client.Call{
 				Function: name, Qualifier: qualifier, Tenant: tenant, Payload: body, Timeout: timeout, Log: log,
 				RequestID: uuid.NewString(),
-			})
+			}
+			if async {
+				return a.runSend(cmd, call, id)
+			}
+			return a.runInvoke(cmd, call)
 		},
 	}
 	flags := cmd.Flags()
@@ -66,8 +77,8 @@ function itself fails, its error object is printed and the exit code is 1.`,
 	flags.StringVar(&tenant, "tenant", "", "sub-tenant, for functions with --tenancy per-tenant")
 	flags.DurationVar(&timeout, "timeout", 0, "how long to wait (default: as long as the function may take)")
 	flags.BoolVar(&log, "log", false, "print the end of the call's log on standard error")
-	flags.BoolVar(&async, "async", false, "do not wait")
-	_ = flags.MarkHidden("async")
+	flags.BoolVar(&async, "async", false, "hand it in as an event and do not wait until it ran")
+	flags.StringVar(&id, "id", "", "with --async: sent again under the same id within 2 minutes, it is the same event")
 	jsonFlag(cmd)
 	return cmd
 }

@@ -60,7 +60,11 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			}
 		})
 	}
+<<<<<<< HEAD
 	for _, later := range []string{"reserve", "limit", "events", "deadletters", "trace", "drain", "doctor", "sim", "token", "worker"} {
+=======
+	for _, later := range []string{"reserve", "limit", "logs", "trace", "drain", "doctor", "sim", "token", "worker"} {
+>>>>>>> 1552f12 (cmd: invoke --async, events, deadletters, and what deploy says of events)
 		if all["hearth "+later] != nil {
 			t.Errorf("there is a command %s, whose work is not there", later)
 		}
@@ -117,7 +121,22 @@ func TestBadUsage(t *testing.T) {
 		{"invoke x --payload @/nowhere/at/all", "no such file"},
 		{"invoke x --timeout -1s", "--timeout is -1s"},
 		{"invoke x --tenant *", "TenantId"},
-		{"invoke x --async", "--async: events are not there yet"},
+		{"invoke x --async --log", "leave them out with --async"},
+		{"invoke x --async --timeout 1s", "leave them out with --async"},
+		{"invoke x --id 7", "add --async"},
+		{"events", "misses NAME"},
+		{"events a/b", "NAME: is"},
+		{"events x --limit -1", "--limit is -1"},
+		{"deadletters sho", "did you mean show?"},
+		{"deadletters show", "misses ID"},
+		{"deadletters redrive", "one of them"},
+		{"deadletters redrive 1 --all", "one of them"},
+		{"deadletters rm --function x --all", "one of them"},
+		{"deploy x . --runtime provided --retries 3", "--retries: is \"3\""},
+		{"deploy x . --runtime provided --max-age 59s", "--max-age: is \"59\""},
+		{"deploy x . --runtime provided --retry-delay 1500ms", "--retry-delay: is \"1.5s\""},
+		{"deploy x . --runtime provided --on-failure x", "--on-failure: is \"x\""},
+		{"deploy x . --runtime provided --on-failure arn:aws:sqs:us-east-1:000000000000:q", "queues"},
 		{"describe a:b", "NAME: is"},
 		{"logs", "misses NAME"},
 		{"logs a/b", "NAME: is"},
@@ -185,7 +204,7 @@ func TestBadVariableIsNotRepeated(t *testing.T) {
 
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"ls", "ring", "describe x", "rm x", "invoke x", "fabric get", "fabric set t=3", "bench --function x", "frontend --http 127.0.0.1:0"} {
+	for _, args := range []string{"ls", "ring", "describe x", "rm x", "invoke x", "invoke x --async", "events x", "deadletters ls", "deadletters redrive 1", "deadletters rm 1", "fabric get", "fabric set t=3", "bench --function x", "frontend --http 127.0.0.1:0"} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
 			r := alone(t, append(strings.Fields(args), "--server", "nats://127.0.0.1:1")...)
