@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sourcegraph/conc"
@@ -17,82 +18,147 @@ const (
 	drainStall = 30 * time.Second
 )
 
-// drain measures a backlog of events beside two of half its size, before and after, for the plain worker.
+// warmDrain is how many messages a place runs before a drain is measured: its environment is there then.
+const warmDrain = 20
+
+// drain measures a backlog of events beside two of half its size, before and after, for the plain worker. A drain is over when
+// nothing waits, for another try neither.
 func (b *eventBench) drain(ctx context.Context) error {
 	if b.spec.Drain == 0 {
 		return nil
 	}
-	queue, events := b.names.Stream(topology.BenchQueue), b.names.Events(subjects.DefaultAccount)
-	before, err := b.drainOf(ctx, b.queue, queue, b.spec.Drain/2, nil)
+	retries := b.names.Stream(topology.Retries)
+	queue := backlog{b.queue, []string{b.names.Stream(topology.BenchQueue)}}
+	events := backlog{b.events, []string{b.names.Events(subjects.DefaultAccount), retries}}
+	for _, warm := range []backlog{queue, events} {
+		if _, err := b.drainOf(ctx, warm, warmDrain*b.spec.Running, nil); err != nil {
+			return err
+		}
+	}
+	first, err := b.lastOf(ctx, retries)
+	if err != nil {
+		return err
+	}
+	before, err := b.drainOf(ctx, queue, b.spec.Drain/2, nil)
 	if err != nil {
 		return err
 	}
 	m := memoryWatch{pid: b.spec.PID}
-	side, err := b.drainOf(ctx, b.events, events, b.spec.Drain, &m)
+	event, err := b.drainOf(ctx, events, b.spec.Drain, &m)
 	if err != nil {
 		return err
 	}
-	after, err := b.drainOf(ctx, b.queue, queue, b.spec.Drain/2, nil)
+	after, err := b.drainOf(ctx, queue, b.spec.Drain/2, nil)
 	if err != nil {
 		return err
 	}
-	twin := drainSide{Measured: before.Measured + after.Measured, Seconds: before.Seconds + after.Seconds}
-	twin.Rate = rounded(ratio(float64(twin.Measured), twin.Seconds))
+	last, err := b.lastOf(ctx, retries)
+	if err != nil {
+		return err
+	}
+	twin := before.and(after)
 	b.result.Drain = &drainResult{
-		Events: b.spec.Drain, Running: b.spec.Running, Event: side, Queue: twin, RatioRate: rounded(ratio(side.Rate, twin.Rate)), Memory: m.side(),
+		Events: b.spec.Drain, Running: b.spec.Running, Event: event, Queue: twin, RatioRate: rounded(ratio(event.Rate, twin.Rate)), Memory: m.side(),
+		Retries: int(last - first),
 	}
-	for _, kind := range []string{topology.Retries, topology.DeadLetters} {
-		left, err := b.held(ctx, b.names.Stream(kind))
-		if err != nil {
-			return err
-		}
-		if left > 0 {
-			b.result.Errors += int(left)
-			b.result.FirstError = fmt.Sprintf("%d events of the drain lie on %s", left, kind)
-		}
+	dead, err := b.held(ctx, b.names.Stream(topology.DeadLetters))
+	if err == nil && dead > 0 {
+		b.result.Errors += int(dead)
+		b.result.FirstError = fmt.Sprintf("%d events of the drain are dead letters", dead)
 	}
-	return nil
+	return err
 }
 
-// drainOf fills a stream and watches it until it is empty.
-func (b *eventBench) drainOf(ctx context.Context, subject, stream string, n int, m *memoryWatch) (s drainSide, err error) {
+// backlog is what is drained: where it is published, and the streams that it leaves.
+type backlog struct {
+	subject string
+	streams []string
+}
+
+// and is two drains as one.
+func (s drainSide) and(o drainSide) drainSide {
+	sum := drainSide{Measured: s.Measured + o.Measured, Seconds: rounded(s.Seconds + o.Seconds)}
+	sum.Rate = rounded(ratio(float64(sum.Measured), sum.Seconds))
+	if s.CPU != nil && o.CPU != nil {
+		cpu := rounded(ratio(*s.CPU*float64(s.Measured)+*o.CPU*float64(o.Measured), float64(sum.Measured)))
+		sum.CPU = &cpu
+	}
+	return sum
+}
+
+// drainOf publishes a backlog and watches its streams until they are empty.
+func (b *eventBench) drainOf(ctx context.Context, what backlog, n int, m *memoryWatch) (s drainSide, err error) {
 	defer m.watch()()
-	if err := b.fill(ctx, subject, n); err != nil {
+	if err := b.fill(ctx, what.subject, n); err != nil {
 		return s, err
 	}
 	m.filled()
-	left, err := b.held(ctx, stream)
+	left, err := b.held(ctx, what.streams...)
 	if err != nil {
 		return s, err
 	}
 	begin := time.Now()
+	used, known := familyCPU(b.spec.PID, b.spec.Worker)
 	first, moved := left, begin
 	for left > 0 {
 		if err := pause(ctx, drainLook); err != nil {
 			return s, err
 		}
-		now, err := b.held(ctx, stream)
+		now, err := b.held(ctx, what.streams...)
 		if err != nil {
 			return s, err
 		}
 		if now < left {
 			moved = time.Now()
 		} else if time.Since(moved) > drainStall {
-			return s, fmt.Errorf("%d of %d messages have been left in %s for %v", now, n, stream, drainStall)
+			return s, fmt.Errorf("%d of %d messages have been left in %s for %v", now, n, strings.Join(what.streams, " and "), drainStall)
 		}
 		left = now
 	}
 	took := time.Since(begin).Seconds()
-	return drainSide{Measured: int(first), Seconds: rounded(took), Rate: rounded(ratio(float64(first), took))}, nil
+	s = drainSide{Measured: int(first), Seconds: rounded(took), Rate: rounded(ratio(float64(first), took))}
+	if now, ok := familyCPU(b.spec.PID, b.spec.Worker); ok && known && first > 0 {
+		cpu := rounded(float64((now - used).Microseconds()) / float64(first))
+		s.CPU = &cpu
+	}
+	return s, nil
 }
 
-// held is how many messages a stream holds.
-func (b *eventBench) held(ctx context.Context, stream string) (uint64, error) {
+// familyCPU is the CPU time of processes and of all below them.
+func familyCPU(pids ...int) (sum time.Duration, ok bool) {
+	for _, pid := range pids {
+		used, ok := cpuOf(pid)
+		if pid == 0 || !ok {
+			return 0, false
+		}
+		sum += used
+		for _, child := range descendants(pid) {
+			used, _ := cpuOf(child)
+			sum += used
+		}
+	}
+	return sum, true
+}
+
+// held is how many messages streams hold.
+func (b *eventBench) held(ctx context.Context, streams ...string) (n uint64, err error) {
+	for _, stream := range streams {
+		s, err := b.conns[0].Stream(ctx, stream)
+		if err != nil {
+			return 0, fmt.Errorf("look at stream %s: %w", stream, err)
+		}
+		n += s.CachedInfo().State.Msgs
+	}
+	return n, nil
+}
+
+// lastOf is the last sequence of a stream.
+func (b *eventBench) lastOf(ctx context.Context, stream string) (uint64, error) {
 	s, err := b.conns[0].Stream(ctx, stream)
 	if err != nil {
 		return 0, fmt.Errorf("look at stream %s: %w", stream, err)
 	}
-	return s.CachedInfo().State.Msgs, nil
+	return s.CachedInfo().State.LastSeq, nil
 }
 
 // memoryWatch follows the memory of a process. A nil one follows nothing.

@@ -66,14 +66,16 @@ type drainResult struct {
 	Event     drainSide   `json:"event"`
 	Queue     drainSide   `json:"queue"` // a file work queue with a hand-written worker, half before and half after
 	RatioRate float64     `json:"ratio_rate"`
+	Retries   int         `json:"retries"`          // messages on RETRIES meanwhile
 	Memory    *memorySide `json:"memory,omitempty"` // of the fabric's process, its NATS server included
 }
 
 // drainSide counts from the last PubAck on: what was taken out before is not measured.
 type drainSide struct {
-	Measured int     `json:"measured"`
-	Seconds  float64 `json:"seconds"`
-	Rate     float64 `json:"rate"`
+	Measured int      `json:"measured"`
+	Seconds  float64  `json:"seconds"`
+	Rate     float64  `json:"rate"`
+	CPU      *float64 `json:"cpu_us,omitempty"` // for each, of all that works on it: the fabric with its server, the worker, functions
 }
 
 // memorySide is resident memory in MiB: before the backlog, with it, the most until it is gone, and then.
@@ -139,7 +141,7 @@ func (a *app) runBenchEvents(cmd *cobra.Command, f benchFlags) error {
 	}
 	spec := eventsSpec{
 		Target: queue.Target, Function: name, Runs: queue.Hop != nil, Connections: f.connections, Duration: f.duration, Slice: benchSlice,
-		Drain: f.drain, Running: f.running, PID: own.target.note.PID, InFlight: []int{1},
+		Drain: f.drain, Running: f.running, PID: own.target.note.PID, Worker: worker.cmd.Process.Pid, InFlight: []int{1},
 	}
 	if f.concurrency > 1 {
 		spec.InFlight = append(spec.InFlight, f.concurrency)

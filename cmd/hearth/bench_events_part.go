@@ -30,6 +30,7 @@ type eventsSpec struct {
 	Drain       int
 	Running     int
 	PID         int // of the fabric
+	Worker      int // pid of the plain one
 }
 
 // eventBench measures events beside their plain twins.

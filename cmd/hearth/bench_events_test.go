@@ -33,6 +33,28 @@ func TestBenchOfAcceptance(t *testing.T) {
 	}
 }
 
+// Every part of it, with a function that runs: what is measured is there and adds up.
+func TestBenchOfEvents(t *testing.T) {
+	t.Parallel()
+	r := alone(t, "bench", "--own", "--events", "--drain", "200", "--running", "2", "--duration", "300ms", "--json")
+	if r.code != exitOK {
+		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	got := decode[eventsResult](t, r.stdout)
+	if got.Errors != 0 || len(got.Accept) != 1 || got.Run == nil || got.Drain == nil || got.Driver != "process" || got.Loop == "" {
+		t.Fatalf("%s", r.stdout)
+	}
+	if s := got.Run; s.Event.Calls == 0 || s.Queue.Calls == 0 || s.Event.P99 < s.Event.P50 || s.RatioP50 <= 0 || s.Rounds == 0 {
+		t.Errorf("run: %+v", s)
+	}
+	if s := got.Drain; s.Events != 200 || s.Running != 2 || s.Event.Measured > 200 || s.Queue.Measured > 200 || s.Retries < 0 {
+		t.Errorf("drain: %+v", s)
+	}
+	if runtime.GOOS == "linux" && got.Drain.Memory == nil {
+		t.Error("the memory of the fabric was not watched")
+	}
+}
+
 // The plain worker takes a backlog down to nothing, and leaves nothing behind.
 func TestPlainWorkerDrains(t *testing.T) {
 	t.Parallel()
@@ -65,12 +87,16 @@ func TestPlainWorkerDrains(t *testing.T) {
 	names := own.target.names
 	b := &eventBench{names: names, conns: []jetstream.JetStream{js}, queue: names.Bench(topology.BenchQueue)}
 	m := memoryWatch{pid: own.target.note.PID}
-	s, err := b.drainOf(t.Context(), b.queue, names.Stream(topology.BenchQueue), 500, &m)
+	stream := names.Stream(topology.BenchQueue)
+	s, err := b.drainOf(t.Context(), backlog{b.queue, []string{stream}}, 500, &m)
 	if err != nil || s.Measured > 500 || s.Measured > 0 && s.Rate <= 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if left, err := b.held(t.Context(), names.Stream(topology.BenchQueue)); left != 0 || err != nil {
+	if left, err := b.held(t.Context(), stream); left != 0 || err != nil {
 		t.Errorf("%d messages are left: %v", left, err)
+	}
+	if last, err := b.lastOf(t.Context(), stream); last != 500 || err != nil {
+		t.Errorf("%d messages were published: %v", last, err)
 	}
 	if side := m.side(); runtime.GOOS == "linux" && (side == nil || side.Start <= 0 || side.Peak < side.Start || side.Peak < side.End || side.Peak < side.Filled) {
 		t.Errorf("memory: %+v", side)
@@ -91,8 +117,20 @@ func TestPlainWorkerDrains(t *testing.T) {
 	}
 
 	worker.stop()
-	if _, err := js.Stream(t.Context(), names.Stream(topology.BenchQueue)); err == nil {
+	if _, err := js.Stream(t.Context(), stream); err == nil {
 		t.Error("the worker left its stream")
+	}
+}
+
+func TestTwoDrainsAsOne(t *testing.T) {
+	t.Parallel()
+	four, eight := 4.0, 8.0
+	got := drainSide{Measured: 100, Seconds: 1, CPU: &four}.and(drainSide{Measured: 300, Seconds: 3, CPU: &eight})
+	if got.Measured != 400 || got.Seconds != 4 || got.Rate != 100 || *got.CPU != 7 {
+		t.Errorf("%+v", got)
+	}
+	if got := (drainSide{Measured: 1, Seconds: 1}).and(drainSide{Measured: 1, Seconds: 1, CPU: &four}); got.CPU != nil {
+		t.Errorf("half of a CPU time is none: %v", *got.CPU)
 	}
 }
 
