@@ -60,11 +60,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			}
 		})
 	}
-<<<<<<< HEAD
-	for _, later := range []string{"reserve", "limit", "events", "deadletters", "trace", "drain", "doctor", "sim", "token", "worker"} {
-=======
-	for _, later := range []string{"reserve", "limit", "logs", "trace", "drain", "doctor", "sim", "token", "worker"} {
->>>>>>> 1552f12 (cmd: invoke --async, events, deadletters, and what deploy says of events)
+	for _, later := range []string{"reserve", "limit", "trace", "drain", "doctor", "sim", "token", "worker"} {
 		if all["hearth "+later] != nil {
 			t.Errorf("there is a command %s, whose work is not there", later)
 		}
