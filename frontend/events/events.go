@@ -58,6 +58,7 @@ type Pollers struct {
 	mu      sync.Mutex
 	pollers map[string]*poller // by function; of account default
 	strange map[string]bool    // subjects that are being drained
+	passed  map[string]uint64  // subjects with wildcards: up to where the stream was searched for them
 
 	looks    chan struct{} // holds one: look at the streams now
 	stopping atomic.Bool
@@ -78,7 +79,7 @@ func New(nc *nats.Conn, r Runner, cfg Config) (*Pollers, error) {
 	p := &Pollers{
 		nc: nc, js: js, runner: r, names: cfg.Names, prefix: cfg.Inbox, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		idle: idleFor, retries: cfg.Names.Stream(topology.Retries), dead: cfg.Names.Stream(topology.DeadLetters),
-		pollers: make(map[string]*poller), strange: make(map[string]bool), looks: make(chan struct{}, 1),
+		pollers: make(map[string]*poller), strange: make(map[string]bool), passed: make(map[string]uint64), looks: make(chan struct{}, 1),
 		empty: make(chan struct{}, 1), clock: cfg.Now,
 	}
 	events := cfg.Names.Events(subjects.DefaultAccount)

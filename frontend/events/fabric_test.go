@@ -29,6 +29,8 @@ type bundle struct {
 	js     jetstream.JetStream
 	worker *scripted
 	f      *frontend.Frontend
+
+	frontend *nats.Conn // of f
 }
 
 // setup starts a fabric with function "f" and those named.
@@ -46,7 +48,8 @@ func setupWith(t testing.TB, capacity int, functions []string, opts ...natstest.
 		b.deploy(t, name, nil)
 	}
 	b.startManager(t, "m1", capacity)
-	b.f = b.startFrontend(t, b.connect(t))
+	b.frontend = b.connect(t)
+	b.f = b.startFrontend(t, b.frontend)
 	return b
 }
 

@@ -9,15 +9,15 @@ import (
 // maxShare is how many events of one function a frontend runs at once at most.
 const maxShare = 256
 
-// share is how many events of a function may run at once at this frontend: its part of all managers' places, one part being
-// left to everybody who has no backlog, so that a function with a million events waiting slows no other. Nobody serving: none.
+// share is how many events of a function may run at once at this frontend: its part of all managers' places, as if it had a
+// backlog, one part being left to everybody who has none, so that a function with a million events waiting slows no other. Nobody serving: none.
 // DESIGN 4.
 func share(places, memoryMB, backlogged, frontends int) int {
 	if places <= 0 {
 		return 0
 	}
 	environments := places / max(1, schema.Places(memoryMB))
-	return min(max(1, environments/(backlogged+1)/max(1, frontends)), maxShare)
+	return min(max(1, environments/(max(1, backlogged)+1)/max(1, frontends)), maxShare)
 }
 
 // throttle holds a function's share back while its tries are refused: halved and paused at each refusal, for as long as the

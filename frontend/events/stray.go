@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,6 +17,7 @@ import (
 
 const (
 	strayAtOnce = 4      // subjects that are drained at once
+	maxPassed   = 1000   // subjects with wildcards that are remembered
 	strayScan   = 10_000 // messages of others that are passed over for one whose subject has wildcards
 	noMessage   = 10037  // JetStream: nothing there
 )
@@ -51,10 +53,16 @@ func (p *Pollers) drain(ctx context.Context, s *stream, subject string) error {
 		}
 		why = schema.Errorf(schema.CodeNotFound, "Function not found: %s", schema.ARN(t.Account, t.Function, ""))
 	}
-	for from, passed := uint64(1), 0; passed < strayScan; {
+	from := p.searched(subject, 0)
+	defer func() { p.searched(subject, from) }()
+	for passed := 0; passed < strayScan; {
 		m, sequence, at, err := p.message(ctx, s.name, subject, from)
-		if err != nil || m == nil {
+		if err != nil {
 			return err
+		}
+		if m == nil {
+			from = 0 // from the beginning, should there be more of them one day
+			return nil
 		}
 		from = sequence + 1
 		if m.Subject != subject {
@@ -74,6 +82,24 @@ func (p *Pollers) drain(ctx context.Context, s *stream, subject string) error {
 		}
 	}
 	return nil
+}
+
+// searched remembers up to which sequence a stream was searched for a subject with wildcards, as which every other subject
+// looks: so a search costs each of their messages one look, however often it is taken up again. to is 0 to ask.
+func (p *Pollers) searched(subject string, to uint64) (from uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !strings.ContainsAny(subject, "*>"):
+	case to > 0 && len(p.passed) < maxPassed:
+		p.passed[subject] = to
+	case to > 0:
+		clear(p.passed)
+	default:
+		from = p.passed[subject]
+		delete(p.passed, subject)
+	}
+	return max(1, from)
 }
 
 // message is the next message of a subject from a sequence on, nil if there is none.
