@@ -56,7 +56,7 @@ func (m *Manager) shrink() {
 	var surplus []last
 	m.mu.Lock()
 	for g := range m.pool.Groups {
-		if n := g.Counts; g.Waiting+n.Busy+n.Starting+n.Finishing > 0 {
+		if n := g.Counts; g.Waiting+n.Busy+n.Starting+n.Finishing+n.Promised > 0 {
 			used[g.Spec.Arc] = true
 		}
 	}

@@ -81,7 +81,7 @@ func (m *Manager) capped(c *claim, most int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.pool.Counts()
-	return there+n.Idle+n.Busy+n.Starting+n.Finishing >= most && !m.pool.Covered(c.home)
+	return there+n.Idle+n.Busy+n.Starting+n.Finishing+n.Promised >= most && !m.pool.Covered(c.home)
 }
 
 // catchLoop gives back what was kept, until its context ends and then at once.

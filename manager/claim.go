@@ -27,6 +27,7 @@ type claim struct {
 	came    time.Duration // on the manager's monotonic clock
 	touched time.Duration // when the server last heard that it is in hands
 	age     time.Duration // when it came, at least
+	handed  bool          // by another manager, or one was asked for it: that happens once
 	doubt   bool          // it starts only by the lock
 
 	span       telemetry.Span
@@ -141,7 +142,17 @@ func (m *Manager) decide(c *claim, g *generation) {
 	if !g.retire {
 		g.open = max(0, g.open-1)
 	}
-	d := m.pool.Claim(now, c.home, nil, c)
+	d := m.pool.Warm(now, c.home, c)
+	if d.Action == pool.Unknown {
+		if to := m.warmElsewhere(c, g); to != "" {
+			more := m.offers.tops(m, g)
+			m.mu.Unlock()
+			m.sendAll(&more)
+			m.spawn(func() { m.handOn(c, g, to) })
+			return
+		}
+		d = m.pool.Claim(now, c.home, nil, c)
+	}
 	for d.Action == pool.Unknown {
 		changes := m.versions.changes.Load()
 		m.mu.Unlock()

@@ -22,6 +22,8 @@ type Counters struct {
 	Fetched, Unfetched      int64 // payloads that frontends hold: brought here, and not to be had
 	Caught                  int64 // deliveries that found no idle pull and no room
 	TurnedAway              int64 // calls refused because nobody has room
+	HandedOver, TakenOver   int64 // claims that another manager runs, and of others that this one took
+	Unpromised              int64 // hand-overs that found no promise
 	Grown, Shrunk           int64 // arcs that this manager made longer, or shorter
 }
 
@@ -35,6 +37,8 @@ type counters struct {
 	fetched, unfetched          atomic.Int64
 	caught, turnedAway          atomic.Int64
 	grown, shrunk               atomic.Int64
+	handedOver, takenOver       atomic.Int64
+	unpromised                  atomic.Int64
 }
 
 func (c *counters) start(s schema.Start) {
@@ -58,6 +62,7 @@ func (m *Manager) Counters() Counters {
 		Ended: c.ended.Load(), FailedInits: c.failedInits.Load(), Redirected: c.redirected.Load(),
 		Fetched: c.fetched.Load(), Unfetched: c.unfetched.Load(),
 		Caught: c.caught.Load(), TurnedAway: c.turnedAway.Load(),
-		Grown: c.grown.Load(), Shrunk: c.shrunk.Load(),
+		Grown: c.grown.Load(), Shrunk: c.shrunk.Load(), HandedOver: c.handedOver.Load(), TakenOver: c.takenOver.Load(),
+		Unpromised: c.unpromised.Load(),
 	}
 }

@@ -8,7 +8,9 @@
 //
 // What no such pull takes comes to the catchers of the arc, its last two ranks (catcher.go). They know from the statuses
 // that all managers tell (peers.go) whether to wait, to make the arc longer (arcs.go) or to say that the fabric is full. An
-// arc whose last rank is not needed for a while gets shorter again.
+// arc whose last rank is not needed for a while gets shorter again. A pull of an unreserved arc does not say of which function
+// something is idle: a claim for which nothing is warm here is handed to a manager that tells it has it, once, if that one
+// promises it (handover.go).
 //
 // # How a call passes
 //

@@ -55,3 +55,17 @@ func (m *Manager) Functions() int {
 	m.versions.cache.Range(func(string, *schema.FunctionRecord, uint64) bool { n++; return true })
 	return n
 }
+
+// Knows reports whether this manager has a status of another that tells something idle of a function.
+func (m *Manager) Knows(id, function string) bool {
+	m.peers.mu.Lock()
+	defer m.peers.mu.Unlock()
+	if s := m.peers.valid(id, m.now()); s != nil {
+		for w, n := range s.idle {
+			if w.function == function && n > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}

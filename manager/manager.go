@@ -273,6 +273,7 @@ func (m *Manager) pulseLoop(ctx context.Context) {
 		plan := m.pool.Tick(time.Now(), m.view.Load().fabric.KeepAlive)
 		m.mu.Unlock()
 		m.carryOut(plan, nil)
+		m.lapse()
 		m.tend(m.now())
 	}
 }

@@ -121,3 +121,26 @@ func (p *peers) sum(now time.Duration) (environments, largest int) {
 	}
 	return environments, largest
 }
+
+// warm is the first of these managers that tells an idle environment of this kind, "" if none does. It is counted as taken
+// until the manager tells its next status.
+func (p *peers) warm(managers []string, order []int, w warmth, now time.Duration) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, i := range order {
+		if s := p.valid(managers[i], now); s != nil && s.idle[w] > 0 {
+			s.idle[w]--
+			return managers[i]
+		}
+	}
+	return ""
+}
+
+// cold notes that a manager has nothing idle of this kind after all.
+func (p *peers) cold(id string, w warmth) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.byID[id]; s != nil {
+		delete(s.idle, w)
+	}
+}

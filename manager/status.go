@@ -62,6 +62,7 @@ func (m *Manager) Status() schema.ManagerStatus {
 	}
 	for g := range m.pool.Groups {
 		n := g.Counts
+		n.Busy += n.Promised // as good as taken
 		ready := n.Idle + n.Busy + n.Finishing
 		s.Idle += n.Idle + n.Finishing
 		s.Busy += n.Busy

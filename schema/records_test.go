@@ -57,10 +57,18 @@ func samples() map[string]any {
 		},
 		"frontend_status": &schema.FrontendStatus{V: 1, ID: "f1", Incarnation: "8d", Number: 3, Functions: 99, InFlight: map[string]int{"a.resize.1": 2}},
 		"ends":            &schema.Ends{Manager: "m1", Incarnation: "7c", Tokens: []uint64{1, 1 << 63}},
-		"control":         &schema.Control{V: 1, Op: schema.ControlDrain},
-		"key_ask":         &schema.KeyAsk{V: 1, Manager: "m1", Public: make([]byte, 32)},
-		"key_answer":      &schema.KeyAnswer{V: 1, Sealed: []byte{1, 2, 3, 0xff}},
-		"beat":            &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}},
+		"manager_claim": &schema.ManagerClaim{
+			V: 1, Ask: &schema.PromiseAsk{FunctionID: "6f1e", Version: "1", CodeSHA256: "ab", ConfigRevision: 9, Tenant: "t", Reservation: 7},
+			Claim: &schema.HandedClaim{
+				Promise: 3, Subject: "hearth.arc.u.17.default.resize.1._", Ack: "$JS.ACK.HEARTH_CALLS_U.u-17.1.5.5.1.0", Age: time.Millisecond,
+				Untouched: time.Millisecond, Call: []byte{1},
+			},
+		},
+		"promise":    &schema.Promise{V: 1, Number: 3},
+		"control":    &schema.Control{V: 1, Op: schema.ControlDrain},
+		"key_ask":    &schema.KeyAsk{V: 1, Manager: "m1", Public: make([]byte, 32)},
+		"key_answer": &schema.KeyAnswer{V: 1, Sealed: []byte{1, 2, 3, 0xff}},
+		"beat":       &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}},
 	}
 }
 

@@ -17,6 +17,8 @@ func (a Ask) version() int            { return a.V }
 func (e Event) version() int          { return e.V }
 func (d DeadLetter) version() int     { return d.V }
 func (l LogLines) version() int       { return l.V }
+func (c ManagerClaim) version() int   { return c.V }
+func (p Promise) version() int        { return p.V }
 func (c Control) version() int        { return c.V }
 func (a KeyAsk) version() int         { return a.V }
 func (a KeyAnswer) version() int      { return a.V }

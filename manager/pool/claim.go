@@ -44,6 +44,16 @@ type Decision struct {
 // Claim decides about a claim for this home. spec may be nil; then [Unknown] is the answer where the pool has no group
 // of this home, so that a warm call needs no record to be looked up.
 func (p *Pool[C]) Claim(now time.Time, home Home, spec *Spec, claim C) Decision {
+	return p.claim(now, home, spec, claim, true)
+}
+
+// Warm is [Pool.Claim] for a claim for which nothing shall be made: where something would have to be, or it would be
+// refused, [Unknown] is the answer and nothing changed.
+func (p *Pool[C]) Warm(now time.Time, home Home, claim C) Decision {
+	return p.claim(now, home, nil, claim, false)
+}
+
+func (p *Pool[C]) claim(now time.Time, home Home, spec *Spec, claim C, may bool) Decision {
 	g := p.groups[home]
 	if g == nil {
 		if spec == nil {
@@ -54,6 +64,9 @@ func (p *Pool[C]) Claim(now time.Time, home Home, spec *Spec, claim C) Decision 
 		p.groups[home] = g
 	}
 	d := Decision{Idle: g.idle, Cover: g.cover(), Waiting: len(g.claims), Room: p.Room(), Places: g.spec.Places}
+	if !may && (p.draining || g.idle == 0 && len(g.claims) >= g.cover()) {
+		return Decision{}
+	}
 	defer p.settle(g)
 	if p.draining {
 		d.Action = Refuse
@@ -124,13 +137,16 @@ func (p *Pool[C]) Parked(now time.Time, id string, init time.Duration) Turn[C] {
 	return p.turn(now, e)
 }
 
-// Release says that the call for which an environment was chosen did not start in it, so it is ready for another.
+// Release says that the call for which an environment was chosen did not start in it, or that the one for which it was
+// promised did not come, so it is ready for another.
 func (p *Pool[C]) Release(now time.Time, id string) Turn[C] {
 	e := p.environments[id]
-	if e == nil || e.state != busy {
+	if e == nil || e.state != busy && e.state != promised {
 		return Turn[C]{}
 	}
-	e.calls--
+	if e.state == busy {
+		e.calls--
+	}
 	return p.turn(now, e)
 }
 

@@ -19,6 +19,9 @@
 //	                       └────┬────┘
 //	                            ▼ Gone
 //
+// Promise takes an idle one aside for a claim that another manager sends: Redeem makes it busy, and after [PromiseFor] Lapsed
+// names it and Release gives it its turn.
+//
 // The rules, all of DESIGN 2:
 //   - The most recently used idle environment first, so that surplus ones really go idle.
 //   - Late binding: a claim for which an environment must be made waits for whichever of its group is ready first. What

@@ -24,14 +24,15 @@ type naive struct {
 }
 
 type naiveEnvironment struct {
-	id    string
-	home  pool.Home
-	spec  pool.Spec
-	state string // starting idle busy finishing dying closing
-	since time.Time
-	stale bool // finishing for longer than Patience at a tick
-	calls int
-	order int // of its last change of state, to order equal times
+	id     string
+	home   pool.Home
+	spec   pool.Spec
+	state  string // starting idle busy finishing dying closing
+	since  time.Time
+	number uint64 // of its promise
+	stale  bool   // finishing for longer than Patience at a tick
+	calls  int
+	order  int // of its last change of state, to order equal times
 }
 
 type naiveClaim struct {
@@ -208,7 +209,7 @@ func history(t *testing.T, seed uint64, steps int) {
 		if len(n.envs) > 0 {
 			e = n.envs[r.IntN(len(n.envs))]
 		}
-		what := r.IntN(10)
+		what := r.IntN(12)
 		switch {
 		case what < 3:
 			claims++
@@ -231,7 +232,12 @@ func history(t *testing.T, seed uint64, steps int) {
 			if e.state == "busy" {
 				e.calls--
 			}
-			n.parked(turn, e, step, e.state == "busy")
+			n.parked(turn, e, step, e.state == "busy" || e.state == "promised")
+		case what == 10:
+			n.promise(p, h, s, step)
+		case what == 11 && e != nil:
+			n.redeem(p, e, homes[r.IntN(len(homes))], step)
+			n.lapse(p, step)
 		case what == 9 && r.IntN(4) == 0:
 			n.tick(p, specs, step)
 		case what == 9 && len(n.claims) > 0 && r.IntN(4) == 0:
@@ -293,6 +299,54 @@ func (n *naive) claim(d pool.Decision, h pool.Home, s pool.Spec, id, order int) 
 		n.t.Fatalf("claim: %+v, want it to wait", d)
 	}
 	n.claims = append(n.claims, naiveClaim{h, id})
+}
+
+func (n *naive) promise(p *pool.Pool[int], h pool.Home, s pool.Spec, order int) {
+	number, arc := p.Promise(n.now, h)
+	there := n.in(h, "idle")
+	if len(there) == 0 {
+		if number != 0 {
+			n.t.Fatalf("promise %d, want none", number)
+		}
+		return
+	}
+	e := there[len(there)-1]
+	if number == 0 || arc != s.Arc {
+		n.t.Fatalf("promise %d on %q, want %s on %q", number, arc, e.id, s.Arc)
+	}
+	e.state, e.since, e.order, e.number = "promised", n.now, order, number
+}
+
+func (n *naive) redeem(p *pool.Pool[int], e *naiveEnvironment, h pool.Home, order int) {
+	d := p.Redeem(n.now, h, e.number)
+	if e.state != "promised" || e.home != h {
+		if d.Action != pool.Unknown {
+			n.t.Fatalf("%s is %s: %+v", e.id, e.state, d)
+		}
+		return
+	}
+	if d.Action != pool.Run || d.Environment != e.id {
+		n.t.Fatalf("redeem: %+v, want %s", d, e.id)
+	}
+	e.state, e.order = "busy", order
+	e.calls++
+}
+
+// lapse takes back one promise at most: two that become idle in one step would have no order.
+func (n *naive) lapse(p *pool.Pool[int], order int) {
+	var oldest *naiveEnvironment
+	for _, e := range n.envs {
+		if e.state == "promised" && n.now.Sub(e.since) > pool.PromiseFor && (oldest == nil || e.number < oldest.number) {
+			oldest = e
+		}
+	}
+	id, ok := p.Lapsed(n.now)
+	if ok != (oldest != nil) || ok && id != oldest.id {
+		n.t.Fatalf("lapsed: %q, want %+v", id, oldest)
+	}
+	if ok {
+		n.parked(p.Release(n.now, id), oldest, order, true)
+	}
 }
 
 func (n *naive) parked(turn pool.Turn[int], e *naiveEnvironment, order int, may bool) {

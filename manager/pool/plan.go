@@ -96,8 +96,8 @@ func (p *Pool[C]) Rehome(arc func(Home, Spec) string) {
 	}
 }
 
-// Drain stops the pool: nothing is offered and no claim taken any more, waiting claims are refused, idle environments
-// end, and the others when they have done.
+// Drain stops the pool: nothing is offered and no claim taken any more, waiting claims are refused, idle environments and
+// promised ones end, and the others when they have done.
 func (p *Pool[C]) Drain(now time.Time) Plan[C] {
 	var plan Plan[C]
 	p.draining = true
@@ -109,6 +109,9 @@ func (p *Pool[C]) Drain(now time.Time) Plan[C] {
 			plan.End = append(plan.End, p.end(now, g.top))
 		}
 		p.settle(g)
+	}
+	for p.promised.first != nil {
+		plan.End = append(plan.End, p.end(now, p.promised.first))
 	}
 	return plan
 }

@@ -43,7 +43,10 @@ type Pool[C comparable] struct {
 	groups       map[Home]*group[C]
 	arcs         map[string]int // environments offered, by arc; no zero entries
 	idle         sequence[C]    // idle unreserved ones, least recently used first
-	finishing    sequence[C]    // finishing ones that still cover, oldest first
+	promises     map[uint64]*environment[C]
+	promise      uint64      // the last one
+	promised     sequence[C] // promised ones, oldest first
+	finishing    sequence[C] // finishing ones that still cover, oldest first
 	states       [closing + 1]int
 }
 
@@ -54,18 +57,20 @@ const (
 	idle
 	busy
 	finishing
-	dying   // ends by itself; its places are taken until it has gone
-	closing // told to end; its places are free
+	promised // kept for a claim that another manager sends
+	dying    // ends by itself; its places are taken until it has gone
+	closing  // told to end; its places are free
 )
 
 type environment[C comparable] struct {
-	id    string
-	group *group[C]
-	state state
-	since time.Time // in this state
-	init  time.Duration
-	calls int  // given to it
-	cover bool // finishing, and no longer than Patience
+	id      string
+	group   *group[C]
+	state   state
+	since   time.Time // in this state
+	init    time.Duration
+	calls   int    // given to it
+	promise uint64 // while it is promised
+	cover   bool   // finishing, and no longer than Patience
 
 	below, above *environment[C] // in its group's stack of idle ones
 	prev, next   *environment[C] // in Pool.idle or Pool.finishing
@@ -73,18 +78,19 @@ type environment[C comparable] struct {
 
 // group is the environments of one home, and the claims that wait for one.
 type group[C comparable] struct {
-	home    Home
-	spec    Spec
-	all     int // environments that have not gone
-	idle    int
-	busy    int
-	start   int
-	fresh   int // finishing ones that cover
-	finish  int // all finishing ones
-	top     *environment[C]
-	claims  []C // oldest first
-	offered int // counted in Pool.arcs
-	soon    int // counted in Pool.soon
+	home     Home
+	spec     Spec
+	all      int // environments that have not gone
+	idle     int
+	busy     int
+	start    int
+	fresh    int // finishing ones that cover
+	finish   int // all finishing ones
+	promised int
+	top      *environment[C]
+	claims   []C // oldest first
+	offered  int // counted in Pool.arcs
+	soon     int // counted in Pool.soon
 }
 
 // cover is how many waiting claims will find an environment without another being made.
@@ -98,6 +104,7 @@ func New[C comparable](prefix string, capacity int) *Pool[C] {
 		environments: make(map[string]*environment[C]),
 		groups:       make(map[Home]*group[C]),
 		arcs:         make(map[string]int),
+		promises:     make(map[uint64]*environment[C]),
 	}
 }
 
@@ -143,12 +150,13 @@ func (p *Pool[C]) Waiting() int { return p.waiting }
 
 // Counts are the environments of a pool or of a group by state. Closing ones have been told to end or end by
 // themselves, and have not gone yet.
-type Counts struct{ Starting, Idle, Busy, Finishing, Closing int }
+type Counts struct{ Starting, Idle, Busy, Finishing, Promised, Closing int }
 
 // Counts are the environments of the whole pool.
 func (p *Pool[C]) Counts() Counts {
 	return Counts{
-		p.states[starting], p.states[idle], p.states[busy], p.states[finishing], p.states[dying] + p.states[closing],
+		p.states[starting], p.states[idle], p.states[busy], p.states[finishing], p.states[promised],
+		p.states[dying] + p.states[closing],
 	}
 }
 
@@ -163,8 +171,8 @@ type Group struct {
 // Groups calls yield for every home that has an environment or a waiting claim, until it returns false.
 func (p *Pool[C]) Groups(yield func(Group) bool) {
 	for _, g := range p.groups {
-		counts := Counts{Starting: g.start, Idle: g.idle, Busy: g.busy, Finishing: g.finish}
-		counts.Closing = g.all - g.start - g.idle - g.busy - g.finish
+		counts := Counts{Starting: g.start, Idle: g.idle, Busy: g.busy, Finishing: g.finish, Promised: g.promised}
+		counts.Closing = g.all - g.start - g.idle - g.busy - g.finish - g.promised
 		if !yield(Group{g.home, g.spec, counts, len(g.claims)}) {
 			return
 		}
@@ -212,6 +220,10 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 	case finishing:
 		g.finish--
 		p.uncover(e)
+	case promised:
+		g.promised--
+		p.promised.remove(e)
+		delete(p.promises, e.promise)
 	case dying:
 		p.leaving -= g.spec.Places
 	}
@@ -235,6 +247,12 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 		g.fresh++
 		e.cover = true
 		p.finishing.append(e)
+	case promised:
+		g.promised++
+		p.promised.append(e)
+		p.promise++
+		e.promise = p.promise
+		p.promises[e.promise] = e
 	case dying:
 		p.leaving += g.spec.Places
 	case closing:
