@@ -29,6 +29,7 @@ type claim struct {
 	age     time.Duration // when it came, at least
 	handed  bool          // by another manager, or one was asked for it: that happens once
 	doubt   bool          // it starts only by the lock
+	line    *lineup       // where it waits for its acknowledgement with others; nil off the goroutine of its delivery
 
 	span       telemetry.Span
 	run        schema.Run
@@ -70,6 +71,7 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 		m.fetchFirst(c, g)
 		return
 	}
+	c.line = g.line
 	m.decide(c, g)
 }
 
@@ -170,6 +172,9 @@ func (m *Manager) decide(c *claim, g *generation) {
 		}
 		d = m.pool.Claim(now, c.home, &spec, c)
 	}
+	if d.Action != pool.Run {
+		c.line = nil // it begins on another goroutine, if at all
+	}
 	switch d.Action {
 	case pool.Run:
 		g.arc.needed = now
@@ -235,6 +240,8 @@ func (m *Manager) begin(c *claim, environment string, start schema.Start, init t
 		m.spawn(func() {
 			m.crossed(c, m.lock(m.life, c), environment, start, init)
 		})
+	case c.line != nil:
+		c.line.add(c, environment, start)
 	default:
 		m.crossed(c, m.cross(c), environment, start, init)
 	}

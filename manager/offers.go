@@ -78,6 +78,7 @@ type generation struct {
 	stale  bool // to be replaced, for its count is not known; guarded by Manager.mu
 	once   sync.Once
 	sub    *nats.Subscription // set by once
+	line   *lineup            // set by once, used on the subscription's goroutine
 }
 
 // pull is n pulls to be sent on a generation; the zero value is none.

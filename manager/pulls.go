@@ -32,7 +32,13 @@ func (m *Manager) sendAll(more *[kinds]pull) {
 
 // listen subscribes to a generation's inbox.
 func (m *Manager) listen(g *generation) {
-	sub, err := m.nc.Subscribe(g.inbox, func(msg *nats.Msg) { m.deliver(g, msg) })
+	g.line = &lineup{}
+	sub, err := m.nc.Subscribe(g.inbox, func(msg *nats.Msg) {
+		m.deliver(g, msg)
+		if g.line.due(msg.Sub) {
+			m.crossTogether(g.line)
+		}
+	})
 	if err == nil {
 		g.sub = sub
 		err = sub.SetPendingLimits(-1, -1) // bounded by the pulls that were sent

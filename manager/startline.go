@@ -143,7 +143,12 @@ func (m *Manager) cross(c *claim) line {
 	if err := m.nc.Publish(c.ackReply, ackBody); err != nil {
 		return unclear
 	}
-	if !m.writtenOut(c.touched+mine) || m.reconnects() != c.reconnects || m.now() > c.touched+mine {
+	return m.over(c, m.writtenOut(c.touched+mine))
+}
+
+// over is what became of a claim whose acknowledgement was published, and written out or not.
+func (m *Manager) over(c *claim, written bool) line {
+	if !written || m.reconnects() != c.reconnects || m.now() > c.touched+mine {
 		// Suspended between looking and writing, or the connection broke: the call may be another's by now. Not starting it
 		// is the side on which it runs at most once.
 		return unclear
