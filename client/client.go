@@ -32,7 +32,7 @@ type Options struct {
 	Password string
 	Name     string // of the connection, for who looks at the server; "" means "hearth client"
 
-	// InboxPrefix is where answers come: a named credential may listen at `_INBOX_<user>` alone (SECURITY 6). "" means
+	// InboxPrefix is where answers come: a client's credential may listen at `_HC.<name>` alone (SECURITY 6). "" means
 	// NATS's own, `_INBOX`.
 	InboxPrefix string
 	// NATS are further options of the connection, applied last: TLS, an in-process server, handlers.

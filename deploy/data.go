@@ -16,6 +16,7 @@ import (
 //	id        of a manager in a process of its own: its name on the ring
 //	admin.nk  the admin's nkey seed, where the NATS server is embedded
 //	seal.key  the managers' key for variables
+//	credentials/  seeds of users that are not in its process (credentials.go)
 //	nats/     the embedded server's streams
 //	run/      unpacked code and scratch folders, where environments can reach them here (reach.go)
 type data struct {

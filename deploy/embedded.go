@@ -29,8 +29,17 @@ const (
 
 // embedded is the NATS server of this process.
 type embedded struct {
-	server *server.Server
-	url    string
+	server  *server.Server
+	url     string
+	options func(*users) *server.Options
+}
+
+// reload has the server know these users from now on. Connections of those that it knew already stay.
+func (e *embedded) reload(u *users) error {
+	if err := e.server.ReloadOptions(e.options(u)); err != nil {
+		return fmt.Errorf("tell the NATS server of its users: %w", err)
+	}
+	return nil
 }
 
 // startServer starts a server and waits until it takes connections.
@@ -50,26 +59,29 @@ func startServer(ctx context.Context, address, store string, u *users, log *slog
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	opts := &server.Options{
-		ServerName:         "hearth",
-		Host:               host,
-		Port:               port,
-		JetStream:          true,
-		StoreDir:           store,
-		JetStreamMaxMemory: maxMemory,
-		MaxPayload:         maxPayload,
-		MaxPending:         maxPending,
-		NoSigs:             true,
-	}
-	u.enter(opts)
-	srv, err := server.NewServer(opts)
+	e := &embedded{options: func(u *users) *server.Options {
+		opts := &server.Options{
+			ServerName:         "hearth",
+			Host:               host,
+			Port:               port,
+			JetStream:          true,
+			StoreDir:           store,
+			JetStreamMaxMemory: maxMemory,
+			MaxPayload:         maxPayload,
+			MaxPending:         maxPending,
+			NoSigs:             true,
+		}
+		u.enter(opts)
+		return opts
+	}}
+	srv, err := server.NewServer(e.options(u))
 	if err != nil {
 		return nil, fmt.Errorf("make the NATS server: %w", err)
 	}
 	logger := newServerLog(log)
 	srv.SetLogger(logger, log.Enabled(ctx, slog.LevelDebug), false)
 	srv.Start()
-	e := &embedded{server: srv}
+	e.server = srv
 	if err := e.await(ctx, logger); err != nil {
 		e.stop()
 		return nil, fmt.Errorf("start the NATS server on %s: %w", address, err)

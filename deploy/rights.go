@@ -41,9 +41,9 @@ func (r *rights) listen(rest ...string) {
 	}
 }
 
-// inboxes are where answers go: of clients here, of callers in other NATS accounts, of the fabric's nodes.
+// inboxes are where answers go: of clients here, anonymous and named, of callers in other NATS accounts, of the fabric's nodes.
 func (r *rights) inboxes() {
-	r.publish = append(r.publish, "_INBOX.>", "_R_.>", "_HF.>", "_HM.>", "_HW.>")
+	r.publish = append(r.publish, "_INBOX.>", "_HC.>", "_R_.>", "_HF.>", "_HM.>", "_HW.>")
 }
 
 // stream adds requests to JetStream about a stream as a whole.
@@ -110,6 +110,13 @@ func clientRights(names subjects.Names) *rights {
 	account := subjects.Escape(subjects.DefaultAccount)
 	r.own("invoke."+account+".>", "event."+account+".>")
 	r.subscribe = append(r.subscribe, "_INBOX.>")
+	return r
+}
+
+// namedClientRights are those of a client with a credential: the same, and nobody else hears its answers.
+func namedClientRights(names subjects.Names, name string) *rights {
+	r := clientRights(names)
+	r.subscribe = []string{subjects.ClientInbox(name, ">")}
 	return r
 }
 

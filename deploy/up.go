@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"net"
 
+	"github.com/sourcegraph/conc"
+
 	"github.com/hearth-run/hearth/frontend"
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/seal"
@@ -109,8 +111,11 @@ type up struct {
 	http    net.Listener // nil: none
 	nats    *natsServer
 	driver  driver.Driver
-	tenants bool   // it keeps sub-tenants apart
-	runsDir string // below it, unpacked code
+	tenants bool // it keeps sub-tenants apart
+
+	admitting    conc.WaitGroup // of the loop that looks for credentials
+	endAdmission func()
+	runsDir      string // below it, unpacked code
 }
 
 // nodes names the managers and frontends of this process. A frontend has another name at each start, so that nothing that
@@ -209,10 +214,14 @@ func (u *up) startServer(ctx context.Context) error {
 		for _, f := range u.frontends {
 			all.roles = append(all.roles, f.login)
 		}
+		if all.others, err = u.data.credentials(u.names); err != nil {
+			u.cfg.Logger.Warn("credentials that cannot be used", "error", err)
+		}
 		if u.nats.embedded, err = startServer(ctx, u.cfg.NATS, u.data.path(natsDir), all, u.cfg.Logger); err != nil {
 			return err
 		}
 		u.nats.url = u.nats.embedded.url
+		u.endAdmission = u.admit(all)
 	}
 	u.fabric.NATSURL = u.nats.url
 	return nil
@@ -235,6 +244,7 @@ func (u *up) loadKey(ctx context.Context) (err error) {
 
 func (u *up) stopServer(context.Context) error {
 	if u.nats.embedded != nil {
+		u.endAdmission()
 		u.nats.embedded.stop()
 	}
 	return nil

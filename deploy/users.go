@@ -42,8 +42,9 @@ func (l *login) option() nats.Option { return nats.Nkey(l.public, l.key.Sign) }
 // users are all that the embedded server knows. All have keys, nobody a password.
 type users struct {
 	roles  []login
-	admin  string // public nkey
-	client string // public nkey of whoever connects without a credential; "" where that is not allowed
+	others []Credential // of the data folder
+	admin  string       // public nkey
+	client string       // public nkey of whoever connects without a credential; "" where that is not allowed
 	names  subjects.Names
 
 	measured bool // the admin has what measuring needs
@@ -62,6 +63,9 @@ func (u *users) enter(opts *server.Options) {
 		admin.measures()
 	}
 	user(u.admin, admin)
+	for _, c := range u.others {
+		user(c.Key, c.rights)
+	}
 	if u.client != "" {
 		user(u.client, clientRights(u.names))
 		opts.NoAuthUser = u.client

@@ -163,6 +163,11 @@ func FrontendInbox(id, rest string) string { return "_HF." + Escape(id) + "." + 
 // delivers there, and deliveries do not pass through the frontend's one subscription of its other inboxes.
 func EventInbox(id, rest string) string { return "_HE." + Escape(id) + "." + rest }
 
+// ClientInbox is an inbox of a client that has a credential of its own. A
+// token of its own in front, and not one that begins with _INBOX: permissions name whole tokens, so that the fabric's nodes
+// could not be given the right to answer there.
+func ClientInbox(name, rest string) string { return "_HC." + Escape(name) + "." + rest }
+
 // ManagerInbox is an inbox of a manager.
 func ManagerInbox(id, rest string) string { return "_HM." + Escape(id) + "." + rest }
 

@@ -9,7 +9,7 @@ const (
 )
 
 // ReplyAllowed reports whether a reply subject that a stranger chose may be answered: literal, at most [MaxReply]
-// bytes, and an inbox of clients ("_INBOX.", "_INBOX_<user>.") or of callers in other NATS accounts ("_R_."). A reply
+// bytes, and an inbox of clients ("_INBOX.", "_INBOX_<user>.", "_HC.<name>.") or of callers in other NATS accounts ("_R_."). A reply
 // anywhere else would make the fabric publish with its own rights where the caller has none. The fabric's own inboxes
 // are not open to strangers either. SECURITY 2.
 func ReplyAllowed(reply string) bool {
@@ -18,7 +18,7 @@ func ReplyAllowed(reply string) bool {
 	}
 	first, _, _ := strings.Cut(reply, ".")
 	return len(first) < len(reply) &&
-		(first == "_INBOX" || first == "_R_" || strings.HasPrefix(first, "_INBOX_") && len(first) > len("_INBOX_"))
+		(first == "_INBOX" || first == "_R_" || first == "_HC" || strings.HasPrefix(first, "_INBOX_") && len(first) > len("_INBOX_"))
 }
 
 // FabricReplyAllowed is [ReplyAllowed] for what nodes of the fabric send one another: their own inboxes count too.

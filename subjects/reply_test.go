@@ -12,6 +12,7 @@ func TestReplies(t *testing.T) {
 	for reply, want := range map[string]struct{ stranger, fabric bool }{
 		"_INBOX.abc.1":                         {true, true},
 		"_INBOX_bob.abc":                       {true, true},
+		"_HC.shop.abc":                         {true, true},
 		"_R_.xyz.1":                            {true, true},
 		"_HF.f1.a.00":                          {false, true},
 		"_HM.m1.x":                             {false, true},

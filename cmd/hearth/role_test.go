@@ -80,3 +80,36 @@ func TestRolesAsCommands(t *testing.T) {
 		t.Errorf("the manager ended with %d: %q\n%s", got.code, got.stdout, got.stderr)
 	}
 }
+
+// With the credentials that the command makes, roles come to a `hearth up` while it runs.
+func TestCredentialsAsCommands(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	f := up(t, "--data", data, "--driver", "null", "--capacity", "2")
+	file := func(args ...string) string {
+		return strings.TrimSuffix(f.must(t, append([]string{"credential", "--data", data}, args...)...), "\n")
+	}
+	out := filepath.Join(t.TempDir(), "m9.nk")
+	if block := f.must(t, "credential", "manager", "m9", "--out", out, "--print"); !strings.HasPrefix(block, "# manager m9\n{\n  nkey: U") {
+		t.Errorf("%.200s", block)
+	}
+	made := decode[credentialOut](t, f.must(t, "credential", "client", "shop", "--data", data, "--json"))
+	if made.Role != "client" || made.ID != "shop" || made.InboxPrefix != "_HC.shop" || made.Key == "" || filepath.Dir(made.File) != filepath.Join(data, "credentials") {
+		t.Errorf("%+v", made)
+	}
+	manager, frontend := file("manager", "m7"), file("frontend", "f7")
+	other := surroundings{config: t.TempDir()}
+	at := []string{"--server", f.NATS}
+	eventually(t, "the credentials are taken in", func() bool {
+		return other.run(t, append(at, "ls", "--creds", file("admin"))...).code == exitOK
+	})
+	startRole(t, append(at, "manager", "--creds", manager, "--id", "m7", "--data", filepath.Join(t.TempDir(), "m7"), "--driver", "null", "--capacity", "2")...)
+	startRole(t, append(at, "frontend", "--creds", frontend, "--id", "f7", "--http", "none")...)
+	if ring := f.must(t, "ring"); !strings.Contains(ring, "m1") || !strings.Contains(ring, "m7") {
+		t.Error(ring)
+	}
+	if r := other.run(t, append(at, "frontend", "--creds", manager, "--id", "f8", "--http", "none")...); r.code != exitUsage ||
+		!strings.Contains(r.stderr, "hearth credential frontend f8") {
+		t.Errorf("with a manager's credential: exit %d: %s", r.code, r.stderr)
+	}
+}

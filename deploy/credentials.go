@@ -1,0 +1,198 @@
+package deploy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// Who a credential may be beside the roles.
+const (
+	RoleClient = "client" // calls functions of the default account, and hears answers at an inbox of its own
+	RoleAdmin  = "admin"  // the fabric's owner
+)
+
+// credentialsDir lies in the data folder of a fabric whose NATS server is embedded: a seed file for each user that is not in
+// its process.
+const credentialsDir = "credentials"
+
+const seedFile = ".nk"
+
+// Credential is a user of a fabric's NATS server: a key, and the rights of SECURITY 6 that go with it.
+type Credential struct {
+	Role string // [RoleManager], [RoleFrontend], [RoleClient] or [RoleAdmin]
+	ID   string // of the node, or the client's name; "" for an admin
+	Key  string // public nkey
+	File string // the seed, 0600
+
+	rights *rights
+}
+
+// CredentialConfig says which credential [MakeCredential] makes, and where.
+type CredentialConfig struct {
+	Role, ID string
+	Prefix   string // of the fabric; "" means [subjects.DefaultPrefix]
+	// DataDir is that of a fabric with an embedded NATS server: the credential lies in it, and a running `up` takes it in
+	// within a second or two. Left alone if Out is set.
+	DataDir string
+	// Out is the file to write the seed to, for another NATS server, which has to be told of it ([Credential.Block]).
+	Out string
+}
+
+// MakeCredential makes a credential, or gives the one that is there already.
+func MakeCredential(cfg CredentialConfig) (*Credential, error) {
+	names, err := subjects.NewNames(cfg.Prefix)
+	if err != nil {
+		return nil, schema.Invalid(schema.FieldError{Field: "Prefix", Got: cfg.Prefix, Allowed: aPrefix})
+	}
+	c := &Credential{Role: cfg.Role, ID: cfg.ID, File: cfg.Out}
+	if c.rights, err = rightsOf(names, cfg.Role, cfg.ID); err != nil {
+		return nil, err
+	}
+	if c.File == "" {
+		if _, err := os.Stat(filepath.Join(cfg.DataDir, lockFile)); err != nil {
+			return nil, &schema.Error{Code: schema.CodeInvalidParameter, Cause: err, Message: fmt.Sprintf(
+				"%s is no data folder of a `hearth up`: name one with --data, or with --out a file for another NATS server", cfg.DataDir)}
+		}
+		dir := filepath.Join(cfg.DataDir, credentialsDir)
+		if err := os.MkdirAll(dir, closedDir); err != nil {
+			return nil, fmt.Errorf("make the folder of credentials: %w", err)
+		}
+		c.File = filepath.Join(dir, credentialName(cfg.Role, cfg.ID))
+	}
+	if c.Key, err = publicKey(c.File); errors.Is(err, fs.ErrNotExist) {
+		if _, err = newSeed(c.File); err == nil {
+			c.Key, err = publicKey(c.File)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a credential: %w", err)
+	}
+	return c, nil
+}
+
+// Block is what the configuration of a NATS server needs to know of the user: an entry of its list of users.
+func (c *Credential) Block() string {
+	var b strings.Builder
+	list := func(what string, subjects []string) {
+		fmt.Fprintf(&b, "    %s: { allow: [\n", what)
+		for _, s := range subjects {
+			fmt.Fprintf(&b, "      %q\n", s)
+		}
+		b.WriteString("    ] }\n")
+	}
+	fmt.Fprintf(&b, "# %s\n{\n  nkey: %s\n  permissions: {\n", strings.TrimSpace(c.Role+" "+c.ID), c.Key)
+	list("publish", c.rights.publish)
+	list("subscribe", c.rights.subscribe)
+	b.WriteString("  }\n}\n")
+	return b.String()
+}
+
+// InboxPrefix is where a client with this credential may hear answers; "" means anywhere under `_INBOX`.
+func (c *Credential) InboxPrefix() string {
+	if c.Role != RoleClient {
+		return ""
+	}
+	return strings.TrimSuffix(subjects.ClientInbox(c.ID, ""), ".")
+}
+
+// rightsOf are the rights of a user of this kind, or what is wrong with its name.
+func rightsOf(names subjects.Names, role, id string) (*rights, error) {
+	switch {
+	case role != RoleAdmin && !ValidID(id):
+		return nil, schema.Invalid(schema.FieldError{Field: "ID", Got: id, Allowed: AnID})
+	case role == RoleAdmin && id != "":
+		return nil, schema.Invalid(schema.FieldError{Field: "ID", Got: id, Allowed: "none: an admin has no name"})
+	case role == RoleAdmin:
+		return adminRights(names), nil
+	case role == RoleManager:
+		return managerRights(names, id), nil
+	case role == RoleFrontend:
+		return frontendRights(names, id), nil
+	case role == RoleClient:
+		return namedClientRights(names, id), nil
+	}
+	return nil, schema.Invalid(schema.FieldError{Field: "Role", Got: role, Allowed: "manager, frontend, client or admin"})
+}
+
+// credentialName is the file of a user in the folder of credentials; parseCredential reads it.
+func credentialName(role, id string) string {
+	if id == "" {
+		return role + seedFile
+	}
+	return role + "-" + subjects.Escape(id) + seedFile
+}
+
+func parseCredential(name string) (role, id string, ok bool) {
+	name, ok = strings.CutSuffix(name, seedFile)
+	if !ok {
+		return "", "", false
+	}
+	role, token, named := strings.Cut(name, "-")
+	if !named {
+		return role, "", role == RoleAdmin
+	}
+	id, ok = subjects.Unescape(token)
+	return role, id, ok
+}
+
+// credentials are the users that a data folder knows beside those of its process. What cannot be used is named in the error;
+// the others count.
+func (d *data) credentials(names subjects.Names) ([]Credential, error) {
+	files, err := os.ReadDir(d.path(credentialsDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []Credential
+	var bad []error
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), ".") {
+			continue // being written
+		}
+		role, id, ok := parseCredential(f.Name())
+		if !ok {
+			bad = append(bad, fmt.Errorf("%s: is not the name of a credential", f.Name()))
+			continue
+		}
+		c := Credential{Role: role, ID: id, File: filepath.Join(d.path(credentialsDir), f.Name())}
+		if c.rights, err = rightsOf(names, role, id); err == nil {
+			c.Key, err = publicKey(c.File)
+		}
+		if err != nil {
+			bad = append(bad, fmt.Errorf("%s: %w", f.Name(), err))
+			continue
+		}
+		all = append(all, c)
+	}
+	return all, errors.Join(bad...)
+}
+
+// publicKey reads the public half of a seed.
+func publicKey(path string) (string, error) {
+	seed, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	key, err := nkeys.FromSeed(bytes.TrimSpace(seed))
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w; remove it to have another one made", path, err)
+	}
+	defer key.Wipe()
+	public, err := key.PublicKey()
+	if err != nil || !nkeys.IsValidPublicUserKey(public) {
+		return "", fmt.Errorf("read %s: it is not a user's nkey seed; remove it to have another one made", path)
+	}
+	return public, nil
+}
