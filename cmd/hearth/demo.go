@@ -23,13 +23,16 @@ import (
 
 // Steps and doors of the demo.
 const (
-	stepFabric  = "fabric"
-	stepDeploy  = "deploy"
-	stepCall    = "call"
-	stepLeftOut = "left-out"
-	stepRatio   = "ratio"
-	doorNATS    = "nats"
-	doorHTTP    = "http"
+	stepFabric     = "fabric"
+	stepDeploy     = "deploy"
+	stepCall       = "call"
+	stepLeftOut    = "left-out"
+	stepRatio      = "ratio"
+	stepEvents     = "events"
+	stepDeadLetter = "dead-letter"
+	stepBurst      = "burst"
+	doorNATS       = "nats"
+	doorHTTP       = "http"
 )
 
 const demoManagers = 3
@@ -51,7 +54,8 @@ func (a *app) demo() *cobra.Command {
 		Use:   "demo",
 		Short: "Show everything once, alone, in under a minute",
 		Long: `Start a fabric of three managers and a NATS server in a temporary folder, deploy the example functions, call each over
-NATS and over HTTP with work whose answer is known, and print how each call went. Exits 0 only when every answer was right.
+NATS and over HTTP with work whose answer is known, and print how each call went; hand in events, mend a function and redrive its dead
+letter; make a burst of calls at once. Exits 0 only when every answer was right.
 Examples whose interpreter or compiler is missing are left out, by name.`,
 		Example: "  hearth demo\n  hearth demo --json | tail -1\n  hearth demo --keep ./playground",
 		GroupID: groupFabric,
@@ -70,6 +74,7 @@ type demo struct {
 	fabric *deploy.Fabric
 	client *client.Client
 	http   *http.Client
+	ran    []ran
 }
 
 func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
@@ -112,6 +117,9 @@ func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
 	if err := d.runExamples(ctx, all, packages); err != nil {
 		return err
 	}
+	if err := d.runMore(ctx); err != nil {
+		return err
+	}
 	if err := d.report.close(); err != nil || keep == "" {
 		return err
 	}
@@ -145,7 +153,7 @@ func demoFolder(keep string) (folder string, remove func(), err error) {
 
 func (a *app) demoConfig(data string, ephemeral bool) deploy.Config {
 	return deploy.Config{
-		DataDir: data, Ephemeral: ephemeral, HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Managers: demoManagers, Driver: deploy.DriverProcess, Anonymous: true,
+		DataDir: data, Ephemeral: ephemeral, HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Managers: demoManagers, Capacity: demoCapacity, Driver: deploy.DriverProcess, Anonymous: true,
 		Path:   os.Getenv("PATH"),
 		Build:  thisBuild().String(),
 		Logger: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -215,6 +223,7 @@ func (d *demo) runExamples(ctx context.Context, all []example, packages []chan p
 		}
 		if d.runExample(ctx, e, p.pack) {
 			leanest = e
+			d.ran = append(d.ran, ran{e, p.pack})
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -224,6 +233,23 @@ func (d *demo) runExamples(ctx context.Context, all []example, packages []chan p
 		return nil
 	}
 	return d.measure(ctx, leanest)
+}
+
+// runMore shows events and a burst with the leanest function that ran.
+func (d *demo) runMore(ctx context.Context) error {
+	if len(d.ran) == 0 {
+		return nil
+	}
+	leanest := d.ran[len(d.ran)-1]
+	if err := d.runEvents(ctx, leanest); err != nil {
+		return err
+	}
+	if leanest.example.name != echoName {
+		d.report.step(demoStep{Step: stepLeftOut, OK: true, Function: stepBurst, Detail: fmt.Sprintf(
+			"%d processes of %s would take too much memory, and the Go example cannot be built here", demoBurst, leanest.example.name)})
+		return nil
+	}
+	return d.runBurst(ctx, leanest.example)
 }
 
 // runExample reports whether the function can be called at all.

@@ -64,12 +64,7 @@ func (d *demo) callNATS(ctx context.Context, function string, payload []byte) (*
 
 // callHTTP is Lambda's Invoke, as curl would send it.
 func (d *demo) callHTTP(ctx context.Context, function string, payload []byte) (*client.Answer, error) {
-	url := d.fabric.HTTPURL + "/2015-03-31/functions/" + function + "/invocations"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(payload))
-	if err != nil {
-		return nil, err
-	}
-	resp, err := d.http.Do(req)
+	resp, err := d.post(ctx, function, payload, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +89,19 @@ func (d *demo) callHTTP(ctx context.Context, function string, payload []byte) (*
 		answer.FunctionError = &schema.FunctionError{Type: errorTypeOf(body), Body: body}
 	}
 	return answer, nil
+}
+
+// post sends Lambda's Invoke.
+func (d *demo) post(ctx context.Context, function string, payload []byte, header http.Header) (*http.Response, error) {
+	url := d.fabric.HTTPURL + "/2015-03-31/functions/" + function + "/invocations"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(payload))
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	return d.http.Do(req)
 }
 
 // errorTypeOf is the errorType of Lambda's error object.

@@ -253,12 +253,13 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
-	calls, left := map[string]int{}, 0
+	calls, left, steps := map[string]int{}, 0, map[string]int{}
 	for _, line := range lines[:len(lines)-1] {
 		s := decode[demoStep](t, line)
 		if !s.OK {
 			t.Errorf("%s", line)
 		}
+		steps[s.Step]++
 		switch s.Step {
 		case stepCall:
 			calls[s.Function+" by "+s.Door]++
@@ -269,6 +270,9 @@ func TestDemo(t *testing.T) {
 	sum := decode[struct{ Summary demoSummary }](t, lines[len(lines)-1]).Summary
 	if sum.Calls == 0 || sum.OK != sum.Calls || sum.Cold+sum.Specialised+sum.Warm != sum.Calls || sum.P99 < sum.P50 || sum.RatioCore <= 0 {
 		t.Errorf("%+v", sum)
+	}
+	if steps[stepEvents] != 1 || steps[stepDeadLetter] != 1 || steps[stepBurst] != 1 || sum.Calls < demoBurst {
+		t.Errorf("steps %v, %d calls", steps, sum.Calls)
 	}
 	for _, need := range []string{"node", "python3"} {
 		if _, err := exec.LookPath(need); err != nil {
