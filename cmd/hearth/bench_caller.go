@@ -88,10 +88,10 @@ func (a *app) benchCaller(cmd *cobra.Command, in *bufio.Reader) error {
 }
 
 // connections opens so many, which close ends.
-func (t target) connections(ctx context.Context, n int) (conns []*nats.Conn, hang func(), err error) {
+func (t target) connections(ctx context.Context, n int) (conns []*conn, hang func(), err error) {
 	hang = func() {
-		for _, nc := range conns {
-			nc.Close()
+		for _, c := range conns {
+			c.Close()
 		}
 	}
 	for range n {
@@ -100,7 +100,7 @@ func (t target) connections(ctx context.Context, n int) (conns []*nats.Conn, han
 			hang()
 			return nil, nil, err
 		}
-		conns = append(conns, c.Conn())
+		conns = append(conns, c)
 	}
 	return conns, hang, nil
 }
@@ -108,13 +108,13 @@ func (t target) connections(ctx context.Context, n int) (conns []*nats.Conn, han
 // caller is who calls in turns. Its callers share its connections.
 type caller struct {
 	spec         callerSpec
-	conns        []*nats.Conn
+	conns        []*conn
 	core, invoke string // subjects
 
 	cold, specialised atomic.Int64
 }
 
-func (c *caller) conn(i int) *nats.Conn { return c.conns[i%len(c.conns)] }
+func (c *caller) conn(i int) *nats.Conn { return c.conns[i%len(c.conns)].Conn() }
 
 func (c *caller) echo(ctx context.Context, i int) error {
 	answer, err := request(ctx, c.conn(i), c.core, c.spec.Payload)

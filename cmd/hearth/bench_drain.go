@@ -143,7 +143,7 @@ func familyCPU(pids ...int) (sum time.Duration, ok bool) {
 // held is how many messages streams hold.
 func (b *eventBench) held(ctx context.Context, streams ...string) (n uint64, err error) {
 	for _, stream := range streams {
-		s, err := b.conns[0].Stream(ctx, stream)
+		s, err := b.plain[0].Stream(ctx, stream)
 		if err != nil {
 			return 0, fmt.Errorf("look at stream %s: %w", stream, err)
 		}
@@ -154,7 +154,7 @@ func (b *eventBench) held(ctx context.Context, streams ...string) (n uint64, err
 
 // lastOf is the last sequence of a stream.
 func (b *eventBench) lastOf(ctx context.Context, stream string) (uint64, error) {
-	s, err := b.conns[0].Stream(ctx, stream)
+	s, err := b.plain[0].Stream(ctx, stream)
 	if err != nil {
 		return 0, fmt.Errorf("look at stream %s: %w", stream, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -37,8 +38,9 @@ type eventsSpec struct {
 type eventBench struct {
 	spec   eventsSpec
 	names  subjects.Names
-	conns  []jetstream.JetStream
-	events string // subjects: of an event, and of its twins
+	conns  []*conn
+	plain  []jetstream.JetStream // on the same connections
+	events string                // subjects: of an event, and of its twins
 	queue  string
 	stream string
 
@@ -70,12 +72,8 @@ func (a *app) benchEvents(cmd *cobra.Command, in *bufio.Reader) error {
 		spec: spec, names: t.names, events: t.names.Event(subjects.DefaultAccount, spec.Function, ""),
 		queue: t.names.Bench(topology.BenchQueue), stream: t.names.Bench(topology.BenchPublish),
 	}
-	for _, nc := range conns {
-		js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(fillWindow))
-		if err != nil {
-			return err
-		}
-		b.conns = append(b.conns, js)
+	if err := b.open(conns); err != nil {
+		return err
 	}
 	// Acceptance comes last: what it leaves in the stream is not run.
 	if err := b.run(ctx); err != nil {
@@ -90,20 +88,43 @@ func (a *app) benchEvents(cmd *cobra.Command, in *bufio.Reader) error {
 	return a.printJSON(b.result)
 }
 
+// open takes connections over.
+func (b *eventBench) open(conns []*conn) error {
+	b.conns = conns
+	for _, c := range conns {
+		js, err := jetstream.New(c.Conn(), jetstream.WithPublishAsyncMaxPending(fillWindow))
+		if err != nil {
+			return err
+		}
+		b.plain = append(b.plain, js)
+	}
+	return nil
+}
+
 // payload is a JSON string of words, filled up to the usual length.
 func payload(words string) []byte {
 	return []byte(`"` + words + " " + strings.Repeat("x", max(1, benchPayload-3-len(words))) + `"`)
 }
 
-// publish hands in one message and waits for its PubAck.
-func (b *eventBench) publish(ctx context.Context, i int, subject string, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	_, err := b.conns[i%len(b.conns)].PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data})
-	if err != nil {
-		return fmt.Errorf("publish to %s: %w", subject, err)
+// handIn gives one payload to a side and returns with its PubAck.
+type handIn func(ctx context.Context, caller int, data []byte) error
+
+// send hands in an event as users of the client do.
+func (b *eventBench) send(ctx context.Context, i int, data []byte) error {
+	_, err := b.conns[i%len(b.conns)].Send(ctx, client.Event{Function: b.spec.Function, Payload: data})
+	return err
+}
+
+// publish hands in a message by js.Publish.
+func (b *eventBench) publish(subject string) handIn {
+	return func(ctx context.Context, i int, data []byte) error {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		if _, err := b.plain[i%len(b.plain)].Publish(ctx, subject, data); err != nil {
+			return fmt.Errorf("publish to %s: %w", subject, err)
+		}
+		return nil
 	}
-	return nil
 }
 
 // count takes over how a load went.
@@ -116,16 +137,16 @@ func (b *eventBench) count(r *loadResult) {
 // on the plain side nobody does either. Where nothing runs, nothing can hold, and the fabric works on them all the while.
 func (b *eventBench) accept(ctx context.Context) error {
 	twin := topology.Bench(b.names, topology.BenchPublish)
-	if _, err := b.conns[0].CreateStream(ctx, twin); err != nil {
+	if _, err := b.plain[0].CreateStream(ctx, twin); err != nil {
 		return fmt.Errorf("make stream %s: %w", twin.Name, err)
 	}
-	defer removeStream(ctx, b.conns[0], twin.Name)
+	defer removeStream(ctx, b.plain[0], twin.Name)
 	data := payload("hang")
-	to := func(subject string) func(context.Context, int) (time.Duration, error) {
-		return timed(func(ctx context.Context, i int) error { return b.publish(ctx, i, subject, data) })
+	by := func(hand handIn) func(context.Context, int) (time.Duration, error) {
+		return timed(func(ctx context.Context, i int) error { return hand(ctx, i, data) })
 	}
 	for _, n := range b.spec.InFlight {
-		event, publish := closedLoop(n, to(b.events)), closedLoop(n, to(b.stream))
+		event, publish := closedLoop(n, by(b.send)), closedLoop(n, by(b.publish(b.stream)))
 		publish(ctx, b.spec.Slice)
 		event(ctx, b.spec.Slice)
 		l := load{slice: b.spec.Slice, duration: b.spec.Duration, cpu: cpuMeter{b.spec.PID}, sides: []side{publish, event}}
@@ -151,7 +172,7 @@ func (b *eventBench) run(ctx context.Context) error {
 		return err
 	}
 	defer o.stop()
-	to := func(subject string) func(context.Context, int) (time.Duration, error) {
+	by := func(hand handIn) func(context.Context, int) (time.Duration, error) {
 		return func(ctx context.Context, i int) (time.Duration, error) {
 			if err := pause(ctx, idlePause); err != nil {
 				return 0, err
@@ -159,14 +180,14 @@ func (b *eventBench) run(ctx context.Context) error {
 			word := strconv.FormatInt(b.words.Add(1), 10)
 			data := payload("tell " + o.address() + " " + word)
 			begin := time.Now()
-			if err := b.publish(ctx, i, subject, data); err != nil {
+			if err := hand(ctx, i, data); err != nil {
 				return 0, err
 			}
 			at, err := o.wait(ctx, word)
 			return at.Sub(begin), err
 		}
 	}
-	event, queue := to(b.events), to(b.queue)
+	event, queue := by(b.send), by(b.publish(b.queue))
 	if _, err := queue(ctx, 0); err != nil {
 		return fmt.Errorf("the first message of the plain queue: %w", err)
 	}
@@ -189,7 +210,7 @@ const fillWindow = 4096
 
 // fill publishes a backlog as quickly as the server takes it.
 func (b *eventBench) fill(ctx context.Context, subject string, n int) error {
-	js, data := b.conns[0], payload("one")
+	js, data := b.plain[0], payload("one")
 	waiting := make([]jetstream.PubAckFuture, 0, fillWindow)
 	settle := func() error {
 		for _, f := range waiting {

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hearth-run/hearth/deploy/topology"
 )
 
@@ -80,12 +78,11 @@ func TestPlainWorkerDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	js, err := jetstream.New(c.Conn())
-	if err != nil {
+	names := own.target.names
+	b := &eventBench{names: names, queue: names.Bench(topology.BenchQueue)}
+	if err := b.open([]*conn{c}); err != nil {
 		t.Fatal(err)
 	}
-	names := own.target.names
-	b := &eventBench{names: names, conns: []jetstream.JetStream{js}, queue: names.Bench(topology.BenchQueue)}
 	m := memoryWatch{pid: own.target.note.PID}
 	stream := names.Stream(topology.BenchQueue)
 	s, err := b.drainOf(t.Context(), backlog{b.queue, []string{stream}}, 500, &m)
@@ -109,7 +106,7 @@ func TestPlainWorkerDrains(t *testing.T) {
 	}
 	t.Cleanup(o.stop)
 	before := time.Now()
-	if err := b.publish(t.Context(), 0, b.queue, payload("tell "+o.address()+" 17")); err != nil {
+	if err := b.publish(b.queue)(t.Context(), 0, payload("tell "+o.address()+" 17")); err != nil {
 		t.Fatal(err)
 	}
 	if at, err := o.wait(t.Context(), "17"); err != nil || at.Before(before) {
@@ -117,7 +114,7 @@ func TestPlainWorkerDrains(t *testing.T) {
 	}
 
 	worker.stop()
-	if _, err := js.Stream(t.Context(), stream); err == nil {
+	if _, err := b.plain[0].Stream(t.Context(), stream); err == nil {
 		t.Error("the worker left its stream")
 	}
 }
