@@ -147,6 +147,7 @@ func (m *Manager) decide(c *claim, g *generation) {
 	d := m.pool.Warm(now, c.home, c)
 	if d.Action == pool.Unknown {
 		if to := m.warmElsewhere(c, g); to != "" {
+			c.line = nil // what comes of it, comes on another goroutine
 			more := m.offers.tops(m, g)
 			m.mu.Unlock()
 			m.sendAll(&more)
