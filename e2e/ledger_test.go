@@ -34,6 +34,8 @@ type ledger struct {
 type entry struct {
 	tag     string
 	words   string
+	sent    time.Time
+	gaveUp  time.Time // the caller's patience ended without an answer
 	answers []end
 	first   chan struct{} // closed with the first answer
 }
@@ -118,7 +120,7 @@ func (l *ledger) tag(kind string) string { return fmt.Sprint(l.prefix, "-", kind
 
 // begin publishes a call that waits for its answer so long at most; nil if it could not be sent.
 func (l *ledger) begin(function, words string, patience time.Duration) *entry {
-	e := &entry{tag: l.tag(""), words: words, first: make(chan struct{})}
+	e := &entry{tag: l.tag(""), words: words, sent: time.Now(), first: make(chan struct{})}
 	l.mu.Lock()
 	l.calls[e.tag] = e
 	l.mu.Unlock()
@@ -142,6 +144,9 @@ func (l *ledger) await(ctx context.Context, e *entry) end {
 		defer l.mu.Unlock()
 		return e.answers[0]
 	case <-ctx.Done():
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		e.gaveUp = time.Now()
 		return nothing
 	}
 }
