@@ -37,6 +37,7 @@ type entry struct {
 	sent    time.Time
 	gaveUp  time.Time // the caller's patience ended without an answer
 	answers []end
+	texts   []string      // of refusals among them
 	first   chan struct{} // closed with the first answer
 }
 
@@ -92,6 +93,9 @@ func (l *ledger) heard(m *nats.Msg) {
 		return
 	}
 	e.answers = append(e.answers, endOf(m))
+	if text := m.Header.Get("Nats-Service-Error"); text != "" {
+		e.texts = append(e.texts, text)
+	}
 	if len(e.answers) == 1 {
 		close(e.first)
 	}

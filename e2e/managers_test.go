@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -129,12 +130,15 @@ func (l *ledger) beginAll(t testing.TB, n int, function, words string) []*entry 
 // onlyEnds fails the test if a call ended in any other way.
 func (l *ledger) onlyEnds(t testing.TB, allowed ...end) {
 	t.Helper()
-	tally := l.tally()
-	for _, e := range allowed {
-		delete(tally, e)
-	}
-	if len(tally) > 0 {
-		t.Errorf("calls ended otherwise: %v", tally)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.calls {
+		switch {
+		case len(e.answers) == 0:
+			t.Errorf("call %s (%s) got no answer", e.tag, e.words)
+		case !slices.Contains(allowed, e.answers[0]):
+			t.Errorf("call %s (%s), sent at %s, ended by %s %q", e.tag, e.words, e.sent.UTC().Format(time.StampMicro), e.answers[0], e.texts)
+		}
 	}
 }
 

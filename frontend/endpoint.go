@@ -61,34 +61,44 @@ func (f *Frontend) openEndpoint() error {
 // handle takes one call from NATS, on the subscription's goroutine: the whole admission and the publication happen
 // here, without a hop. Only a name that is not known waits elsewhere, because KV is asked for it.
 func (f *Frontend) handle(req micro.Request) {
+	f.arriving.Add(1)
+	f.arrived.Add(1)
+	if f.receive(req) {
+		f.arriving.Add(-1)
+	}
+}
+
+// receive is [Frontend.handle]; false means that the request waits for its name to be looked up.
+func (f *Frontend) receive(req micro.Request) (seenTo bool) {
 	f.counters.calls.Add(1)
 	reply := req.Reply()
 	// Before anything is answered, a refusal too: this frontend may publish where its caller may not (SECURITY 2).
 	if !subjects.ReplyAllowed(reply) {
 		f.counters.dropped.Add(1)
-		return
+		return true
 	}
 	r, err := f.read(req)
 	if err != nil {
 		f.turnDown(req, r, err)
-		return
+		return true
 	}
 	v, err := f.admit(r)
 	if errors.Is(err, errMissed) {
 		select {
 		case f.misses <- missedRequest{r, reply}:
-			return
+			return false
 		default:
 			err = full("too many calls of functions that are not known wait to be looked up")
 		}
 	}
 	if err != nil {
 		f.turnDown(req, r, err)
-		return
+		return true
 	}
 	if _, err := f.begin(r, v, reply, nil, ""); err != nil {
 		f.turnDown(req, nil, err) // the call has a span of its own
 	}
+	return true
 }
 
 // turnDown answers a request that is refused in the handler, where micro counts it.
@@ -116,6 +126,7 @@ func (f *Frontend) readMisses(ctx context.Context) {
 			if err != nil {
 				f.send(&nats.Msg{Subject: m.reply, Header: refusal(err, "")})
 			}
+			f.arriving.Add(-1)
 		}
 	}
 }

@@ -67,6 +67,8 @@ type Frontend struct {
 	door        *httpDoor // nil without HTTP
 	service     micro.Service
 	misses      chan missedRequest
+	arrived     atomic.Uint64 // requests from NATS that the handler has begun with
+	arriving    atomic.Int64  // of them, those that it has not ended, or whose name waits to be looked up
 	fetches     chan fetch
 
 	functionsChanged chan struct{} // holds one: the functions changed since the last status

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hearth-run/hearth/frontend"
 	"github.com/hearth-run/hearth/frontend/control"
 	"github.com/hearth-run/hearth/internal/lifecycle"
@@ -142,5 +144,34 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 	}
 	if a := <-got; a != nil && a.Get(schema.HeaderFunctionError) != schema.FunctionErrorUnhandled {
 		t.Errorf("the caller that waited got %+v", a)
+	}
+}
+
+// What the server had given to a frontend before it left the queue group is served: its caller did nothing wrong.
+func TestStopServesWhatWasGivenToIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	claims := b.claimer(t, "echo")
+	subs := make([]*nats.Subscription, 300)
+	for i := range subs {
+		subs[i] = b.send(t, "echo", nil)
+	}
+	if err := b.caller.Flush(); err != nil { // the server has them all
+		t.Fatal(err)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- b.f.Stop(t.Context()) }()
+	for range subs {
+		c := claims.claim(t).ack(t)
+		c.answer(t, []byte("1"), nil)
+		c.end(t)
+	}
+	for i, sub := range subs {
+		if m := next(t, sub); m.Header.Get(schema.HeaderError) != "" {
+			t.Fatalf("call %d was refused: %s", i, m.Header.Get(schema.HeaderError))
+		}
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }

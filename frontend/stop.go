@@ -33,9 +33,8 @@ func (f *Frontend) stop(ctx context.Context) error {
 	var pollersErr error
 	pollers.Go(func() { pollersErr = f.events.Stop(ctx) }) // they run events through this frontend until they end
 	if f.service != nil {
-		// Drains: what has been delivered by now is still served.
-		if err := f.service.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-			errs = append(errs, fmt.Errorf("drain the endpoint of calls: %w", err))
+		if err := f.leave(ctx); err != nil {
+			f.log.Info("leaving the queue group of calls", "error", err)
 		}
 	}
 	if f.door != nil {
@@ -52,6 +51,38 @@ func (f *Frontend) stop(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// quietLooks is for how many looks in a row nothing may have arrived before a frontend that has left takes it that nothing
+// is on the way to its handler.
+const quietLooks = 3
+
+// leaveWait bounds the wait for the server to say that it gives this frontend nothing more.
+const leaveWait = 2 * time.Second
+
+// leave has the server give the calls that come now to other frontends, and waits until those are begun that it had given
+// to this one: refused, they would be calls that failed because of an orderly restart. After the answer to a flush all of
+// them are in this process; what micro's subscription still holds it does not tell, so that a handler which had nothing to
+// do for some looks counts as one that has nothing more.
+func (f *Frontend) leave(ctx context.Context) error {
+	if err := f.service.Stop(); err != nil { // begins to drain
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, leaveWait)
+	defer cancel()
+	if err := f.nc.FlushWithContext(within); err != nil {
+		return err // cut off: nothing comes from the server any more
+	}
+	seen := f.arrived.Load()
+	for quiet := 0; quiet < quietLooks; quiet++ {
+		if err := pause(ctx, drainLook); err != nil {
+			return err
+		}
+		if now := f.arrived.Load(); now != seen || f.arriving.Load() > 0 {
+			quiet, seen = -1, now
+		}
+	}
+	return nil
 }
 
 // drain waits for the calls in flight.

@@ -1,9 +1,7 @@
 package fabric
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,7 +37,6 @@ type Role struct {
 	Proxy *natstest.Proxy // what stands between it and the server, if it was asked for
 
 	ready string
-	data  string // of a manager
 }
 
 // StartSpread starts a server, managers and frontends on it, and waits until all are ready. The test's cleanup stops them.
@@ -54,14 +51,11 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 	})
 	for i := range orElse(o.Managers, 2) {
 		id := fmt.Sprintf("m%d", i+1)
-		data := filepath.Join(t.TempDir(), id)
-		args := []string{"--data", data, "--capacity", fmt.Sprint(orElse(o.Capacity, 20))}
+		args := []string{"--data", filepath.Join(t.TempDir(), id), "--capacity", fmt.Sprint(orElse(o.Capacity, 20))}
 		for _, kv := range o.Set {
 			args = append(args, "--set", kv)
 		}
-		m := s.role(t, "manager", id, o, args...)
-		m.data = data
-		s.Managers = append(s.Managers, m)
+		s.Managers = append(s.Managers, s.role(t, "manager", id, o, args...))
 	}
 	for i := range orElse(o.Frontends, 1) {
 		id, http := fmt.Sprintf("f%d", i+1), fmt.Sprintf("127.0.0.1:%d", freePort(t))
@@ -69,22 +63,10 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 		f.HTTP = "http://" + http
 		s.Frontends = append(s.Frontends, f)
 	}
-	// The first manager makes the key for variables.
-	if err := s.Managers[0].begin(); err != nil {
-		t.Fatalf("%s: %v\n%s", s.Managers[0].ID, err, s.Log())
-	}
-	for _, m := range s.Managers[1:] {
-		key, err := os.ReadFile(filepath.Join(s.Managers[0].data, "seal.key"))
-		if err == nil {
-			err = errors.Join(os.Mkdir(m.data, 0o700), os.WriteFile(filepath.Join(m.data, "seal.key"), key, 0o600))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	// A frontend is ready when somebody is on the ring, and managers agree on who makes their key, so all may start at once.
 	var all conc.WaitGroup
 	var failed []string
-	starts := slices.Concat(s.Managers[1:], s.Frontends)
+	starts := slices.Concat(s.Managers, s.Frontends)
 	errs := make([]error, len(starts))
 	for i, r := range starts {
 		all.Go(func() { errs[i] = r.begin() })
