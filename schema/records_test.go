@@ -15,8 +15,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files under testdata")
 
+// made is when every sample was.
+var made = time.Date(2026, 11, 23, 20, 15, 30, 123456789, time.UTC)
+
 func sampleFunction() *schema.FunctionRecord {
-	made := time.Date(2026, 11, 23, 20, 15, 30, 123456789, time.UTC)
 	retries := 1
 	return &schema.FunctionRecord{
 		V: 1, Account: "default", Name: "resize", ID: "6f1e0d2c4b5a69788796a5b4c3d2e1f0", PerTenant: true, Created: made, NextVersion: 2,
@@ -34,6 +36,15 @@ func sampleFunction() *schema.FunctionRecord {
 		Aliases: map[string]schema.AliasRecord{"live": {Name: "live", Version: "1", SecondVersion: "2", SecondWeight: 0.25, Description: "d", RevisionID: "0c"}},
 		Tags:    map[string]string{"team": "images"},
 		Event:   &schema.EventInvokeConfigRecord{Retries: &retries, MaxAge: time.Hour, OnFailure: "arn:aws:nats:::failed"},
+	}
+}
+
+func sampleEvent() *schema.Event {
+	return &schema.Event{
+		V: 1, ID: "default/dxq/7", RequestID: "0b1fe5b4-9e7e-4b1c-8a4e-2f6f3a1b6c11", Account: "default", Function: "resize", Qualifier: "live",
+		Tenant: "t", BySubject: true, ClientContext: []byte(`{"a":1}`), Traceparent: "00-1-1-01", Tracestate: "x=y", Payload: []byte{0, 0xff, '{'},
+		Accepted: made, Attempts: 1, Throttles: 2, Hops: 3,
+		LastError: &schema.EventError{Code: "CapacityExceeded", Message: "busy", Status: 429},
 	}
 }
 
@@ -64,7 +75,13 @@ func samples() map[string]any {
 				Untouched: time.Millisecond, Call: []byte{1},
 			},
 		},
-		"promise":    &schema.Promise{V: 1, Number: 3},
+		"promise": &schema.Promise{V: 1, Number: 3},
+		"ask":     &schema.Ask{V: 1, Event: "default/dxq/7/0", Frontend: "f1", Token: 1 << 63, Reply: "_HF.f1.a.8000000000000000"},
+		"event":   sampleEvent(),
+		"dead_letter": &schema.DeadLetter{
+			V: 1, Event: *sampleEvent(), Reason: schema.DeadRetriesExhausted, Died: made,
+			Error: &schema.EventError{Code: "Oops", Message: "no", Status: 200, Body: []byte(`{"errorType":"Oops"}`), Version: "3"},
+		},
 		"control":    &schema.Control{V: 1, Op: schema.ControlDrain},
 		"key_ask":    &schema.KeyAsk{V: 1, Manager: "m1", Public: make([]byte, 32)},
 		"key_answer": &schema.KeyAnswer{V: 1, Sealed: []byte{1, 2, 3, 0xff}},

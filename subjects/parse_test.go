@@ -137,6 +137,28 @@ func FuzzParseArc(f *testing.F) {
 	})
 }
 
+func FuzzParseRetryDue(f *testing.F) {
+	names, err := subjects.NewNames("")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range []string{
+		names.RetryDue("default", "f"), names.RetryDue("a.b", "_"), names.RetryHeld("default", "f", "x/1"), "hearth.retry.due.", "hearth.retry.due.a.b.c",
+		"hearth.retry.due.*.>", "hearth.retry", "",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, subject string) {
+		account, function, ok := names.ParseRetryDue(subject)
+		if ok && names.RetryDue(account, function) != subject {
+			t.Errorf("%q is read as %q, %q, which is %q", subject, account, function, names.RetryDue(account, function))
+		}
+		if !ok && account+function != "" && names.RetryDue(account, function) == subject {
+			t.Errorf("%q is not read", subject)
+		}
+	})
+}
+
 func FuzzParseAPI(f *testing.F) {
 	f.Add("hearth.api.default.GetFunction", "default")
 	f.Add("hearth.api._.GetRing", "_")
