@@ -2,14 +2,19 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/e2e/fabric"
 	"github.com/hearth-run/hearth/schema"
 )
@@ -156,4 +161,99 @@ func deadLetters(t testing.TB, l *ledger) (all []schema.DeadLetter) {
 		all = append(all, d)
 	}
 	return all
+}
+
+// TestTriesOfEvents is S55.
+//
+// Broken to see it fail: [events.decide] without its limit of tries (the event runs on), and refusals that count as tries (the
+// throttled event dies after fewer runs).
+func TestTriesOfEvents(t *testing.T) {
+	t.Parallel()
+	t.Run("S55", func(t *testing.T) {
+		f := fabric.StartSpread(t, fabric.SpreadOptions{Managers: 1, Capacity: 2})
+		f.DeployFn("fn", "--timeout", "60s", "--retry-delay", "1s")
+		f.DeployFn("impatient", "--retry-delay", "1s", "--max-age", "1m")
+		l := newLedger(t, &f.Door, newRecord(t))
+		file := filepath.Join(reachable(t), "there")
+
+		// While all places are held, an event is refused and backs off; that costs none of its tries.
+		g := newGate(t)
+		holders := l.beginAll(t, 2, "fn", g.words())
+		g.wait(t, len(holders))
+		tag := l.mustPublish(t, "fn", "needs "+file)
+		admin := f.Admin()
+		eventually(t, "the event backs off", func() bool {
+			e := listEvents(t, admin, "fn")
+			return e.Retrying == 1 && len(e.Events) == 1 && e.Events[0].Attempts == 0 && e.Events[0].LastError != nil &&
+				e.Events[0].LastError.Status == 429
+		})
+		old := ""
+		if os.Getenv("HEARTH_LONG") != "" {
+			old = l.mustPublish(t, "impatient", "")
+			eventuallyWithin(t, 2*time.Minute, "an event grows too old", func() bool { return len(deadLetters(t, l)) == 1 })
+			if d := deadLetters(t, l)[0]; d.Reason != schema.DeadEventAge || d.Event.Attempts != 0 {
+				t.Errorf("too old: %s after %d tries", d.Reason, d.Event.Attempts)
+			}
+			f.MustCLI("deadletters", "rm", "--function", "impatient", "--yes")
+		}
+		g.open()
+
+		// It fails, and gets exactly two more tries.
+		eventually(t, "a dead letter", func() bool { return len(deadLetters(t, l)) == 1 })
+		drained(t, l)
+		var letter struct {
+			ID, Reason string
+			Attempts   int
+			Payload    string
+			Error      struct{ Code string }
+		}
+		out := f.MustCLI("deadletters", "ls", "fn", "--json")
+		if err := json.Unmarshal([]byte(out), &letter); err != nil {
+			t.Fatalf("deadletters ls --json: %v\n%s", err, out)
+		}
+		if runs := l.runs(t)[tag]; len(runs) != 3 || runs[0] != runs[1] || runs[1] != runs[2] {
+			t.Errorf("it ran under the request ids %v, want one of them three times", runs)
+		}
+		if letter.Reason != "RetriesExhausted" || letter.Attempts != 3 || letter.Error.Code != "Fn.Needs" ||
+			strconv.Quote(letter.Payload) != l.payload(tag, "needs "+file) {
+			t.Errorf("the dead letter says %+v", letter)
+		}
+
+		// What it lacked is there now, and it is run again.
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f.MustCLI("deadletters", "redrive", letter.ID)
+		eventually(t, "it ran once more", func() bool { return len(l.runs(t)[tag]) == 4 })
+		drained(t, l)
+		if dead := deadLetters(t, l); len(dead) > 0 {
+			t.Errorf("dead after the redrive: %+v", dead)
+		}
+		if n := len(l.runs(t)[old]); n > 0 {
+			t.Errorf("the event that had grown too old ran %d times", n)
+		}
+		quiet(t, f)
+	})
+}
+
+// mustPublish hands in one event and gives its tag.
+func (l *ledger) mustPublish(t testing.TB, function, words string) (tag string) {
+	t.Helper()
+	tag = l.tag("e")
+	m := nats.NewMsg("hearth.event.default." + function)
+	m.Data = []byte(l.payload(tag, words))
+	a, err := l.nc.RequestMsgWithContext(withDeadline(t), m)
+	if err != nil || !strings.Contains(string(a.Data), `"stream"`) {
+		t.Fatalf("hand in an event: %v, %v", a, err)
+	}
+	return tag
+}
+
+// listEvents is what `hearth events` tells of a function.
+func listEvents(t testing.TB, admin *client.Client, function string) (out schema.EventsOutput) {
+	t.Helper()
+	if err := admin.Do(withDeadline(t), "ListEvents", schema.EventsInput{FunctionName: function}, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

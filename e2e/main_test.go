@@ -92,13 +92,19 @@ func anonymous(t testing.TB, f *fabric.Fabric, opts ...nats.Option) *nats.Conn {
 // eventually waits for a condition under the deadline.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	ctx := withDeadline(t)
+	eventuallyWithin(t, deadline, what, cond)
+}
+
+func eventuallyWithin(t testing.TB, within time.Duration, what string, cond func() bool) {
+	t.Helper()
+	late := time.NewTimer(within)
+	defer late.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %v", what, deadline)
+		case <-late.C:
+			t.Fatalf("%s: not within %v", what, within)
 		case <-tick.C:
 		}
 	}

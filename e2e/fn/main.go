@@ -5,6 +5,7 @@
 //	"record FILE TAG …" append TAG and the request id to FILE, a line a run, then do what the other words say
 //	"hold ADDR"     connect to the gate at ADDR, say the request id, answer when the gate closes the connection
 //	"nap N"         answer after N milliseconds
+//	"needs FILE"    report a function error while FILE is not there
 //	"tell ADDR WORD" write WORD as a line to ADDR, on a connection that stays, then answer
 //	"exit N"        end the process with status N in the middle of the call
 //	"signal"        end by SIGKILL of itself
@@ -125,6 +126,11 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 	case "tell":
 		if err := r.tell(arg, strings.Join(words[min(2, len(words)):min(3, len(words))], "")); err != nil {
 			r.fail(id, "Fn.NobodyHears", err)
+			return
+		}
+	case "needs":
+		if !exists(arg) {
+			r.fail(id, "Fn.Needs", fmt.Errorf("no file %s", arg))
 			return
 		}
 	case "exit":
