@@ -156,6 +156,12 @@ func (c *Client) Ring(ctx context.Context, function string) (*schema.RingOutput,
 	return typed[schema.RingOutput](ctx, c, subjects.FabricAccount, "GetRing", in)
 }
 
+// Drain takes a manager off the ring in order, lets it back, or looks where it stands. It answers at once: ask with Look until
+// it stands where it should. [schema.CodeNotFound]: no such manager is there.
+func (c *Client) Drain(ctx context.Context, in schema.DrainInput) (*schema.DrainOutput, error) {
+	return typed[schema.DrainOutput](ctx, c, subjects.FabricAccount, "DrainManager", in)
+}
+
 // Fabric is the numbers that all nodes share, by the names of `hearth fabric`.
 func (c *Client) Fabric(ctx context.Context) (*schema.FabricOutput, error) {
 	return typed[schema.FabricOutput](ctx, c, subjects.FabricAccount, "GetFabric", struct{}{})

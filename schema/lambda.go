@@ -210,14 +210,16 @@ type FabricInput struct {
 	Values map[string]string `json:"values"`
 }
 
-// DrainInput is the request of DrainManager: take a manager off the ring in order, or with Cancel let it back onto it.
+// DrainInput is the request of DrainManager: take a manager off the ring in order, with Cancel let it back onto it, with Look
+// change nothing.
 type DrainInput struct {
 	Manager string `json:"Manager"`
 	Cancel  bool   `json:"Cancel,omitempty"`
+	Look    bool   `json:"Look,omitempty"`
 }
 
-// DrainOutput is the answer of DrainManager: where the manager stands now. It is drained when Busy and Waiting are 0 and State
-// is draining; ask again until then.
+// DrainOutput is the answer of DrainManager: where the manager stands now. It is drained when State is draining,
+// Busy and Waiting are 0, and the ring does not hold it; ask with Look until then.
 type DrainOutput struct {
 	Manager string      `json:"manager"`
 	State   MemberState `json:"state"`

@@ -113,3 +113,60 @@ func TestCredentialsAsCommands(t *testing.T) {
 		t.Errorf("with a manager's credential: exit %d: %s", r.code, r.stderr)
 	}
 }
+
+// hearth drain takes a manager off the ring and waits until it is empty; --cancel lets it back.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	f := up(t, "--managers", "2", "--capacity", "4", "--drain-timeout", "0s")
+	hold := buildFunction(t, "./e2e/fn")
+	f.must(t, "deploy", "fn", hold, "--runtime", "provided", "--timeout", "60s")
+	if got := f.must(t, "drain", "m1"); got != "m1 is drained\n" {
+		t.Errorf("%q", got)
+	}
+	for range 3 {
+		if got := decode[invocation](t, f.must(t, "invoke", "fn", "--payload", `"hello"`, "--json")); got.Manager != "m2" {
+			t.Errorf("a drained manager was called: %+v", got)
+		}
+	}
+	if got := f.must(t, "drain", "m1", "--cancel"); got != "m1 is back on the ring\n" {
+		t.Errorf("%q", got)
+	}
+	if r := f.run(t, "drain", "m7"); r.code != exitUsage || !strings.Contains(r.stderr, "m1, m2") {
+		t.Errorf("no such manager: exit %d: %s", r.code, r.stderr)
+	}
+	// Ctrl-C leaves the drain going.
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	var call conc.WaitGroup
+	call.Go(func() { f.runContext(ctx, t, "invoke", "fn", "--payload", `"hang"`) })
+	var busy string
+	eventually(t, "the call runs", func() bool {
+		for _, m := range decode[struct {
+			Managers []struct {
+				ID           string
+				Environments struct{ Busy int }
+			}
+		}](t, f.must(t, "ring", "--json")).Managers {
+			if m.Environments.Busy == 1 {
+				busy = m.ID
+			}
+		}
+		return busy != ""
+	})
+	impatient, stop := context.WithCancelCause(t.Context())
+	var got result
+	var drain conc.WaitGroup
+	drain.Go(func() { got = f.runContext(impatient, t, "drain", busy) })
+	eventually(t, "it drains", func() bool { return strings.Contains(f.must(t, "ring"), "draining") })
+	stop(errInterrupted)
+	drain.Wait()
+	if got.code != exitInterrupted || got.stdout != "" || !strings.Contains(got.stderr, "goes on by itself") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+	if out := f.must(t, "ring"); !strings.Contains(out, "draining") {
+		t.Errorf("the drain ended with the command: %s", out)
+	}
+	f.must(t, "drain", busy, "--cancel")
+	interrupt(errInterrupted)
+	call.Wait()
+	f.must(t, "rm", "fn")
+}

@@ -60,7 +60,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			}
 		})
 	}
-	for _, later := range []string{"reserve", "limit", "trace", "drain", "doctor", "sim", "token", "worker"} {
+	for _, later := range []string{"reserve", "limit", "trace", "doctor", "sim", "token", "worker"} {
 		if all["hearth "+later] != nil {
 			t.Errorf("there is a command %s, whose work is not there", later)
 		}
@@ -106,6 +106,7 @@ func TestBadUsage(t *testing.T) {
 		{"frontend --http 0.0.0.0:0", "--http: is \"0.0.0.0:0\"; a loopback address"},
 		{"frontend --http here", "--http: is \"here\""},
 		{"frontend --managers 2", "there is no flag --managers"},
+		{"drain", "misses MANAGER"},
 		{"credential", "misses ROLE"},
 		{"credential manger m1", "did you mean manager?"},
 		{"credential manager", "the id of a manager is \"\""},

@@ -67,6 +67,7 @@ func operations() []operation {
 		{name: "GetRing", ofFabric: true, do: (*Service).getRing},
 		{name: "GetFabric", ofFabric: true, do: (*Service).getFabric},
 		{name: "PutFabric", ofFabric: true, do: (*Service).putFabric},
+		{name: "DrainManager", ofFabric: true, do: (*Service).drainManager},
 	}
 }
 
