@@ -39,7 +39,7 @@ func sampleFunction() *schema.FunctionRecord {
 	}
 }
 
-func sampleEvent() *schema.Event {
+func filledEvent() *schema.Event {
 	return &schema.Event{
 		V: 1, ID: "default/dxq/7", RequestID: "0b1fe5b4-9e7e-4b1c-8a4e-2f6f3a1b6c11", Account: "default", Function: "resize", Qualifier: "live",
 		Tenant: "t", BySubject: true, ClientContext: []byte(`{"a":1}`), Traceparent: "00-1-1-01", Tracestate: "x=y", Payload: []byte{0, 0xff, '{'},
@@ -77,9 +77,9 @@ func samples() map[string]any {
 		},
 		"promise": &schema.Promise{V: 1, Number: 3},
 		"ask":     &schema.Ask{V: 1, Event: "default/dxq/7/0", Frontend: "f1", Token: 1 << 63, Reply: "_HF.f1.a.8000000000000000"},
-		"event":   sampleEvent(),
+		"event":   filledEvent(),
 		"dead_letter": &schema.DeadLetter{
-			V: 1, Event: *sampleEvent(), Reason: schema.DeadRetriesExhausted, Died: made,
+			V: 1, Event: *filledEvent(), Reason: schema.DeadRetriesExhausted, Died: made,
 			Error: &schema.EventError{Code: "Oops", Message: "no", Status: 200, Body: []byte(`{"errorType":"Oops"}`), Version: "3"},
 		},
 		"control":    &schema.Control{V: 1, Op: schema.ControlDrain},
