@@ -56,7 +56,8 @@ type ManagerConfig struct {
 	// host's name and a few random digits.
 	ID string
 	// DataDir holds what must outlast the process: its id, and the managers' key for variables. It is made if need be (0700),
-	// and one process holds it. "" means [DefaultManagerDir].
+	// and one process holds it. "" means [DefaultManagerDir], with an ID a folder of that one beside it: two managers that
+	// are started from one folder do not meet.
 	DataDir   string
 	Ephemeral bool // as in [Config]
 	Server    Server
@@ -150,7 +151,7 @@ func StartManager(ctx context.Context, cfg ManagerConfig) (*Node, error) {
 		return nil, schema.Invalid(bad...)
 	}
 	u, err := newRole(Config{
-		DataDir: cmp.Or(cfg.DataDir, DefaultManagerDir), Ephemeral: cfg.Ephemeral, Capacity: cfg.Capacity, Driver: cfg.Driver,
+		DataDir: cmp.Or(cfg.DataDir, managerDir(cfg.ID)), Ephemeral: cfg.Ephemeral, Capacity: cfg.Capacity, Driver: cfg.Driver,
 		Set: cfg.Set, Prefix: cfg.Prefix, Path: cfg.Path, Build: cfg.Build, Logger: cfg.Logger, Telemetry: cfg.Telemetry,
 	}, cfg.Server)
 	if err != nil {
@@ -199,6 +200,14 @@ func StartFrontend(ctx context.Context, cfg FrontendConfig) (*Node, error) {
 	n.parts.Add("NATS server", lifecycle.Func{OnStart: u.startServer, OnStop: u.stopServer})
 	n.parts.Add("frontend", u.frontends[0].parts(u))
 	return u.serve(ctx, n)
+}
+
+// managerDir is where a manager keeps its data that was told no folder.
+func managerDir(id string) string {
+	if id == "" {
+		return DefaultManagerDir
+	}
+	return DefaultManagerDir + "-" + id // an id is a file's name too (ValidID)
 }
 
 // newRole is a start without nodes on a server that others run.

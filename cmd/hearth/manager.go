@@ -62,7 +62,8 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.id, "id", "", "name on the ring (default: that of --data, else one made of the host's name)")
-	flags.StringVar(&data, "data", deploy.DefaultManagerDir, "folder for everything that must outlast the process")
+	flags.StringVar(&data, "data", "", "folder for everything that must outlast the process (default: "+deploy.DefaultManagerDir+
+		", with --id "+deploy.DefaultManagerDir+"-ID)")
 	flags.IntVar(&capacity, "capacity", 0, "environments of 128 MB (default: 3/4 of the free memory)")
 	flags.StringVar(&driver, "driver", deploy.DriverProcess, driverHelp)
 	flags.StringArrayVar(&set, "set", nil, setHelp)
