@@ -64,7 +64,7 @@ With --events it measures events in a fabric of its own, each part beside its pl
 (js.Publish to an equal file stream; one at a time, and --concurrency at once), from the publish until the function has run,
 one at a time in an idle system, and how quickly a backlog of --drain events goes, --running at once (a file work queue with
 a hand-written worker that runs the same function on the bare Runtime API). The drain takes as long as it takes, each other
-part --duration.`,
+part --duration. With --driver null there is no function, and the drain alone is measured.`,
 		Example: `  hearth bench
   hearth bench --concurrency 8 --duration 20s --json
   hearth bench --own --driver null

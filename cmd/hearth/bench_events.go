@@ -24,8 +24,8 @@ const (
 // eventsResult is what `bench --events --json` prints: each part beside its plain twin. Ratios are medians over the rounds of
 // the ratio within a round, but for the drain, which is one.
 type eventsResult struct {
-	Accept     []acceptResult `json:"accept"`
-	Run        *runResult     `json:"run,omitempty"`   // absent where the driver runs no code
+	Accept     []acceptResult `json:"accept,omitempty"` // absent, as the next, where the driver runs no code
+	Run        *runResult     `json:"run,omitempty"`
 	Drain      *drainResult   `json:"drain,omitempty"` // absent where it was left out
 	Errors     int            `json:"errors"`
 	FirstError string         `json:"first_error,omitempty"`
@@ -103,6 +103,8 @@ func (f *benchFlags) validateEvents() error {
 		return usagef("--duration is %v; up to %v with --events", f.duration, maxEventsDuration)
 	case f.drain < 0 || f.drain > maxDrain || f.drain == 1:
 		return usagef("--drain is %d; 2 to %d events, or 0 to leave it out", f.drain, maxDrain)
+	case f.drain == 0 && f.driver == "null":
+		return usagef("--drain is 0 and --driver null has no function to measure with; leave one of them out")
 	case f.running < 1 || f.running > maxRunning:
 		return usagef("--running is %d; 1 to %d", f.running, maxRunning)
 	}

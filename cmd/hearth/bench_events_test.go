@@ -12,15 +12,15 @@ import (
 	"github.com/hearth-run/hearth/deploy/topology"
 )
 
-// Acceptance beside its twin, by the real processes: the figures are there, none of them is judged.
-func TestBenchOfAcceptance(t *testing.T) {
+// Every part of it, with a function that runs: what is measured is there and adds up.
+func TestBenchOfEvents(t *testing.T) {
 	t.Parallel()
-	r := alone(t, "bench", "--own", "--events", "--driver", "null", "--drain", "0", "--concurrency", "3", "--duration", "300ms", "--json")
+	r := alone(t, "bench", "--own", "--events", "--drain", "200", "--running", "2", "--concurrency", "3", "--duration", "300ms", "--json")
 	if r.code != exitOK {
 		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	got := decode[eventsResult](t, r.stdout)
-	if got.Errors != 0 || len(got.Accept) != 2 || got.Run != nil || got.Drain != nil || got.Driver != "null" {
+	if got.Errors != 0 || len(got.Accept) != 2 || got.Run == nil || got.Drain == nil || got.Driver != "process" || got.Loop == "" {
 		t.Fatalf("%s", r.stdout)
 	}
 	for i, s := range got.Accept {
@@ -28,19 +28,6 @@ func TestBenchOfAcceptance(t *testing.T) {
 			s.RatioP50 <= 0 || s.RatioRate <= 0 {
 			t.Errorf("%d in flight: %+v", want, s)
 		}
-	}
-}
-
-// Every part of it, with a function that runs: what is measured is there and adds up.
-func TestBenchOfEvents(t *testing.T) {
-	t.Parallel()
-	r := alone(t, "bench", "--own", "--events", "--drain", "200", "--running", "2", "--duration", "300ms", "--json")
-	if r.code != exitOK {
-		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
-	}
-	got := decode[eventsResult](t, r.stdout)
-	if got.Errors != 0 || len(got.Accept) != 1 || got.Run == nil || got.Drain == nil || got.Driver != "process" || got.Loop == "" {
-		t.Fatalf("%s", r.stdout)
 	}
 	if s := got.Run; s.Event.Calls == 0 || s.Queue.Calls == 0 || s.Event.P99 < s.Event.P50 || s.RatioP50 <= 0 || s.Rounds == 0 {
 		t.Errorf("run: %+v", s)
@@ -50,6 +37,16 @@ func TestBenchOfEvents(t *testing.T) {
 	}
 	if runtime.GOOS == "linux" && got.Drain.Memory == nil {
 		t.Error("the memory of the fabric was not watched")
+	}
+}
+
+// Without a function there is the drain alone.
+func TestBenchOfEventsWithoutCode(t *testing.T) {
+	t.Parallel()
+	r := alone(t, "bench", "--own", "--events", "--driver", "null", "--drain", "100", "--running", "2", "--duration", "100ms", "--json")
+	got := decode[eventsResult](t, r.stdout)
+	if r.code != exitOK || got.Errors != 0 || got.Accept != nil || got.Run != nil || got.Drain == nil || got.Drain.Events != 100 || got.Driver != "null" {
+		t.Fatalf("exit %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 }
 

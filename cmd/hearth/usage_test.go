@@ -171,6 +171,7 @@ func TestBadUsage(t *testing.T) {
 		{"bench-hop", "started by `hearth bench`"},
 		{"bench --events", "add --own"},
 		{"bench --own --events --drain 1", "--drain is 1; 2 to 2000000"},
+		{"bench --own --events --driver null --drain 0", "leave one of them out"},
 		{"bench --own --events --running 0", "--running is 0; 1 to 128"},
 		{"bench --own --events --duration 2m", "up to 1m0s with --events"},
 		{"bench --own --events --twin hop", "leave it out with --events"},
