@@ -98,10 +98,20 @@ func TestBeats(t *testing.T) {
 	key := c.deploy("resize")
 	a := c.send("resize", key, 3)
 	number := uint64(0)
+	deadline := time.After(patience)
+	next := func() schema.Beat {
+		select {
+		case b := <-beats:
+			return b
+		case <-deadline:
+			t.Fatal("no beat that names the three calls")
+			return schema.Beat{}
+		}
+	}
 	for range 3 {
-		b := <-beats
+		b := next()
 		for len(b.Tokens) < 3 {
-			b = <-beats // the first may come when only some run for long enough
+			b = next() // the first may come when only some run for long enough
 		}
 		if b.Manager != "m1" || b.Incarnation != n.Incarnation() || b.Number <= number {
 			t.Errorf("beat %+v after number %d", b, number)
