@@ -114,8 +114,15 @@ func ringManagers(record schema.RingRecord, statuses []schema.ManagerStatus) []s
 		byID[id] = schema.RingManager{ID: id, State: schema.MemberDraining}
 	}
 	for _, m := range statuses {
+		state := m.State
+		switch on, is := byID[m.ID]; {
+		case is && on.State == schema.MemberDraining:
+			state = on.State
+		case !is && state == schema.MemberActive:
+			continue // it has left; its last word outlives it for a moment
+		}
 		byID[m.ID] = schema.RingManager{
-			ID: m.ID, State: m.State, Capacity: m.Capacity, Environments: schema.RingEnvironments{
+			ID: m.ID, State: state, Capacity: m.Capacity, Environments: schema.RingEnvironments{
 				Idle: m.Idle, Busy: m.Busy, Starting: m.Starting, Reserved: m.Reserved, Surplus: m.Surplus,
 			},
 		}

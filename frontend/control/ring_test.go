@@ -30,6 +30,9 @@ func TestRing(t *testing.T) {
 	b.view.managers = []schema.ManagerStatus{
 		{ID: "m1", State: schema.MemberActive, Capacity: 40, Idle: 2, Busy: 1, Starting: 3},
 		{ID: "m2", State: schema.MemberActive, Capacity: 20},
+		{ID: "m4", State: schema.MemberActive, Capacity: 10}, // its last word before it began to leave
+		{ID: "m5", State: schema.MemberActive, Capacity: 10}, // the same of one that has left
+		{ID: "m6", State: schema.MemberJoining, Capacity: 10},
 	}
 	b.must(t, "CreateFunction", function("f", b.putZip(t, "zero"), nil))
 	nn := subjects.UnreservedArc("default", "f", "", schema.DefaultFabric().Arcs)
@@ -58,7 +61,8 @@ func TestRing(t *testing.T) {
 	out := b.ring(t, "{}")
 	want := []schema.RingManager{
 		{ID: "m1", State: schema.MemberActive, Capacity: 40, Environments: schema.RingEnvironments{Idle: 2, Busy: 1, Starting: 3}},
-		{ID: "m2", State: schema.MemberActive, Capacity: 20}, {ID: "m3", State: control.MemberSilent}, {ID: "m4", State: schema.MemberDraining},
+		{ID: "m2", State: schema.MemberActive, Capacity: 20}, {ID: "m3", State: control.MemberSilent},
+		{ID: "m4", State: schema.MemberDraining, Capacity: 10}, {ID: "m6", State: schema.MemberJoining, Capacity: 10},
 	}
 	if out.Epoch != 7 || !slices.Equal(out.Managers, want) {
 		t.Errorf("epoch %d, managers %+v", out.Epoch, out.Managers)
