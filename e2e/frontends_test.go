@@ -1,22 +1,26 @@
 package e2e_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/hearth-run/hearth/e2e/fabric"
 )
 
-// TestFrontendKilled is S52: of twenty calls ten run and ten wait when their frontend is killed.
+// TestFrontendKilled is S52: of twenty calls ten run, and ten wait for environments that are being made, when their frontend
+// is killed.
 //
-// Broken to see it fail: claims past their start-by are not dropped ([manager.Manager.deliver]): waiting calls run when the
-// gate opens.
+// Broken to see it fail: an environment that parks takes a claim past its start-by ([manager.Manager.begin]).
 func TestFrontendKilled(t *testing.T) {
 	t.Parallel()
 	t.Run("S52", func(t *testing.T) {
 		const startBy = 2 * time.Second
-		f := fabric.StartSpread(t, fabric.SpreadOptions{Frontends: 2, Capacity: 5, Set: []string{"start-by=" + startBy.String()}})
+		f := fabric.StartSpread(t, fabric.SpreadOptions{Frontends: 2, Capacity: 12, Set: []string{"start-by=" + startBy.String()}})
 		f.DeployFn("fn", "--timeout", "60s")
+		file := filepath.Join(reachable(t), "go")
+		f.DeployFn("slow", "--env", "FN_INIT=wait", "--env", "FN_WAIT="+file)
 		l := newLedger(t, &f.Door, newRecord(t))
 		victim, other := f.Frontends[0], f.Frontends[1]
 		other.Stop() // so that all calls are the victim's
@@ -24,9 +28,9 @@ func TestFrontendKilled(t *testing.T) {
 		g := newGate(t)
 		running := l.beginAll(t, 10, "fn", g.words())
 		g.wait(t, len(running))
-		waiting := l.beginAll(t, 10, "fn", "")
+		waiting := l.beginAll(t, 10, "slow", "")
 		published := time.Now()
-		eventually(t, "the calls wait on their arc", func() bool { return onArcs(readRing(t, f)) >= len(waiting) })
+		eventually(t, "the calls are claimed", func() bool { return claimed(readRing(t, f)) == len(waiting) })
 		victim.Kill()
 
 		// Nobody takes calls now, and callers are told so at once.
@@ -34,7 +38,12 @@ func TestFrontendKilled(t *testing.T) {
 			t.Errorf("a call that no frontend takes: %s", e)
 		}
 		other.Start()
-		<-time.After(time.Until(published.Add(startBy))) // the order of events: the start-by, then the gate
+		// The order of events: the start-by, then the environments. A manager that has seen no call of this stream before counts
+		// the start-by from the arrival, which is later than the publication by what the call was on its way.
+		<-time.After(time.Until(published.Add(startBy + time.Second)))
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		g.open()
 		for _, e := range running {
 			if got := l.await(withDeadline(t), e); got != fine {
@@ -43,6 +52,9 @@ func TestFrontendKilled(t *testing.T) {
 		}
 		if e := l.call("fn", "", patience); e != fine {
 			t.Errorf("a call to the other frontend: %s", e)
+		}
+		if e := l.call("slow", "", patience); e != fine {
+			t.Errorf("a call of the function whose environments were being made: %s", e)
 		}
 		victim.Start()
 		quiet(t, f)
@@ -54,12 +66,4 @@ func TestFrontendKilled(t *testing.T) {
 		}
 		l.settle(t)
 	})
-}
-
-// onArcs is how many messages there are on all arcs.
-func onArcs(r ring) (n int) {
-	for _, a := range r.Arcs {
-		n += a.Pending + a.Claimed
-	}
-	return n
 }

@@ -49,6 +49,8 @@ func TestJudge(t *testing.T) {
 		{"stream lost, one is silent", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: no}, wait},
 		{"stream lost, one stays silent", base(nil), moment{tick: start + 5 + threeSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: no}, lost},
 		{"stream lost, but it runs", base(func(c *call) { c.beat = start + 6 }), moment{tick: start + 8, reconnected: start + 5, streamFirst: 2000, beat: at(start + 6), spoke: yes}, wait},
+		{"stream lost, named before a second reconnect", base(func(c *call) { c.beat = start + 4 }), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: at(start + 4), spoke: yes}, wait},
+		{"stream lost, named before a second reconnect and never again", base(func(c *call) { c.beat = start + 4 }), moment{tick: start + 5 + threeSeconds, reconnected: start + 5, streamFirst: 2000, beat: at(start + 4), spoke: yes}, lost},
 		{"stream lost before the PubAck came", base(func(c *call) { c.sequence = 0 }), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: yes}, notStarted},
 		{"stream lost, this one is in the new one", base(func(c *call) { c.sequence = 2001 }), moment{tick: start + 3, reconnected: start, streamFirst: 2000, beat: silent, spoke: yes}, wait},
 		{"same stream after a reconnect", base(nil), moment{tick: start + 3, reconnected: start + 1, streamFirst: 990, beat: silent, spoke: yes}, wait},

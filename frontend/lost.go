@@ -121,7 +121,9 @@ func (c *call) judge(now moment) verdict {
 	case c.streamLost(now.streamFirst) && c.beat <= now.reconnected:
 		quiet := since(max(now.reconnected, c.published))
 		switch {
-		case quiet >= twoSeconds && now.spoke(now.reconnected, c.published):
+		case c.beat == 0 && quiet >= twoSeconds && now.spoke(now.reconnected, c.published):
+			// Whom a manager has named, ever, had started: a second reconnect soon after the first, when managers name no more
+			// what ended, must not make that forgotten.
 			return notStarted
 		case quiet >= threeSeconds:
 			return lost

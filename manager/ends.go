@@ -15,7 +15,7 @@ const (
 	endsBatch = 64               // tokens that are told at once
 	endsMax   = 1 << 16          // tokens that may wait while the connection is down; a beat that misses them tells it too
 	beatEvery = 500 * time.Millisecond
-	nameFor   = 2 * time.Second  // after a reconnect everything is named: frontends reconnect too
+	nameFor   = 10 * time.Second // after a reconnect everything is named: frontends reconnect too, some later and some twice
 	lateFor   = 30 * time.Second // calls that ended in that time are named with it
 )
 

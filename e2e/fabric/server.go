@@ -20,11 +20,11 @@ type Server struct {
 	URL string
 
 	config string
-	text   string // of the configuration, but for the users
 }
 
-// StartServer starts a NATS server that asks nobody for a credential, until [Server.Users] names some.
-func StartServer(t testing.TB) *Server {
+// StartServer starts a NATS server with these users, each a block of its configuration. Who comes without a credential is the
+// test, and may do everything.
+func StartServer(t testing.TB, users ...string) *Server {
 	t.Helper()
 	path, err := buildServer()
 	if err != nil {
@@ -34,13 +34,18 @@ func StartServer(t testing.TB) *Server {
 	port := freePort(t)
 	s := &Server{URL: fmt.Sprintf("nats://127.0.0.1:%d", port), config: filepath.Join(dir, "server.conf")}
 	// The limits are those of the embedded server (package deploy).
-	s.text = fmt.Sprintf(`server_name: e2e
+	text := fmt.Sprintf(`server_name: e2e
 listen: "127.0.0.1:%d"
 max_payload: 8MB
 max_pending: 256MB
 jetstream { store_dir: %q, max_memory_store: 64GB, max_file_store: 64GB }
-`, port, filepath.Join(dir, "store"))
-	if err := os.WriteFile(s.config, []byte(s.text), 0o600); err != nil {
+no_auth_user: test
+authorization { users: [
+{ user: test, password: test }
+%s
+] }
+`, port, filepath.Join(dir, "store"), strings.Join(users, "\n"))
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.Process = newProcess(t, "the NATS server", path, []string{"--config", s.config}, environ(dir))

@@ -21,7 +21,8 @@ type SpreadOptions struct {
 	Proxied   []string // roles that reach the server through a proxy of their own
 }
 
-// Spread is a fabric whose roles are processes, each on its own, on a NATS server that is one too.
+// Spread is a fabric whose roles are processes, each on its own with the credential of its role and id, on a NATS server that
+// is one too.
 type Spread struct {
 	Door
 	Server    *Server
@@ -42,14 +43,24 @@ type Role struct {
 // StartSpread starts a server, managers and frontends on it, and waits until all are ready. The test's cleanup stops them.
 func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 	t.Helper()
-	s := &Spread{Server: StartServer(t)}
-	s.Door = Door{NATS: s.Server.URL, t: t, bin: Build(t), home: t.TempDir(), logs: s.Log}
+	s := &Spread{}
+	s.Door = Door{t: t, bin: Build(t), home: t.TempDir(), logs: s.Log}
+	managers, frontends := orElse(o.Managers, 2), orElse(o.Frontends, 1)
+	users := []string{s.credential("admin")}
+	for i := range managers {
+		users = append(users, s.credential("manager", fmt.Sprintf("m%d", i+1)))
+	}
+	for i := range frontends {
+		users = append(users, s.credential("frontend", fmt.Sprintf("f%d", i+1)))
+	}
+	s.Server = StartServer(t, users...)
+	s.NATS, s.Creds = s.Server.URL, s.seed("admin")
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(s.Log())
 		}
 	})
-	for i := range orElse(o.Managers, 2) {
+	for i := range managers {
 		id := fmt.Sprintf("m%d", i+1)
 		args := []string{"--data", filepath.Join(t.TempDir(), id), "--capacity", fmt.Sprint(orElse(o.Capacity, 20))}
 		for _, kv := range o.Set {
@@ -57,7 +68,7 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 		}
 		s.Managers = append(s.Managers, s.role(t, "manager", id, o, args...))
 	}
-	for i := range orElse(o.Frontends, 1) {
+	for i := range frontends {
 		id, http := fmt.Sprintf("f%d", i+1), fmt.Sprintf("127.0.0.1:%d", freePort(t))
 		f := s.role(t, "frontend", id, o, "--http", http)
 		f.HTTP = "http://" + http
@@ -83,6 +94,16 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 	return s
 }
 
+// credential makes a credential with the rights of a role and id, and gives the block by which the server knows it.
+func (s *Spread) credential(role ...string) (block string) {
+	s.t.Helper()
+	args := append([]string{"credential"}, role...)
+	return s.MustCLI(append(args, "--out", s.seed(role[len(role)-1]), "--print")...)
+}
+
+// seed is the file of a role's credential.
+func (s *Spread) seed(id string) string { return filepath.Join(s.home, id+".nk") }
+
 func orElse(n, other int) int {
 	if n == 0 {
 		return other
@@ -97,7 +118,7 @@ func (s *Spread) role(t testing.TB, kind, id string, o SpreadOptions, args ...st
 		r.Proxy = natstest.StartProxy(t, url)
 		url = r.Proxy.URL
 	}
-	args = append([]string{kind, "--id", id, "--server", url, "--ready-file", r.ready}, args...)
+	args = append([]string{kind, "--id", id, "--server", url, "--creds", s.seed(id), "--ready-file", r.ready}, args...)
 	r.Process = newProcess(t, kind+" "+id, s.bin.Hearth, args, environ(s.home))
 	return r
 }
@@ -123,7 +144,9 @@ func (r *Role) Start() {
 // Log is the last that each process has written.
 func (s *Spread) Log() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "== %s\n%s", s.Server.Name, s.Server.log.tail())
+	if s.Server != nil {
+		fmt.Fprintf(&b, "== %s\n%s", s.Server.Name, s.Server.log.tail())
+	}
 	for _, r := range slices.Concat(s.Managers, s.Frontends) {
 		fmt.Fprintf(&b, "== %s\n%s", r.Name, r.log.tail())
 	}
