@@ -20,8 +20,6 @@ import (
 )
 
 // TestServerKilledUnderEvents is S53: what was accepted is processed, however often the server is killed.
-//
-// Broken to see it fail: events acknowledged when they are claimed ([events.Events]).
 func TestServerKilledUnderEvents(t *testing.T) {
 	t.Parallel()
 	t.Run("S53", func(t *testing.T) {
@@ -164,9 +162,6 @@ func deadLetters(t testing.TB, l *ledger) (all []schema.DeadLetter) {
 }
 
 // TestTriesOfEvents is S55.
-//
-// Broken to see it fail: [events.decide] without its limit of tries (the event runs on), and refusals that count as tries (the
-// throttled event dies after fewer runs).
 func TestTriesOfEvents(t *testing.T) {
 	t.Parallel()
 	t.Run("S55", func(t *testing.T) {

@@ -11,8 +11,6 @@ import (
 
 // TestFrontendKilled is S52: of twenty calls ten run, and ten wait for environments that are being made, when their frontend
 // is killed.
-//
-// Broken to see it fail: an environment that parks takes a claim past its start-by ([manager.Manager.begin]).
 func TestFrontendKilled(t *testing.T) {
 	t.Parallel()
 	t.Run("S52", func(t *testing.T) {

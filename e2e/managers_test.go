@@ -17,9 +17,6 @@ import (
 const patience = 25 * time.Second
 
 // TestManagerKilled is S50 without reservations, which are not built yet: of two managers one is killed under load.
-//
-// Broken to see it fail: answers of [frontend.call.judge] for a silent manager left out (the held calls wait in vain), and
-// the acknowledgement written at the claim instead of at the start (the calls of slow are lost).
 func TestManagerKilled(t *testing.T) {
 	t.Parallel()
 	t.Run("S50", func(t *testing.T) {
@@ -73,7 +70,7 @@ func TestManagerKilled(t *testing.T) {
 
 // TestManagerStandsStill is S57: a manager stands still with claims unread, and goes on later.
 //
-// Broken to see it fail: no claim is in doubt ([manager.Manager.judge]): each of them runs twice.
+// Broken to see it fail: no claim in doubt, neither by its age nor by the pulse ([manager.Manager.begin]): each ran twice.
 func TestManagerStandsStill(t *testing.T) {
 	t.Parallel()
 	t.Run("S57", func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 
 // TestRollingRestart restarts every role in order under load, one after the other: no call fails, none runs twice.
 //
-// Broken to see it fail: a frontend that stops answers what comes then with 503 instead of leaving the queue group first
-// ([frontend.Frontend.Stop]).
+// Broken to see it fail: a frontend that refuses at once when it begins to leave ([frontend.Frontend.Stop]): one call in
+// some thousand is refused.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	f := fabric.StartSpread(t, fabric.SpreadOptions{Managers: 2, Frontends: 2, Capacity: 12})

@@ -16,9 +16,6 @@ import (
 // TestServerRestarts is S58 without reservations, which are not built yet: the NATS server is killed and started again
 // while calls run and wait for
 // environments that are being made, over NATS and over HTTP.
-//
-// Broken to see it fail: [frontend.call.judge] without streamLost (the waiting calls end by their start-by, or as lost), and
-// managers that do not set up again on a reconnect (no call is taken any more).
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
 	t.Run("S58", func(t *testing.T) {
