@@ -131,7 +131,7 @@ func (m *Manager) arcName(t subjects.ArcCall) string {
 func (m *Manager) judge(c *claim, now time.Duration) {
 	age, sure := m.ages.judge(c.ack.Timestamp, now, c.call.StartBy)
 	c.came, c.touched, c.age = now, now, max(0, age)
-	c.doubt = !sure || c.ack.Delivered > 1 || m.pulse.doubtful(now) || c.call.StartBy-c.age < nearStart
+	c.doubt = !sure || c.ack.Delivered > 1 || m.doubtful(now) || c.call.StartBy-c.age < nearStart
 	if !sure {
 		c.age = 0
 	}
@@ -236,7 +236,7 @@ func (m *Manager) begin(c *claim, environment string, start schema.Start, init t
 		m.release(environment)
 	case c.lacks():
 		m.fetchLate(c, environment, start, init)
-	case c.doubt || now-c.touched > nearlyOut || c.reconnects != m.reconnects() || m.pulse.doubtful(now) ||
+	case c.doubt || now-c.touched > nearlyOut || c.reconnects != m.reconnects() || m.doubtful(now) ||
 		c.call.StartBy-c.age-waited < nearStart:
 		m.spawn(func() {
 			m.crossed(c, m.lock(m.life, c), environment, start, init)

@@ -69,3 +69,6 @@ func (m *Manager) Knows(id, function string) bool {
 	}
 	return false
 }
+
+// Stalled reports whether the server has not answered for so long that every claim is in doubt.
+func (m *Manager) Stalled() bool { return m.flow.stalled(m.now()) }

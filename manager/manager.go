@@ -103,6 +103,7 @@ type Manager struct {
 	ages    ages
 	fetches fetches
 	pulse   pulse
+	flow    flow
 	ends    *ends
 	count   counters
 	peers   peers
@@ -214,12 +215,13 @@ func (m *Manager) start(ctx context.Context) error {
 	}
 	m.reread()
 	m.pulse.last.Store(int64(m.now()))
+	m.flow.heard.Store(int64(m.now()))
 	m.reconnect = m.nc.StatusChanged(nats.CONNECTED)
 	if err := m.hear(); err != nil {
 		return err
 	}
 	for _, loop := range []func(context.Context){
-		m.pulseLoop, m.offersLoop, m.endsLoop, m.beatLoop, m.statusLoop, m.memberLoop, m.connectionLoop,
+		m.pulseLoop, m.flowLoop, m.offersLoop, m.endsLoop, m.beatLoop, m.statusLoop, m.memberLoop, m.connectionLoop,
 		m.catchLoop,
 	} {
 		m.loops.Go(func() { loop(m.life) })

@@ -22,7 +22,7 @@ import (
 //	doubt  STREAM.MSG.DELETE of the call's sequence succeeds; exactly one of several wins it; then the call starts
 //
 // In doubt is a claim that was delivered before, that may have sat unseen for longer than [unseen], that is close to its
-// start-by, or whose age cannot be judged.
+// start-by, whose age cannot be judged, or that came while the server did not answer (flow.go).
 const (
 	ackWait   = topology.AckWait       // after it the server gives an unacknowledged call to another
 	unseen    = time.Second            // a claim that may have been looked at later than this after its arrival is in doubt
