@@ -49,4 +49,6 @@ func (m *Manager) ping(ctx context.Context) {
 
 // doubtful reports whether nobody can be sure now that a claim is this manager's alone: this process stood still, or the
 // server does not hear it.
-func (m *Manager) doubtful(now time.Duration) bool { return m.pulse.doubtful(now) || m.flow.stalled(now) }
+func (m *Manager) doubtful(now time.Duration) bool {
+	return m.pulse.doubtful(now) || m.flow.stalled(now)
+}
