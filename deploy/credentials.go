@@ -90,7 +90,12 @@ func (c *Credential) Block() string {
 		}
 		b.WriteString("    ] }\n")
 	}
-	fmt.Fprintf(&b, "# %s\n{\n  nkey: %s\n  permissions: {\n", strings.TrimSpace(c.Role+" "+c.ID), c.Key)
+	fmt.Fprintf(&b, "# %s\n", strings.TrimSpace(c.Role+" "+c.ID))
+	if c.Role == RoleClient {
+		b.WriteString("# Enter it in an account of its own, which imports as services what it may publish to (and the fabric's exports them):\n" +
+			"# in one account with the fabric, the server sends the PubAck of an event to whatever subject the client names.\n")
+	}
+	fmt.Fprintf(&b, "{\n  nkey: %s\n  permissions: {\n", c.Key)
 	list("publish", c.rights.publish)
 	list("subscribe", c.rights.subscribe)
 	b.WriteString("  }\n}\n")

@@ -31,12 +31,16 @@ const (
 type embedded struct {
 	server  *server.Server
 	url     string
-	options func(*users) *server.Options
+	options func(*users) (*server.Options, error)
 }
 
 // reload has the server know these users from now on. Connections of those that it knew already stay.
 func (e *embedded) reload(u *users) error {
-	if err := e.server.ReloadOptions(e.options(u)); err != nil {
+	opts, err := e.options(u)
+	if err == nil {
+		err = e.server.ReloadOptions(opts)
+	}
+	if err != nil {
 		return fmt.Errorf("tell the NATS server of its users: %w", err)
 	}
 	return nil
@@ -59,7 +63,7 @@ func startServer(ctx context.Context, address, store string, u *users, log *slog
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	e := &embedded{options: func(u *users) *server.Options {
+	e := &embedded{options: func(u *users) (*server.Options, error) {
 		opts := &server.Options{
 			ServerName:         "hearth",
 			Host:               host,
@@ -71,10 +75,13 @@ func startServer(ctx context.Context, address, store string, u *users, log *slog
 			MaxPending:         maxPending,
 			NoSigs:             true,
 		}
-		u.enter(opts)
-		return opts
+		return opts, u.enter(opts)
 	}}
-	srv, err := server.NewServer(e.options(u))
+	opts, err := e.options(u)
+	if err != nil {
+		return nil, fmt.Errorf("make the NATS server: %w", err)
+	}
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("make the NATS server: %w", err)
 	}

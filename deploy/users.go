@@ -50,11 +50,16 @@ type users struct {
 	measured bool // the admin has what measuring needs
 }
 
-// enter puts the users into the server's options.
-func (u *users) enter(opts *server.Options) {
-	user := func(public string, r *rights) {
-		opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{Nkey: public, Permissions: r.permissions()})
+// enter puts the users into the server's options, clients into an account of theirs.
+func (u *users) enter(opts *server.Options) error {
+	clients, err := clientAccount(u.names, opts)
+	if err != nil {
+		return err
 	}
+	enter := func(public string, r *rights, account *server.Account) {
+		opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{Nkey: public, Permissions: r.permissions(), Account: account})
+	}
+	user := func(public string, r *rights) { enter(public, r, nil) }
 	for _, l := range u.roles {
 		user(l.public, l.rights)
 	}
@@ -64,12 +69,17 @@ func (u *users) enter(opts *server.Options) {
 	}
 	user(u.admin, admin)
 	for _, c := range u.others {
-		user(c.Key, c.rights)
+		if c.Role == RoleClient {
+			enter(c.Key, c.rights, clients)
+		} else {
+			user(c.Key, c.rights)
+		}
 	}
 	if u.client != "" {
-		user(u.client, clientRights(u.names))
+		enter(u.client, clientRights(u.names), clients)
 		opts.NoAuthUser = u.client
 	}
+	return nil
 }
 
 // adminFile is the seed of the admin's key in the data folder.
