@@ -43,7 +43,7 @@ type claim struct {
 // deliver takes what the server sends for a pull, on the goroutine of the pull's subscription: a call goes from here to
 // its environment without another hop.
 func (m *Manager) deliver(g *generation, msg *nats.Msg) {
-	if len(msg.Data) == 0 && msg.Header != nil {
+	if len(msg.Data) == 0 && msg.Header != nil && msg.Reply == "" { // what lies in the stream comes with a subject for its ack
 		if status := msg.Header.Get("Status"); status != "" {
 			m.refusedPull(g, msg, status)
 			return

@@ -151,27 +151,37 @@ func (s *Service) eachLog(ctx context.Context, ask logRequest, page *logPage) (m
 		if err != nil {
 			return false, err
 		}
-		switch status := m.Header.Get("Status"); status {
-		case "":
-		case "204":
-			return m.Header.Get("Nats-Num-Pending") != "0", nil
-		case "404":
-			return false, nil
-		case "503":
-			return false, nats.ErrNoResponders
-		default:
-			return false, fmt.Errorf("the server answers %s %s", status, m.Header.Get("Description"))
+		// What a message was stored with comes first, under whatever names its writer chose, and then what the server adds to it.
+		sequence := lastOf(m.Header, jetstream.SequenceHeader)
+		if sequence == "" {
+			switch status := m.Header.Get("Status"); status {
+			case "204":
+				return m.Header.Get("Nats-Num-Pending") != "0", nil
+			case "404":
+				return false, nil
+			case "503":
+				return false, nats.ErrNoResponders
+			default:
+				return false, fmt.Errorf("the server answers %q %s", status, m.Header.Get("Description"))
+			}
 		}
 		if page.full {
 			continue
 		}
-		seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+		seq, err := strconv.ParseUint(sequence, 10, 64)
 		if err != nil {
 			return false, fmt.Errorf("a message without a sequence: %w", err)
 		}
-		if err := page.add(m.Header.Get(jetstream.SubjectHeader), seq, m.Data); err != nil {
+		if err := page.add(lastOf(m.Header, jetstream.SubjectHeader), seq, m.Data); err != nil {
 			s.log.Warn("left aside what is no log line", "error", err)
 			page.next = place{stream: page.next.stream, seq: seq + 1}
 		}
 	}
+}
+
+func lastOf(h nats.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[len(values)-1]
+	}
+	return ""
 }

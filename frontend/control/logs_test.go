@@ -155,6 +155,34 @@ func TestHostileLogs(t *testing.T) {
 	}
 }
 
+// The headers of a message that somebody wrote are not taken for what the server says of it.
+func TestLogsWithForgedHeaders(t *testing.T) {
+	t.Parallel()
+	b := withLogs(t)
+	for _, h := range []nats.Header{
+		{"Status": {"404"}}, {"Status": {"408"}}, {"Status": {"204"}, "Nats-Num-Pending": {"0"}}, {"Nats-Sequence": {"1"}, "Nats-Subject": {"hearth.log.default.g.1._"}},
+	} {
+		data, err := schema.Marshal(schema.LogLines{V: schema.Version, Lines: says("forged")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &nats.Msg{Subject: b.Names.Log(subjects.DefaultAccount, "f", "1", ""), Header: h, Data: data}
+		if _, err := b.js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		b.write(t, "f", "1", "", says("true")...)
+	}
+	out := b.page(t, schema.LogsInput{FunctionName: "f"})
+	for i, l := range out.Lines {
+		if want := []string{"forged", "true"}[i%2]; l.Text != want || l.Function != "f" {
+			t.Errorf("line %d is %q of %s, want %q", i, l.Text, l.Function, want)
+		}
+	}
+	if len(out.Lines) != 8 || out.More {
+		t.Errorf("%d lines, more: %v", len(out.Lines), out.More)
+	}
+}
+
 func TestLogsOfWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	b := withLogs(t)
