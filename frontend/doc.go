@@ -32,7 +32,7 @@
 //	 refused at once       | look: gone ---------^  |        beat
 //	                       |                        +------> running: named by its manager each 500 ms
 //	                       v                        |           |
-//	                     ended <--------------------|-----------'  end notice, from any state
+//	                     ended <--------------------|-----------'  end notice, or the answer that passes here
 //	                                                v              beats stop for 3 s, or never came for 2 s
 //	                                              lost: ExecutionLost, or published again (idempotent)
 //

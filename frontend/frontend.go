@@ -128,7 +128,7 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	}
 	inbox := func(kind byte) string { return subjects.FrontendInbox(id, string(rune(kind))) }
 	f.inbox = subjects.FrontendInbox(id, "")
-	f.publishInbox, f.answerInbox = inbox(kindPublish)+".", inbox(kindAnswer)+"."
+	f.publishInbox, f.answerInbox = inbox(kindPublish)+".", subjects.FrontendInbox(id, subjects.AnswerKind+".")
 	f.deleteInbox, f.lookInbox, f.streamInbox = inbox(kindDelete)+".", inbox(kindLook)+".", inbox(kindStream)
 	stream := f.names.CallsU()
 	f.deleteSubject, f.lookSubject, f.streamSubject = deleteAPI+stream, lookAPI+stream, streamAPI+stream

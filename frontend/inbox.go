@@ -13,7 +13,7 @@ import (
 // Kinds of inboxes, one letter each after `_HF.<frontend>.`; those of one call end in its token.
 const (
 	kindPublish = 'p' // PubAck of a call's publication
-	kindAnswer  = 'a' // answer for a caller of this process: HTTP
+	kindAnswer  = 'a' // answer for a caller of this process, HTTP or a poller; subjects.AnswerKind
 	kindDelete  = 'd' // what became of the delete at its start-by
 	kindLook    = 'g' // whether its message is still in the stream
 	kindStream  = 'i' // the stream of calls after a reconnect

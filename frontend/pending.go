@@ -174,13 +174,14 @@ func (p *pending) end(token, tick uint64) {
 	})
 }
 
-// answered gives a call's answer to the door that waits for it, and reports false if none does.
+// answered gives a call's answer to the door that waits for it, and reports false if none does. It is the call's end too: what
+// passes through here is told by no other notice.
 func (p *pending) answered(token uint64, m *nats.Msg) bool {
 	var waiter func(ended)
 	p.done(token, func(c *call) bool {
 		c.told()
 		waiter, c.waiter = c.waiter, nil
-		return c.over != 0
+		return c.reply == ""
 	})
 	if waiter != nil {
 		waiter(ended{answer: m})

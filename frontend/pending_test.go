@@ -258,6 +258,40 @@ func TestEndBeforeAnswer(t *testing.T) {
 	b.nothingInFlight(t)
 }
 
+// An answer that passes through the frontend is the call's end: no notice of it comes beside. One that claims to be the answer of a
+// call whose caller is answered by the worker ends nothing.
+func TestAnswerIsTheEnd(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	claims := b.claimer(t, "echo")
+	got := make(chan error, 1)
+	go func() {
+		_, err := b.f.Invoke(t.Context(), &schema.Request{Account: "default", Function: "echo", Payload: []byte("1")})
+		got <- err
+	}()
+	claims.claim(t).ack(t).answer(t, []byte("2"), nil)
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+	b.nothingInFlight(t)
+	if n := b.f.Counters().Untold; n != 0 {
+		t.Errorf("the end was not told by the answer: it was found missing")
+	}
+
+	b.send(t, "echo", nil)
+	c := claims.claim(t).ack(t)
+	strange := subjects.FrontendInbox(b.f.ID(), fmt.Sprintf("%s.%016x", subjects.AnswerKind, c.call.Token))
+	if err := b.manager.Publish(strange, []byte("3")); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Eventually(t, patience, func() bool { return b.f.Counters().Unclaimed == 1 }, "the answer that nobody waits for is dropped")
+	if n := b.f.Counters().InFlight; n != 1 {
+		t.Errorf("%d calls in flight, want 1: its end was not told", n)
+	}
+	c.end(t)
+	b.nothingInFlight(t)
+}
+
 // Any bytes may come to an inbox; what is not ours changes nothing.
 func TestGarbageInInboxes(t *testing.T) {
 	t.Parallel()

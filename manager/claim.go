@@ -285,7 +285,7 @@ func (m *Manager) end(c *claim, o *schema.Outcome) {
 	m.late.add(c.call.Frontend, c.call.Token, m.now())
 	m.mu.Unlock()
 	m.send(p)
-	m.ends.add(c.call.Frontend, c.call.Token)
+	m.tellEnd(c)
 	if m.draining.Load() {
 		m.settled()
 	}
@@ -365,5 +365,5 @@ func (m *Manager) answerUnstarted(ctx context.Context, c *claim, answer func()) 
 	}
 	c.traceEnd("refused")
 	answer()
-	m.ends.add(c.call.Frontend, c.call.Token)
+	m.tellEnd(c)
 }

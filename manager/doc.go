@@ -22,6 +22,7 @@
 //	worker ◄─ Start ───────────────────────────────────┘
 //	server ◄─ the next pull ───────── end ◄─ the worker has the answer     before the answer goes out
 //	frontend ◄─ Ends ────────────────── off the caller's path              ends.go
+//	            (not where the answer goes to the frontend itself)
 //
 // A call whose payload its frontend holds passes by fetch.go first: without it nothing starts.
 //

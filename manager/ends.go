@@ -9,7 +9,8 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
-// A frontend learns off the caller's path which of its calls ended (Ends, coalesced) and which still run (Beat).
+// A frontend learns off the caller's path which of its calls ended (Ends, coalesced) and which still run (Beat). An answer that
+// passes through the frontend itself tells it the end.
 const (
 	endsWait  = time.Millisecond // the longest that an end waits for others
 	endsBatch = 64               // tokens that are told at once
@@ -30,6 +31,14 @@ type ends struct {
 
 func newEnds() *ends {
 	return &ends{tokens: make(map[string][]uint64), wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+}
+
+// tellEnd has the frontend of a call hear of its end, unless the answer goes there: a notice beside it would cost every event and
+// every HTTP call a message more.
+func (m *Manager) tellEnd(c *claim) {
+	if !subjects.PassesFrontend(c.call.Reply, c.call.Frontend) {
+		m.ends.add(c.call.Frontend, c.call.Token)
+	}
 }
 
 // add notes the end of a call. It does not block.

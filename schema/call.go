@@ -114,7 +114,8 @@ type EnvironmentEvent struct {
 	Error        *FunctionError // with Failed
 }
 
-// Ends tells a frontend which of its calls ended, coalesced, off the caller's path.
+// Ends tells a frontend which of its calls ended, coalesced, off the caller's path; not of those whose answers go to the frontend
+// itself, which tell it.
 type Ends struct {
 	Manager     string   `msgpack:"m"`
 	Incarnation string   `msgpack:"i"`

@@ -159,6 +159,19 @@ func (n Names) Bucket(kind string) string { return n.upper + kind }
 // FrontendInbox is an inbox of a frontend. The id is the node's; rest may be several tokens.
 func FrontendInbox(id, rest string) string { return "_HF." + Escape(id) + "." + rest }
 
+// AnswerKind is the first token of the inboxes to which answers for callers of a frontend's own process come.
+const AnswerKind = "a"
+
+// PassesFrontend reports whether the answer that goes to this inbox passes through this frontend, which learns of the call's end
+// by it.
+func PassesFrontend(reply, frontend string) bool {
+	rest, ok := strings.CutPrefix(reply, "_HF.")
+	if ok {
+		rest, ok = strings.CutPrefix(rest, Escape(frontend))
+	}
+	return ok && strings.HasPrefix(rest, "."+AnswerKind+".")
+}
+
 // EventInbox is an inbox of a frontend for what it pulls from the streams of events. It has a root of its own: only the server
 // delivers there, and deliveries do not pass through the frontend's one subscription of its other inboxes.
 func EventInbox(id, rest string) string { return "_HE." + Escape(id) + "." + rest }

@@ -175,3 +175,28 @@ func FuzzParseAPI(f *testing.F) {
 		}
 	})
 }
+
+func TestPassesFrontend(t *testing.T) { // not parallel: allocations are counted
+	for _, c := range []struct {
+		reply, frontend string
+		want            bool
+	}{
+		{subjects.FrontendInbox("f1", "a.00ff"), "f1", true},
+		{subjects.FrontendInbox("a.b", "a.00ff"), "a.b", true},
+		{subjects.FrontendInbox("f1", "p.00ff"), "f1", false},
+		{subjects.FrontendInbox("f1", "a"), "f1", false},
+		{subjects.FrontendInbox("f1", "ab.00ff"), "f1", false},
+		{subjects.FrontendInbox("f11", "a.00ff"), "f1", false},
+		{subjects.FrontendInbox("f1", "a.00ff"), "f11", false},
+		{"_INBOX.f1.a.00ff", "f1", false},
+		{"", "", false},
+	} {
+		if got := subjects.PassesFrontend(c.reply, c.frontend); got != c.want {
+			t.Errorf("%q of %q: %v", c.reply, c.frontend, got)
+		}
+	}
+	reply := subjects.FrontendInbox("0123456789abcdef", "a.0123456789abcdef")
+	if n := testing.AllocsPerRun(100, func() { subjects.PassesFrontend(reply, "0123456789abcdef") }); n > 0 {
+		t.Errorf("%v allocations for each call", n)
+	}
+}
