@@ -23,7 +23,7 @@ func (u *up) admit(known *users) (stop func()) {
 				return
 			case <-tick.C:
 			}
-			others, err := u.data.credentials(u.names)
+			others, err := u.data.credentials(u.names, known.others)
 			if err != nil && err.Error() != said {
 				u.cfg.Logger.Warn("credentials that cannot be used", "error", err)
 			}

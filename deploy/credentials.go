@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nkeys"
@@ -151,37 +152,61 @@ func parseCredential(name string) (role, id string, ok bool) {
 }
 
 // credentials are the users that a data folder knows beside those of its process. What cannot be used is named in the error;
-// the others count.
-func (d *data) credentials(names subjects.Names) ([]Credential, error) {
+// the others count. Only a file that is gone, or has another content, puts a user out: of one that cannot be read at the
+// moment what known says of it holds, for a process that has run out of descriptors must not throw the fabric's nodes out.
+func (d *data) credentials(names subjects.Names, known []Credential) ([]Credential, error) {
 	files, err := os.ReadDir(d.path(credentialsDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return known, err
 	}
 	var all []Credential
 	var bad []error
+	keys := make(map[string]string)
 	for _, f := range files {
 		if strings.HasPrefix(f.Name(), ".") {
 			continue // being written
 		}
-		role, id, ok := parseCredential(f.Name())
-		if !ok {
-			bad = append(bad, fmt.Errorf("%s: is not the name of a credential", f.Name()))
-			continue
+		c, err := d.credential(names, f)
+		if read := (*fs.PathError)(nil); errors.As(err, &read) {
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // removed meanwhile
+			}
+			if at := slices.IndexFunc(known, func(k Credential) bool { return k.File == c.File }); at >= 0 {
+				c = known[at]
+			}
 		}
-		c := Credential{Role: role, ID: id, File: filepath.Join(d.path(credentialsDir), f.Name())}
-		if c.rights, err = rightsOf(names, role, id); err == nil {
-			c.Key, err = publicKey(c.File)
+		if err == nil && keys[c.Key] != "" {
+			err = fmt.Errorf("has the key of %s; remove it to have another one made", keys[c.Key])
+			c.Key = ""
 		}
 		if err != nil {
 			bad = append(bad, fmt.Errorf("%s: %w", f.Name(), err))
-			continue
 		}
-		all = append(all, c)
+		if c.Key != "" {
+			keys[c.Key] = f.Name()
+			all = append(all, c)
+		}
 	}
 	return all, errors.Join(bad...)
+}
+
+// credential is the user of one file of the folder; without a Key if the error says what is wrong with it.
+func (d *data) credential(names subjects.Names, f fs.DirEntry) (c Credential, err error) {
+	c.File = filepath.Join(d.path(credentialsDir), f.Name())
+	var ok bool
+	if c.Role, c.ID, ok = parseCredential(f.Name()); !ok {
+		return c, errors.New("is not the name of a credential")
+	}
+	if !f.Type().IsRegular() { // a pipe would be waited for, for ever
+		return c, errors.New("is no regular file")
+	}
+	if c.rights, err = rightsOf(names, c.Role, c.ID); err == nil {
+		c.Key, err = publicKey(c.File)
+	}
+	return c, err
 }
 
 // publicKey reads the public half of a seed.

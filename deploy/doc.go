@@ -22,8 +22,8 @@
 // whoever connects without a word is `client` and may call functions and nothing else. Others (managers and frontends of their
 // own, named clients, further admins) have a seed file each, which [MakeCredential] makes: in the data folder of an embedded
 // server, which takes them in while it runs (admit.go), or for another server, which is told of them by [Credential.Block].
-// A role's rights go by its id. rights.go is the table of SECURITY 6
-// as code; a test publishes what it forbids, subject by subject.
+// A role's rights go by its id. rights.go is the table of SECURITY 6 as code; a test publishes what it forbids, subject by
+// subject. Clients are in a NATS account of their own, so that no reply they name reaches the fabric (accounts.go).
 //
 // # Where code lies
 //

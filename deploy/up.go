@@ -214,7 +214,7 @@ func (u *up) startServer(ctx context.Context) error {
 		for _, f := range u.frontends {
 			all.roles = append(all.roles, f.login)
 		}
-		if all.others, err = u.data.credentials(u.names); err != nil {
+		if all.others, err = u.data.credentials(u.names, nil); err != nil {
 			u.cfg.Logger.Warn("credentials that cannot be used", "error", err)
 		}
 		if u.nats.embedded, err = startServer(ctx, u.cfg.NATS, u.data.path(natsDir), all, u.cfg.Logger); err != nil {
