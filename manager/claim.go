@@ -159,6 +159,9 @@ func (m *Manager) decide(c *claim, g *generation) {
 	for d.Action == pool.Unknown {
 		changes := m.versions.changes.Load()
 		m.mu.Unlock()
+		if c.line != nil {
+			m.crossTogether(c.line) // they have all they need, and KV may take its time
+		}
 		spec, err := m.spec(c)
 		m.mu.Lock()
 		if err != nil {
@@ -229,23 +232,32 @@ func (m *Manager) holdOff(c *claim, g *generation, now time.Time) {
 // the lock, which waits for the server, gets one of its own.
 func (m *Manager) begin(c *claim, environment string, start schema.Start, init time.Duration) {
 	now := m.now()
-	waited := now - c.came
 	switch {
-	case c.age+waited > c.call.StartBy:
+	case c.age+now-c.came > c.call.StartBy:
 		m.drop(c)
 		m.release(environment)
 	case c.lacks():
 		m.fetchLate(c, environment, start, init)
-	case c.doubt || now-c.touched > nearlyOut || c.reconnects != m.reconnects() || m.doubtful(now) ||
-		c.call.StartBy-c.age-waited < nearStart:
-		m.spawn(func() {
-			m.crossed(c, m.lock(m.life, c), environment, start, init)
-		})
+	case m.inDoubt(c, now):
+		m.beginLocked(c, environment, start, init)
 	case c.line != nil:
 		c.line.add(c, environment, start)
 	default:
 		m.crossed(c, m.cross(c), environment, start, init)
 	}
+}
+
+// inDoubt reports whether a claim may be another's by now, or its frontend about to delete it (startline.go).
+func (m *Manager) inDoubt(c *claim, now time.Duration) bool {
+	return c.doubt || now-c.touched > nearlyOut || c.reconnects != m.reconnects() || m.doubtful(now) ||
+		c.call.StartBy-c.age-(now-c.came) < nearStart
+}
+
+// beginLocked begins a claim in doubt.
+func (m *Manager) beginLocked(c *claim, environment string, start schema.Start, init time.Duration) {
+	m.spawn(func() {
+		m.crossed(c, m.lock(m.life, c), environment, start, init)
+	})
 }
 
 // crossed starts a claim that is ours, and lets go of any other.

@@ -40,13 +40,19 @@ func (l *lineup) due(sub *nats.Subscription) bool {
 }
 
 // crossTogether takes all in line over the start line: each is acknowledged, all are written out, then they start in the
-// order of their deliveries.
+// order of their deliveries. Who came into doubt while it stood in line takes the lock.
 func (m *Manager) crossTogether(l *lineup) {
-	connected := m.nc.IsConnected()
+	connected, now := m.nc.IsConnected(), m.now()
 	until := time.Duration(0)
 	for i := range l.claims {
-		c := l.claims[i].claim
-		l.claims[i].sent = connected && m.nc.Publish(c.ackReply, ackBody) == nil
+		x := &l.claims[i]
+		c := x.claim
+		if m.inDoubt(c, now) {
+			m.beginLocked(c, x.environment, x.start, 0)
+			x.claim = nil
+			continue
+		}
+		x.sent = connected && m.nc.Publish(c.ackReply, ackBody) == nil
 		if until == 0 || c.touched+mine < until {
 			until = c.touched + mine
 		}
@@ -55,7 +61,9 @@ func (m *Manager) crossTogether(l *lineup) {
 	for i := range l.claims {
 		x := l.claims[i]
 		l.claims[i] = lined{}
-		m.crossed(x.claim, m.over(x.claim, written && x.sent), x.environment, x.start, 0)
+		if x.claim != nil {
+			m.crossed(x.claim, m.over(x.claim, written && x.sent), x.environment, x.start, 0)
+		}
 	}
 	l.claims = l.claims[:0]
 }

@@ -148,9 +148,10 @@ func (m *Manager) cross(c *claim) line {
 
 // over is what became of a claim whose acknowledgement was published, and written out or not.
 func (m *Manager) over(c *claim, written bool) line {
-	if !written || m.reconnects() != c.reconnects || m.now() > c.touched+mine {
-		// Suspended between looking and writing, or the connection broke: the call may be another's by now. Not starting it
-		// is the side on which it runs at most once.
+	now := m.now()
+	if !written || m.reconnects() != c.reconnects || now > c.touched+mine || now-c.came > c.call.StartBy-c.age {
+		// Suspended between looking and writing, or the connection broke: the call may be another's by now, or have been
+		// taken out at its start-by. Not starting it is the side on which it runs at most once.
 		return unclear
 	}
 	return crossed
