@@ -2,6 +2,8 @@ package events
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 // errTooLarge says that a record does not fit into an event.
@@ -52,17 +55,27 @@ func (p *Pollers) tell(ctx context.Context, v *verdict) error {
 		return err
 	}
 	tenant := "" // a destination has the sub-tenant of the event, if it has any
-	if fn, _, ok := p.runner.Function(e.Account, v.to); ok && fn.PerTenant {
-		tenant = e.Tenant
+	secret := "" // what callers cannot know: who guessed the id of a record and used it first would have it taken for sent
+	if fn, _, ok := p.runner.Function(e.Account, v.to); ok {
+		secret = fn.ID
+		if fn.PerTenant {
+			tenant = e.Tenant
+		}
 	}
 	p.count.told.Add(1)
 	return p.send(ctx, &nats.Msg{
 		Subject: p.names.Event(e.Account, v.to, tenant), Data: data,
 		Header: nats.Header{
-			jetstream.MsgIDHeader: {v.to + "/" + tenant + "/end/" + e.ID},
+			jetstream.MsgIDHeader: {endID(v.to, tenant, secret, e.ID)},
 			headerHops:            {strconv.Itoa(e.Hops + 1)},
 		},
 	})
+}
+
+// endID is the id of a record of an event's end, the same however often it is sent.
+func endID(to, tenant, secret, event string) string {
+	sum := sha256.Sum256([]byte(secret + "/" + event))
+	return to + "/" + subjects.Escape(tenant) + "/end/" + hex.EncodeToString(sum[:16])
 }
 
 func recordOf(v *verdict, now time.Time) ([]byte, error) {

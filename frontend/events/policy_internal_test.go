@@ -255,3 +255,23 @@ func TestIdentity(t *testing.T) {
 		t.Errorf("%s is no UUID of version 4", id)
 	}
 }
+
+// A caller who knows an event and where its end goes cannot use up the id of that record, and two scopes have no id in common.
+func TestIDsOfEnds(t *testing.T) {
+	t.Parallel()
+	has := endID("to", "a", "secret", "default/x/1")
+	if again := endID("to", "a", "secret", "default/x/1"); again != has {
+		t.Errorf("%s, and then %s", has, again)
+	}
+	for _, other := range []string{
+		endID("to", "a", "another", "default/x/1"), endID("to", "a", "secret", "default/x/2"), endID("to", "b", "secret", "default/x/1"),
+		endID("to", "", "secret", "default/x/1"), "to/a/end/default/x/1",
+	} {
+		if other == has {
+			t.Errorf("%s names two", has)
+		}
+	}
+	if id := endID("to", "a/b\r\nc", "secret", "default/x/1"); strings.Count(id, "/") != 3 || strings.ContainsAny(id, "\r\n") {
+		t.Errorf("the scope is not one token: %q", id)
+	}
+}

@@ -275,6 +275,7 @@ func (p *poller) tend(now time.Time, share int) (idle bool) {
 		}
 	}
 	idle = now.Sub(p.active) > p.all.idle && p.fresh.claims.n+p.due.claims.n == 0
+	p.closing = p.closing || idle // what comes from now on is given back: nobody would touch it
 	p.mu.Unlock()
 	for _, reply := range touch {
 		p.all.publish(reply, progressBody)
