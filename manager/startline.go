@@ -160,17 +160,18 @@ func (m *Manager) over(c *claim, written bool) line {
 // writtenOut waits until everything published so far has left for the server, at most until a moment of the own clock. It
 // does not wait for an answer: 4 us against 16 for a flush (measured).
 func (m *Manager) writtenOut(until time.Duration) bool {
-	first, err := m.nc.Buffered()
-	for spin := 0; err == nil && first > 0; spin++ {
+	most, err := m.nc.Buffered()
+	for spin := 0; err == nil && most > 0; spin++ {
 		if spin < 1000 {
 			runtime.Gosched()
 		} else if time.Sleep(writeNap); m.now() > until {
 			return false
 		}
 		var left int
-		if left, err = m.nc.Buffered(); left < first {
+		if left, err = m.nc.Buffered(); left < most {
 			break // it only shrinks by being written out, all at once
 		}
+		most = left // others write too: by the next look it may have been written out and be as full as at first
 	}
 	return err == nil && m.nc.IsConnected()
 }
