@@ -13,6 +13,7 @@ import (
 // The last two ranks of an arc keep one pull of the worst class open (DESIGN 2): what comes by it found neither an idle
 // environment nor room.
 //
+//	first delivery, something is warm here ───────────────────► it takes it
 //	first delivery ── 2 ms ──► NAK          something may come free meanwhile, and then takes it
 //	second, first that holds:
 //	  the fabric has all its environments ──────────────────────► 429
@@ -55,6 +56,9 @@ func (m *Manager) catch(c *claim, g *generation) {
 	m.count.caught.Add(1)
 	fabric := &m.view.Load().fabric
 	if c.ack.Delivered == 1 {
+		if m.takeCaught(c, g) {
+			return
+		}
 		m.catcher.mu.Lock()
 		m.catcher.kept = append(m.catcher.kept, kept{c, g, m.now() + fabric.Catch})
 		m.catcher.mu.Unlock()
@@ -73,6 +77,26 @@ func (m *Manager) catch(c *claim, g *generation) {
 		return
 	}
 	m.decide(c, g)
+}
+
+// takeCaught runs a first delivery in what is warm here by now, and reports false where nothing is. Its environment came free
+// while the delivery was on its way, or calls for the other idle ones are on theirs: under load that is most of what is
+// caught, and going back it would cost a second delivery and a lock.
+func (m *Manager) takeCaught(c *claim, g *generation) bool {
+	if c.lacks() {
+		return false
+	}
+	now := time.Now()
+	m.mu.Lock()
+	d := m.pool.Warm(now, c.home, c)
+	if d.Action == pool.Unknown {
+		m.mu.Unlock()
+		return false
+	}
+	g.took()
+	c.line = g.line
+	m.decided(c, g, &d, now)
+	return true
 }
 
 // capped reports whether an environment would have to be made for a claim and none may be.

@@ -215,6 +215,36 @@ func TestMaxEnvironments(t *testing.T) {
 	}
 }
 
+// What is caught where something is warm runs in it at once, and goes back where nothing is.
+func TestCaughtRunsInWhatIsWarm(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	n := startNode(t, f, f.Connect(t), "m1", fewArcs)
+	c := newCaller(t, f, "f1")
+	key := c.deploy("resize")
+	th := c.thief()
+	a := c.listen()
+	first, _ := th.take(c.call("resize", key, a.inbox))
+	n.DeliverCaught(th.arc, first)
+	natstest.Eventually(t, patience, func() bool { return n.Counters().Nacks == 1 }, "what finds nothing warm is given back")
+	back, err := th.sub.NextMsg(patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Deliver(th.arc, back)
+	a.want(1)
+	natstest.Eventually(t, patience, func() bool { return n.Status().Idle == 1 }, "its environment is idle")
+	second, _ := th.take(c.call("resize", key, a.inbox))
+	n.DeliverCaught(th.arc, second)
+	if got := start(a.want(1)[0]); got != schema.StartWarm {
+		t.Errorf("the second is %s", got)
+	}
+	if k := n.Counters(); k.Nacks != 1 || k.Caught != 2 {
+		t.Errorf("%d given back of %d caught, want the first alone", k.Nacks, k.Caught)
+	}
+	natstest.Eventually(t, patience, func() bool { return c.stored() == 0 }, "no call is left in the stream")
+}
+
 // With as many callers as there are places but one, of functions that evict one another, everybody is served: what is about
 // to be free is no shortage.
 func TestNearlyFullRefusesNobody(t *testing.T) {

@@ -141,9 +141,7 @@ func (m *Manager) judge(c *claim, now time.Duration) {
 func (m *Manager) decide(c *claim, g *generation) {
 	now := time.Now()
 	m.mu.Lock()
-	if !g.retire {
-		g.open = max(0, g.open-1)
-	}
+	g.took()
 	d := m.pool.Warm(now, c.home, c)
 	if d.Action == pool.Unknown {
 		if to := m.warmElsewhere(c, g); to != "" {
@@ -176,6 +174,11 @@ func (m *Manager) decide(c *claim, g *generation) {
 		}
 		d = m.pool.Claim(now, c.home, &spec, c)
 	}
+	m.decided(c, g, &d, now)
+}
+
+// decided does what the pool said of a claim. Manager.mu is held, and let go.
+func (m *Manager) decided(c *claim, g *generation, d *pool.Decision, now time.Time) {
 	if d.Action != pool.Run {
 		c.line = nil // it begins on another goroutine, if at all
 	}
@@ -188,13 +191,16 @@ func (m *Manager) decide(c *claim, g *generation) {
 	case pool.Refuse:
 		m.holdOff(c, g, now)
 	}
+	if d.Action != pool.Refuse && d.Make == nil {
+		g.arc.tookOtherwise(g, now)
+	}
 	more := m.offers.tops(m, g)
 	m.mu.Unlock()
 	switch {
 	case d.Action == pool.Run:
 		m.begin(c, d.Environment, d.Start, 0)
 	case d.Action == pool.Refuse && c.ack.Delivered > 1:
-		m.turnAway(c, g, &d)
+		m.turnAway(c, g, d)
 	case d.Action == pool.Refuse:
 		m.giveBack(c)
 	}
@@ -210,9 +216,9 @@ func (m *Manager) decide(c *claim, g *generation) {
 
 // tops finds what the sides of a generation's arc lack; the catcher's only where it is spent. Manager.mu is held.
 func (o *offers) tops(m *Manager, g *generation) (more [kinds]pull) {
-	more[room], more[idle] = o.topSide(m, g.arc, room), o.topSide(m, g.arc, idle)
+	more[room], more[idle] = o.topSide(m, g.arc, room, true), o.topSide(m, g.arc, idle, true)
 	if g.kind == caught {
-		more[caught] = o.topSide(m, g.arc, caught)
+		more[caught] = o.topSide(m, g.arc, caught, true)
 	}
 	return more
 }

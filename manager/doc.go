@@ -27,7 +27,9 @@
 // A call whose payload its frontend holds passes by fetch.go first: without it nothing starts.
 //
 // A delivery goes to its environment on the goroutine of its pull's subscription, without a hop. A warm call costs one
-// acknowledgement and one pull; claims whose deliveries queued up are acknowledged by one write (lineup.go); nothing is looked up in a bucket, no timer is set and no map grows.
+// acknowledgement and one pull; claims whose deliveries queued up are acknowledged by one write (lineup.go), and where many
+// environments are offered, those that come free within a millisecond are by one request (offers.go). Nothing is looked up in
+// a bucket, no timer is set and no map grows.
 //
 // # Who may move what
 //

@@ -25,7 +25,7 @@ type ends struct {
 	mu      sync.Mutex
 	tokens  map[string][]uint64 // by frontend
 	waiting int
-	wake    chan struct{} // something waits
+	wake    chan struct{} // something waits, or an offer does
 	full    chan struct{} // a batch waits
 }
 
@@ -78,7 +78,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// endsLoop tells ends until its context ends, and then what is left.
+// endsLoop tells ends, and sends the offers that may wait as long, until its context ends, and then what is left.
 func (m *Manager) endsLoop(ctx context.Context) {
 	wait := time.NewTimer(endsWait)
 	defer wait.Stop()
@@ -96,6 +96,7 @@ func (m *Manager) endsLoop(ctx context.Context) {
 		case <-m.ends.full:
 		case <-wait.C:
 		}
+		m.offerWaiting()
 		m.tellEnds()
 	}
 }

@@ -9,11 +9,16 @@ import (
 )
 
 // Deliver hands a manager a delivery as if one of its pulls on that arc had brought it.
-func (m *Manager) Deliver(arc string, msg *nats.Msg) {
+func (m *Manager) Deliver(arc string, msg *nats.Msg) { m.deliverBy(idle, arc, msg) }
+
+// DeliverCaught is Deliver by the catcher's pull.
+func (m *Manager) DeliverCaught(arc string, msg *nats.Msg) { m.deliverBy(caught, arc, msg) }
+
+func (m *Manager) deliverBy(k kind, arc string, msg *nats.Msg) {
 	m.mu.Lock()
 	a := m.offers.arc(m, arc)
 	m.mu.Unlock()
-	m.deliver(&generation{arc: a, retire: true}, msg)
+	m.deliver(&generation{arc: a, kind: k, retire: true}, msg)
 }
 
 // Settled reports whether the server was sent all that this manager offers, in the classes of the ring it sees.
@@ -24,7 +29,7 @@ func (m *Manager) Settled() bool {
 	for _, a := range m.offers.arcs {
 		for k := range kinds {
 			s, wanted, class := m.offers.sideOf(m, a, k, now)
-			if s.gen == nil && wanted > 0 || s.gen != nil && (s.gen.open < wanted && !k.few(wanted-s.gen.open) || s.gen.class != class) {
+			if s.gen == nil && wanted > 0 || s.gen != nil && (s.gen.open < wanted && (k != caught || !k.few(wanted-s.gen.open, wanted)) || s.gen.class != class) {
 				return false
 			}
 		}

@@ -23,6 +23,8 @@ const (
 	offersTick  = 25 * time.Millisecond // of the loop, for what is due
 	holdOff     = 15 * time.Millisecond // of an arc's pulls after a second refusal of one call
 	holdEvery   = 300 * time.Millisecond
+	astrayFor   = 10 * time.Millisecond // that pulls are left open for environments that other claims took
+	manyOffered = 8                     // pulls of a side's idle environments, for each that may wait for others
 	minCredit   = 4
 	maxCredit   = 16
 	bodies      = 16                    // batches that are rendered ahead
@@ -36,7 +38,9 @@ type offers struct {
 	arcs   map[string]*arc
 	kicked chan struct{}
 	out    shortage
-	body   [10][bodies + 1][]byte // by class and batch
+
+	waiting []*arc                 // with idle environments that wait for others to be offered with; see few
+	body    [10][bodies + 1][]byte // by class and batch
 }
 
 // arc is what this manager has to do with one arc.
@@ -64,6 +68,16 @@ const (
 type side struct {
 	gen *generation
 	due time.Time
+
+	// Of the idle side: pulls that are too many because claims that came otherwise, by room's or the catcher's pull or one of
+	// a generation gone by, took environments. They are not taken back at once: the next environments that come free are
+	// offered by them. Taking them back would replace the generation, what is on its way by the old one would again be
+	// claims that came otherwise, and so on: at 256 calls in flight that cost eight pulls a call, and every twelfth call came
+	// to the catcher.
+	astray   int
+	astrayAt time.Time // the last
+
+	waits bool // it is one of offers.waiting
 }
 
 // generation is one inbox for pulls of one side of an arc.
@@ -79,6 +93,13 @@ type generation struct {
 	once   sync.Once
 	sub    *nats.Subscription // set by once
 	line   *lineup            // set by once, used on the subscription's goroutine
+}
+
+// took counts a pull that brought a message. Manager.mu is held.
+func (g *generation) took() {
+	if !g.retire {
+		g.open = max(0, g.open-1)
+	}
 }
 
 // pull is n pulls to be sent on a generation; the zero value is none.
@@ -137,8 +158,15 @@ func (o *offers) sideOf(m *Manager, a *arc, k kind, now time.Time) (s *side, wan
 	return s, wanted, class
 }
 
-// few reports whether a side lacks so little that it need not be sent: a catcher's one pull lasts for many calls.
-func (k kind) few(lacking int) bool { return k == caught && lacking <= catchBatch/2 }
+// few reports whether a side lacks so little that it need not be sent yet: a catcher's pull lasts for many calls, a credit
+// is no promise, and where many idle environments are offered those that came free last wait for others, at most [endsWait], to
+// be offered by one request with them. An environment that is one of a few is offered at once: before its call is answered.
+func (k kind) few(lacking, wanted int) bool {
+	if k == idle {
+		return lacking <= min(bodies, (wanted-lacking)/manyOffered)
+	}
+	return lacking <= wanted/2
+}
 
 // top finds the idle pulls that an arc lacks, on the path of a call: more is repaired by the loop. Manager.mu is held;
 // the result is sent after it was let go.
@@ -150,10 +178,11 @@ func (o *offers) top(m *Manager, name string) pull {
 	if a == nil {
 		return pull{}
 	}
-	return o.topSide(m, a, idle)
+	return o.topSide(m, a, idle, true)
 }
 
-func (o *offers) topSide(m *Manager, a *arc, k kind) pull {
+// topSide finds what a side lacks. With more it may wait for what others lack.
+func (o *offers) topSide(m *Manager, a *arc, k kind, more bool) pull {
 	if o.out.lasts && m.pool.Room() > 0 {
 		o.kick()
 	}
@@ -167,13 +196,20 @@ func (o *offers) topSide(m *Manager, a *arc, k kind) pull {
 	if g != nil {
 		open = g.open
 	}
-	switch lacking := wanted - open; {
+	lacking := wanted - open
+	s.astray = min(s.astray, max(0, -lacking))
+	switch {
 	case lacking < 0:
-		if k == idle || wanted == 0 {
+		if k == idle && -lacking > s.astray || k != idle && wanted == 0 {
 			o.kick()
 		}
 		return pull{}
-	case lacking == 0 || g != nil && k.few(lacking):
+	case lacking == 0 || g != nil && more && k.few(lacking, wanted):
+		if k == idle && lacking > 0 && !s.waits {
+			s.waits = true
+			o.waiting = append(o.waiting, a)
+			signal(m.ends.wake)
+		}
 		return pull{}
 	case !a.backoff.IsZero() || g != nil && (g.stale || g.class != class):
 		o.kick()
@@ -185,6 +221,25 @@ func (o *offers) topSide(m *Manager, a *arc, k kind) pull {
 		}
 		g.open += lacking
 		return pull{g, lacking}
+	}
+}
+
+// offerWaiting sends the pulls that waited for others.
+func (m *Manager) offerWaiting() {
+	var buffer [4]pull
+	pulls := buffer[:0]
+	m.mu.Lock()
+	for i, a := range m.offers.waiting {
+		a.sides[idle].waits = false
+		if p := m.offers.topSide(m, a, idle, false); p.gen != nil {
+			pulls = append(pulls, p)
+		}
+		m.offers.waiting[i] = nil
+	}
+	m.offers.waiting = m.offers.waiting[:0]
+	m.mu.Unlock()
+	for _, p := range pulls {
+		m.send(p)
 	}
 }
 
@@ -222,13 +277,23 @@ func (o *offers) generation(a *arc, k kind, class int) *generation {
 	return &generation{arc: a, kind: k, class: class, rank: a.rank, inbox: o.inbox + strconv.FormatUint(o.made, 36)}
 }
 
+// tookOtherwise notes that a claim took an environment that is offered on an arc by a pull that stays open. Manager.mu is held.
+func (a *arc) tookOtherwise(g *generation, now time.Time) {
+	if g.kind == idle && !g.retire {
+		return
+	}
+	s := &a.sides[idle]
+	s.astray++
+	s.astrayAt = now
+}
+
 // spent notes that a pull of a generation brought a message, and finds what its side lacks now. Manager.mu is held.
 func (o *offers) spent(m *Manager, g *generation) pull {
 	if g.retire {
 		return pull{}
 	}
-	g.open = max(0, g.open-1)
-	return o.topSide(m, g.arc, g.kind)
+	g.took()
+	return o.topSide(m, g.arc, g.kind, true)
 }
 
 // change is what the loop does to one side of one arc after it has let the mutex go.
@@ -318,8 +383,12 @@ func (o *offers) settle(m *Manager, a *arc, k kind, now time.Time, anew bool) (c
 	due := !now.Before(s.due)
 	// A credit is no promise: a little too much of it is taken back by the next renewal, all of it when room is out.
 	excess := lacking < 0 && (k == idle || wanted == 0)
+	s.astray = min(s.astray, max(0, -lacking))
+	if excess && -lacking <= s.astray && m.offering && now.Sub(s.astrayAt) < astrayFor && !now.Before(a.held) {
+		excess = false
+	}
 	if !anew && !excess && !g.stale && g.class == class && !(due && g.open > 0) {
-		if lacking <= 0 || k.few(lacking) {
+		if lacking <= 0 || k == caught && k.few(lacking, wanted) {
 			return change{}, false
 		}
 		g.open = wanted
@@ -329,7 +398,7 @@ func (o *offers) settle(m *Manager, a *arc, k kind, now time.Time, anew bool) (c
 	if excess {
 		m.count.withdrawals.Add(1)
 	}
-	s.gen = nil
+	s.gen, s.astray = nil, 0
 	if wanted == 0 {
 		return change{old: g}, true
 	}
