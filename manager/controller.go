@@ -53,10 +53,7 @@ func (c *controller) step(ctx context.Context) {
 		c.m.log.Error("take the controller's lease", "error", err)
 		return
 	}
-	held, err := c.lease.put(ctx, value, func(b []byte) bool {
-		var rec schema.LeaseRecord
-		return schema.Unmarshal(b, &rec) == nil && rec.Incarnation == c.m.incarnation
-	})
+	held, err := c.lease.put(ctx, value)
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
@@ -73,6 +70,12 @@ func (c *controller) step(ctx context.Context) {
 	default:
 		c.write(ctx, c.view)
 	}
+}
+
+// ownRecord reports whether the controller's lease in this value is this manager's.
+func (c *controller) ownRecord(b []byte) bool {
+	var rec schema.LeaseRecord
+	return schema.Unmarshal(b, &rec) == nil && rec.Incarnation == c.m.incarnation
 }
 
 // resign stops to watch the members.

@@ -200,8 +200,8 @@ func (m *Manager) start(ctx context.Context) error {
 	if err := m.setUp(ctx); err != nil {
 		return err
 	}
-	m.lease.key = memberKey(m.cfg.ID)
-	m.control.lease.key = schema.ControllerKey
+	m.lease.key, m.lease.mine = memberKey(m.cfg.ID), m.ownRecord
+	m.control.lease.key, m.control.lease.mine = schema.ControllerKey, m.control.ownRecord
 	if err := m.join(ctx); err != nil {
 		return err
 	}

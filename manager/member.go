@@ -23,13 +23,16 @@ const (
 type lease struct {
 	kv       jetstream.KeyValue
 	key      string
-	revision uint64 // 0: not held
+	mine     func(value []byte) bool // whether the one who holds it by this value is this manager
+	revision uint64                  // 0: not held
+	unheard  bool                    // how the last put ended is not known: it may hold another revision
 }
 
 // put renews the lease, or takes it if nobody has it. held is false if another has it.
-func (l *lease) put(ctx context.Context, value []byte, mine func([]byte) bool) (held bool, err error) {
+func (l *lease) put(ctx context.Context, value []byte) (held bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, leaseCall, errors.New("waiting for a lease"))
 	defer cancel()
+	defer func() { l.unheard = err != nil }()
 	if l.revision != 0 {
 		revision, err := l.kv.Update(ctx, l.key, value, l.revision)
 		if err == nil {
@@ -43,7 +46,7 @@ func (l *lease) put(ctx context.Context, value []byte, mine func([]byte) bool) (
 	}
 	entry, err := l.kv.Get(ctx, l.key)
 	switch {
-	case err == nil && mine(entry.Value()):
+	case err == nil && l.mine(entry.Value()):
 		revision, err := l.kv.Update(ctx, l.key, value, entry.Revision())
 		if err == nil {
 			l.revision = revision
@@ -65,18 +68,43 @@ func (l *lease) put(ctx context.Context, value []byte, mine func([]byte) bool) (
 	return true, nil
 }
 
-// drop gives the lease up, if it is held.
+// drop gives the lease up, if it is held: also where the last put was cut off before its answer came, as Stop cuts one off.
 func (l *lease) drop(ctx context.Context) error {
-	if l.revision == 0 {
-		return nil
+	revision, doubt := l.revision, l.unheard
+	l.revision, l.unheard = 0, false
+	for {
+		if doubt {
+			var err error
+			if revision, err = l.held(ctx); err != nil {
+				return fmt.Errorf("look who holds lease %s: %w", l.key, err)
+			}
+		}
+		if revision == 0 {
+			return nil
+		}
+		err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(revision))
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyExists) {
+			return fmt.Errorf("give up lease %s: %w", l.key, err)
+		}
+		doubt = true // it ended, or that put was done only now
 	}
-	revision := l.revision
-	l.revision = 0
-	err := l.kv.Delete(ctx, l.key, jetstream.LastRevision(revision))
-	if err != nil {
-		return fmt.Errorf("give up lease %s: %w", l.key, err)
+}
+
+// held is the revision at which this manager holds the lease, 0 if it does not.
+func (l *lease) held(ctx context.Context) (uint64, error) {
+	entry, err := l.kv.Get(ctx, l.key)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case !l.mine(entry.Value()):
+		return 0, nil
 	}
-	return nil
+	return entry.Revision(), nil
 }
 
 func memberKey(id string) string { return schema.MemberPrefix + subjects.Escape(id) }
@@ -107,7 +135,7 @@ func (m *Manager) join(ctx context.Context) error {
 	defer tick.Stop()
 	var seen uint64
 	for {
-		held, err := m.lease.put(ctx, value, m.ownRecord)
+		held, err := m.lease.put(ctx, value)
 		if err != nil {
 			return fmt.Errorf("take lease %s: %w", m.lease.key, err)
 		}
@@ -162,7 +190,7 @@ func (m *Manager) renew(ctx context.Context) {
 		m.log.Error("renew the lease", "error", err)
 		return
 	}
-	held, err := m.lease.put(ctx, value, m.ownRecord)
+	held, err := m.lease.put(ctx, value)
 	if err != nil {
 		if ctx.Err() == nil {
 			m.log.Warn("renew the lease", "error", err)
