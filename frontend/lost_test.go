@@ -72,6 +72,33 @@ func TestLostWhenBeatsStop(t *testing.T) {
 	b.nothingInFlight(t)
 }
 
+// A manager that comes back says for a while which calls have ended, for their answers may be lost. That is no sign of life: a
+// call whose answer does not come is lost after two seconds, however long it is said.
+func TestLostThoughItsEndIsSaid(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	sub := b.send(t, "echo", nil)
+	c := b.claimer(t, "echo").claim(t).ack(t)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(stop)
+	wg.Go(func() {
+		beat := time.NewTicker(100 * time.Millisecond)
+		defer beat.Stop()
+		for {
+			c.tell(t, "b", &schema.Beat{Manager: "m1", Late: []uint64{c.call.Token}})
+			select {
+			case <-stop:
+				return
+			case <-beat.C:
+			}
+		}
+	})
+	wantLost(t, next(t, sub))
+	b.nothingInFlight(t)
+}
+
 // A call that waits in the stream is not lost, however long no beat names it.
 func TestWaitingIsNotLost(t *testing.T) {
 	t.Parallel()

@@ -44,6 +44,7 @@ type call struct {
 	deleting bool          // its start-by has come: a delete is on its way
 	beat     uint64        // tick of the last beat that named it; 0: none did
 	manager  string        // that beat's
+	late     bool          // that beat said that it has ended: no other one is a sign of life
 	seen     uint64        // tick at which it was last found in the stream
 	gone     uint64        // tick at which it was found to be gone from the stream: it may have started
 	over     uint64        // tick of its end, told before its answer was here
@@ -205,8 +206,8 @@ func (p *pending) abandon(token uint64) {
 	})
 }
 
-// named takes in a beat: the manager runs these calls. A payload that it has, and that nobody will ask for again, is let
-// go: a call may run for 15 minutes.
+// named takes in a beat: the manager runs these calls, and has run the late ones. A payload that it has, and that nobody will
+// ask for again, is let go: a call may run for 15 minutes.
 func (p *pending) named(b *schema.Beat, tick uint64) {
 	for _, token := range b.Tokens {
 		p.with(token, func(c *call) bool {
@@ -215,6 +216,15 @@ func (p *pending) named(b *schema.Beat, tick uint64) {
 			if !c.repeats {
 				p.held.give(c)
 				c.payload = nil
+			}
+			return false
+		})
+	}
+	for _, token := range b.Late {
+		p.with(token, func(c *call) bool {
+			c.told()
+			if !c.late { // it is said for a while; the wait for an answer that may be lost begins with the first time
+				c.late, c.beat, c.manager = true, tick, b.Manager
 			}
 			return false
 		})

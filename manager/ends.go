@@ -130,36 +130,46 @@ func (m *Manager) beatLoop(ctx context.Context) {
 		case <-tick.C:
 		case <-m.beatNow:
 		}
-		for frontend, tokens := range m.named() {
-			m.tell(subjects.FrontendInbox(frontend, "b"), schema.Beat{
-				Manager: m.cfg.ID, Incarnation: m.incarnation, Number: number, Tokens: tokens,
-			})
+		for frontend, b := range m.named() {
+			b.Manager, b.Incarnation, b.Number = m.cfg.ID, m.incarnation, number
+			m.tell(subjects.FrontendInbox(frontend, "b"), b)
 		}
 	}
 }
 
 // named are the calls that a beat names, by frontend.
-func (m *Manager) named() map[string][]uint64 {
+func (m *Manager) named() map[string]*schema.Beat {
 	now := m.now()
-	tokens := make(map[string][]uint64)
+	beats := make(map[string]*schema.Beat)
+	to := func(frontend string) *schema.Beat {
+		b := beats[frontend]
+		if b == nil {
+			b = &schema.Beat{}
+			beats[frontend] = b
+		}
+		return b
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	since := now - beatEvery
 	if all := now < m.nameAll; all {
 		since = now
 		m.late.each(now-lateFor, func(frontend string, token uint64) {
-			tokens[frontend] = append(tokens[frontend], token)
+			b := to(frontend)
+			b.Late = append(b.Late, token)
 		})
 	}
 	for c := m.running.first; c != nil && c.started <= since; c = c.next {
-		tokens[c.call.Frontend] = append(tokens[c.call.Frontend], c.call.Token)
+		b := to(c.call.Frontend)
+		b.Tokens = append(b.Tokens, c.call.Token)
 	}
 	for c := m.waiting.first; c != nil; c = c.next {
 		if c.asked { // unstarted, and yet its frontend has nothing else to know it by
-			tokens[c.call.Frontend] = append(tokens[c.call.Frontend], c.call.Token)
+			b := to(c.call.Frontend)
+			b.Tokens = append(b.Tokens, c.call.Token)
 		}
 	}
-	return tokens
+	return beats
 }
 
 // late are the last calls that ended. Manager.mu guards it.

@@ -207,16 +207,22 @@ func TestReconnect(t *testing.T) {
 		}
 	})
 	c := newCaller(t, f, "f1")
-	named := make(chan uint64, 1024)
+	type named struct {
+		token uint64
+		late  bool
+	}
+	hears := make(chan named, 1024)
 	if _, err := c.nc.Subscribe(subjects.FrontendInbox("f1", "b"), func(msg *nats.Msg) {
 		var b schema.Beat
 		if err := schema.Unmarshal(msg.Data, &b); err != nil {
 			t.Errorf("read a beat: %v", err)
 		}
-		for _, token := range b.Tokens {
-			select {
-			case named <- token:
-			default:
+		for late, tokens := range [][]uint64{b.Tokens, b.Late} {
+			for _, token := range tokens {
+				select {
+				case hears <- named{token, late == 1}:
+				default:
+				}
 			}
 		}
 	}); err != nil {
@@ -226,15 +232,18 @@ func TestReconnect(t *testing.T) {
 	c.invoke("resize", key) // token 1
 	a := c.send("held", held, 1)
 	natstest.Eventually(t, patience, func() bool { return g.held() == 1 }, "the held call runs")
-	for len(named) > 0 {
-		<-named
+	for len(hears) > 0 {
+		<-hears
 	}
 	if err := nc.ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}
-	seen := make(map[uint64]bool)
-	for !seen[1] || !seen[2] {
-		seen[<-named] = true // also the call that had ended: its answer may have got lost
+	seen := make(map[named]bool)
+	for !seen[named{2, false}] || !seen[named{1, true}] { // the one that has ended too: its answer may have got lost
+		seen[<-hears] = true
+	}
+	if seen[named{1, false}] {
+		t.Error("the call that has ended is named like one that runs")
 	}
 	if got := start(c.invoke("resize", key)); got != schema.StartWarm {
 		t.Errorf("the call after the reconnect is %s", got)

@@ -133,10 +133,12 @@ type Ask struct {
 	Reply    string `msgpack:"r"` // where the answer goes from now on: an inbox of the asker
 }
 
-// Beat tells a frontend every 500 ms which of its calls run at a manager for longer than that. DESIGN 3.
+// Beat tells a frontend every 500 ms which of its calls run at a manager for longer than that. DESIGN 3. For a while after a
+// reconnect of the manager it also tells which ended lately: their ends and answers may be lost. DESIGN 6.
 type Beat struct {
 	Manager     string   `msgpack:"m"`
 	Incarnation string   `msgpack:"i"`
 	Number      uint64   `msgpack:"n"`
 	Tokens      []uint64 `msgpack:"t"`
+	Late        []uint64 `msgpack:"l,omitempty"` // started, and ended by now: no sign of life
 }

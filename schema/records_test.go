@@ -85,7 +85,7 @@ func samples() map[string]any {
 		"control":    &schema.Control{V: 1, Op: schema.ControlDrain},
 		"key_ask":    &schema.KeyAsk{V: 1, Manager: "m1", Public: make([]byte, 32)},
 		"key_answer": &schema.KeyAnswer{V: 1, Sealed: []byte{1, 2, 3, 0xff}},
-		"beat":       &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}},
+		"beat":       &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}, Late: []uint64{290}},
 	}
 }
 
