@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -118,10 +120,13 @@ func (c *Client) DeadLetter(ctx context.Context, id string) (*schema.DeadLetterI
 		return nil, err
 	}
 	if len(out.DeadLetters) == 0 {
-		return nil, schema.Errorf(schema.CodeNotFound, "there is no dead letter %s", id)
+		return nil, &schema.Error{Code: schema.CodeNotFound, Cause: errNoLetter, Message: fmt.Sprintf(
+			"there is no dead letter %s; `hearth deadletters ls` lists what there is", id)}
 	}
 	return &out.DeadLetters[0], nil
 }
+
+var errNoLetter = errors.New("it was redriven or removed, or never was")
 
 // RedriveDeadLetters hands dead letters in again as events, and DeleteDeadLetters deletes them: those that in names, or all
 // that are there now. What was done stays done when an error comes back with it.

@@ -107,6 +107,8 @@ func (l *lease) held(ctx context.Context) (uint64, error) {
 	return entry.Revision(), nil
 }
 
+var errHeld = errors.New("the id's lease is held")
+
 func memberKey(id string) string { return schema.MemberPrefix + subjects.Escape(id) }
 
 // memberRecord is this manager's lease in this state.
@@ -147,8 +149,9 @@ func (m *Manager) join(ctx context.Context) error {
 			if seen != 0 && entry.Revision() != seen {
 				var other schema.MemberRecord
 				_ = schema.Unmarshal(entry.Value(), &other) // named if it can be read
-				return schema.Errorf(schema.CodeConflict, "manager id %q is held by another process (incarnation %s, build %q): "+
-					"choose another with --id", m.cfg.ID, other.Incarnation, other.Build)
+				return &schema.Error{Code: schema.CodeConflict, Cause: errHeld, Message: fmt.Sprintf(
+					"manager id %q is held by another process (incarnation %s, build %q): choose another with --id",
+					m.cfg.ID, other.Incarnation, other.Build)}
 			}
 			seen = entry.Revision()
 		}
@@ -156,7 +159,8 @@ func (m *Manager) join(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for lease %s: %w", m.lease.key, context.Cause(ctx))
 		case <-deadline.C:
-			return schema.Errorf(schema.CodeConflict, "manager id %q: its lease did not end in %v", m.cfg.ID, leaseHeld)
+			return &schema.Error{Code: schema.CodeConflict, Cause: errHeld, Message: fmt.Sprintf(
+				"manager id %q: its lease did not end in %v; try again, or choose another with --id", m.cfg.ID, leaseHeld)}
 		case <-tick.C:
 		}
 	}

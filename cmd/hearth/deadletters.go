@@ -68,7 +68,7 @@ func (a *app) listLetters(cmd *cobra.Command, name string) error {
 			}
 			continue
 		}
-		t.row(item.ID, item.Function, localTime(item.Died), item.Reason, item.Attempts, item.Bytes, errorText(item.Error))
+		t.row(item.ID, item.Function, localTime(item.Died), item.Reason, item.Attempts, item.Bytes, errorText(item.Error, errorInCell))
 	}
 	if asJSON(cmd) {
 		return nil
@@ -76,9 +76,8 @@ func (a *app) listLetters(cmd *cobra.Command, name string) error {
 	return t.flush()
 }
 
-// errorText is an error in a cell.
-func errorText(e *schema.EventError) string {
-	const most = 60
+// errorText is an error on one line, and no longer than most.
+func errorText(e *schema.EventError, most int) string {
 	if e == nil {
 		return ""
 	}
@@ -88,6 +87,12 @@ func errorText(e *schema.EventError) string {
 	}
 	return text
 }
+
+// How much of an error is shown in a list, and of one dead letter.
+const (
+	errorInCell = 60
+	errorShown  = 2000
+)
 
 func (a *app) lettersShow() *cobra.Command {
 	cmd := &cobra.Command{
@@ -111,7 +116,7 @@ func (a *app) lettersShow() *cobra.Command {
 			t := a.table("dead letter "+item.ID, "")
 			for _, row := range [][2]string{
 				{"function", item.Function}, {"qualifier", item.Qualifier}, {"tenant", item.Tenant}, {"request", item.RequestID},
-				{"reason", string(item.Reason)}, {"error", errorText(item.Error)}, {"tries", fmt.Sprint(item.Attempts)},
+				{"reason", string(item.Reason)}, {"error", errorText(item.Error, errorShown)}, {"tries", fmt.Sprint(item.Attempts)},
 				{"accepted", localTime(item.Accepted)}, {"died", localTime(item.Died)}, {"payload", payloadText(item)},
 			} {
 				if row[1] != "" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,8 +61,8 @@ func (a *app) runEvents(cmd *cobra.Command, name string, most int) error {
 	if asJSON(cmd) {
 		return a.printJSON(out)
 	}
-	fmt.Fprintf(a.stdout, "%s: %d waiting, %d running, %d waiting for another try, %d dead letters\n", name, out.Waiting, out.Running,
-		out.Retrying, out.DeadLetters)
+	fmt.Fprintf(a.stdout, "%s: %d waiting, %d running, %d waiting for another try, %s\n", name, out.Waiting, out.Running,
+		out.Retrying, plural(int(out.DeadLetters), "dead letter", "dead letters"))
 	if len(out.Events) == 0 {
 		return nil
 	}
@@ -100,10 +101,13 @@ func (f *eventFlags) register(cmd *cobra.Command) {
 func (f *eventFlags) input(function string, given func(string) bool) (in *schema.EventConfigInput, bad []schema.FieldError) {
 	out := schema.EventConfigInput{FunctionName: function}
 	any := false
-	seconds := func(flag string, d time.Duration) *int {
+	seconds := func(flag string, d, least, most time.Duration) *int {
 		any = true
-		if d%time.Second != 0 {
-			bad = append(bad, schema.FieldError{Field: "--" + flag, Got: d.String(), Allowed: "whole seconds"})
+		if d%time.Second != 0 || d < least || d > most {
+			bad = append(bad, schema.FieldError{
+				Field: "--" + flag, Got: d.String(), Allowed: fmt.Sprintf("whole seconds, %s to %s", short(least), short(most)),
+			})
+			return nil // as it is; the fabric would speak of it in seconds
 		}
 		n := int(d / time.Second)
 		return &n
@@ -112,10 +116,10 @@ func (f *eventFlags) input(function string, given func(string) bool) (in *schema
 		any, out.MaximumRetryAttempts = true, &f.retries
 	}
 	if given("max-age") {
-		out.MaximumEventAgeInSeconds = seconds("max-age", f.maxAge)
+		out.MaximumEventAgeInSeconds = seconds("max-age", f.maxAge, schema.MinEventAge, schema.MaxEventAge)
 	}
 	if given("retry-delay") {
-		out.Hearth = &schema.HearthEventConfig{RetryDelaySeconds: seconds("retry-delay", f.retryDelay)}
+		out.Hearth = &schema.HearthEventConfig{RetryDelaySeconds: seconds("retry-delay", f.retryDelay, schema.MinRetryDelay, schema.MaxRetryDelay)}
 	}
 	if given("on-failure") || given("on-success") {
 		any, out.DestinationConfig = true, &schema.DestinationConfig{}
@@ -130,6 +134,18 @@ func (f *eventFlags) input(function string, given func(string) bool) (in *schema
 		return nil, nil
 	}
 	return &out, bad
+}
+
+// short is a duration as people write it: 6h, not 6h0m0s.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // eventsLine is what `describe --json` says of the events of a function; what is not set is left out.

@@ -75,7 +75,8 @@ func TestEventsOnARunningFabric(t *testing.T) {
 	if text := f.must(t, "deadletters"); !strings.Contains(text, "REASON") || !strings.Contains(text, "InvalidEntrypoint") {
 		t.Error(text)
 	}
-	if text := f.must(t, "deadletters", "show", one.ID); !strings.Contains(text, `{"n":1}`) || !strings.Contains(text, request) {
+	if text := f.must(t, "deadletters", "show", one.ID); !strings.Contains(text, `{"n":1}`) || !strings.Contains(text, request) ||
+		!strings.Contains(text, one.Error.Code+": "+one.Error.Message+"\n") {
 		t.Error(text)
 	}
 
@@ -98,7 +99,8 @@ func TestEventsOnARunningFabric(t *testing.T) {
 	if r := f.run(t, "deadletters", "ls"); r.stdout != "" || !strings.Contains(r.stderr, "no dead letters") {
 		t.Errorf("%q, %q", r.stdout, r.stderr)
 	}
-	if r := f.run(t, "deadletters", "show", two.ID); r.code != exitUsage {
+	if r := f.run(t, "deadletters", "show", two.ID); r.code != exitUsage || !strings.HasSuffix(r.stderr, "`hearth deadletters ls` lists what there is\n") ||
+		strings.Contains(r.stderr, "qualifier") {
 		t.Errorf("exit %d: %s", r.code, r.stderr)
 	}
 	if r := f.run(t, "events", "ehco"); r.code != exitUsage || !strings.Contains(r.stderr, "did you mean echo?") {

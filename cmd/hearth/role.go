@@ -76,7 +76,7 @@ func (a *app) runRole(ctx context.Context, f roleFlags, driver string, start fun
 	node, err := start(within)
 	stop()
 	if err != nil {
-		return inFlags(err)
+		return startFailure(err)
 	}
 	a.warnOf(driver, node.Notes)
 	return errors.Join(a.serveRole(ctx, node, f.readyFile), stopInOrder(ctx, node, f.drain))

@@ -70,6 +70,20 @@ func TestRolesAsCommands(t *testing.T) {
 		t.Errorf("the ring: %q: %s", r.stdout, r.stderr)
 	}
 	// A second holder of a live id is refused.
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.Mkdir(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join(data, "seal.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(other, "seal.key"), string(key)) // else it would ask the very one whose id it claims
+	second := append(at, "manager", "--id", m.ID, "--data", other, "--driver", "null")
+	if r := home.run(t, second...); r.code != exitUsage || !strings.HasPrefix(r.stderr, "hearth: ResourceConflictException: manager id ") ||
+		!strings.HasSuffix(r.stderr, ": choose another with --id\n") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
 	if r := home.run(t, append(at, "frontend", "--http", "none", "--id", "f1")...); r.code != exitUsage || !strings.Contains(r.stderr, "--id") {
 		t.Errorf("exit %d: %s", r.code, r.stderr)
 	}

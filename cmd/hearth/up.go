@@ -14,6 +14,7 @@ import (
 
 	"github.com/hearth-run/hearth/deploy"
 	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/schema"
 )
 
 // upFlags are what was asked for.
@@ -164,11 +165,21 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	fabric, err := startFabric(ctx, cfg)
 	stop()
 	if err != nil {
-		return inFlags(err)
+		return startFailure(err)
 	}
 	a.warnOf(cfg.Driver, fabric.Notes)
 	err = a.serve(ctx, fabric, cfg, f, begin)
 	return errors.Join(err, stopInOrder(ctx, fabric, f.drain))
+}
+
+// startFailure is what a start that failed says. Where the reason says what to do by itself, the parts of this process on the
+// way to it are left out.
+func startFailure(err error) error {
+	var e *schema.Error
+	if errors.As(err, &e) && e.Cause != nil {
+		return e
+	}
+	return inFlags(err)
 }
 
 // warnOf says what a driver does not enforce here.
