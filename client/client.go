@@ -150,10 +150,11 @@ func credentials(path string) (nats.Option, error) {
 // on the side, to the connection's error handler; and all of them once the connection has ended for good, for nats.go
 // tells that to its handler alone. Either request would wait for its time-out.
 type denials struct {
-	subject *regexp.Regexp
+	subject, inbox *regexp.Regexp
 
-	mu      sync.Mutex // guards waiting
+	mu      sync.Mutex // guards what follows
 	waiting map[*waiter]struct{}
+	deaf    error // no answer will be heard on this connection
 }
 
 // waiter is a request under way: on this subject, or on several that begin so.
@@ -169,7 +170,9 @@ func (w *waiter) on(subject string) bool {
 
 func newDenials() *denials {
 	return &denials{
-		subject: regexp.MustCompile(`(?i)permissions violation for publish to "([^"]*)"`), waiting: make(map[*waiter]struct{}),
+		subject: regexp.MustCompile(`(?i)permissions violation for publish to "([^"]*)"`),
+		inbox:   regexp.MustCompile(`(?i)permissions violation for subscription to "([^"]*)\.[^".]*\.\*"`),
+		waiting: make(map[*waiter]struct{}),
 	}
 }
 
@@ -177,6 +180,9 @@ func newDenials() *denials {
 func (d *denials) watch(w *waiter) (done func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.deaf != nil {
+		w.cancel(d.deaf)
+	}
 	d.waiting[w] = struct{}{}
 	return func() {
 		d.mu.Lock()
@@ -190,12 +196,21 @@ func (d *denials) heard(_ *nats.Conn, _ *nats.Subscription, err error) {
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if match := d.inbox.FindStringSubmatch(err.Error()); match != nil { // nats.go subscribes once for all answers
+		d.deaf = &schema.Error{Code: schema.CodeAccessDenied, Cause: err, Message: fmt.Sprintf(
+			"these credentials may not hear answers at %s: give their inbox prefix by a NATS context (--context), "+
+				"_HC.NAME of those that `hearth credential client NAME` makes", match[1])}
+		for w := range d.waiting {
+			w.cancel(d.deaf)
+		}
+		return
+	}
 	match := d.subject.FindStringSubmatch(err.Error())
 	if match == nil {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	for w := range d.waiting {
 		if w.on(match[1]) {
 			w.cancel(&schema.Error{Code: schema.CodeAccessDenied, Cause: err, Message: fmt.Sprintf(

@@ -84,6 +84,30 @@ func TestDeniedIsToldAtOnce(t *testing.T) {
 	}
 }
 
+// Whoever may not hear answers is told so, by every request on the connection: a credential of a client without its inbox prefix.
+func TestDeafIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t, natstest.Bare(), natstest.Server(func(o *natstest.ServerOptions) {
+		o.Users = []*server.User{{Username: "shop", Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: []string{"hearth.invoke.default.>"}},
+			Subscribe: &server.SubjectPermission{Allow: []string{"_HC.shop.>"}},
+		}}}
+		o.NoAuthUser = "shop"
+	}))
+	c := connect(t, client.Options{URL: f.URL})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for range 2 {
+		_, err := c.Invoke(ctx, client.Call{Function: "f"})
+		if schema.CodeOf(err) != schema.CodeAccessDenied || !strings.Contains(err.Error(), "_INBOX: give their inbox prefix") {
+			t.Errorf("%v", err)
+		}
+	}
+	if ctx.Err() != nil {
+		t.Error("it took until the deadline")
+	}
+}
+
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	f, seed := guarded(t)
