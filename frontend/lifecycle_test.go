@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,64 @@ func TestStopServesWhatWasGivenToIt(t *testing.T) {
 		if m := next(t, sub); m.Header.Get(schema.HeaderError) != "" {
 			t.Fatalf("call %d was refused: %s", i, m.Header.Get(schema.HeaderError))
 		}
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// A frontend that stops lets HTTP requests end, tells their clients to close the connection, closes those on which nothing is
+// asked, and takes no other.
+func TestStopDrainsHTTP(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{http: true})
+	claims := b.claimer(t, "echo")
+	kept := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(kept.CloseIdleConnections)
+	ask := func(method, path, body string) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(t.Context(), method, b.url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kept.Do(req)
+	}
+	idle, err := ask(http.MethodGet, "/healthz", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodyOf(t, idle)
+	if err := idle.Body.Close(); err != nil || idle.Close {
+		t.Fatalf("a frontend that serves closes the connection: %v, %v", idle.Close, err)
+	}
+	type answer struct {
+		resp *http.Response
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		resp, err := ask(http.MethodPost, echoPath, "{}") // on the connection that was kept
+		got <- answer{resp, err}
+	}()
+	c := claims.claim(t).ack(t)
+	stopped := make(chan error, 1)
+	go func() { stopped <- b.f.Stop(t.Context()) }()
+	natstest.Eventually(t, patience, func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+		if err != nil {
+			return true
+		}
+		_ = conn.Close()
+		return false
+	}, "a stopping frontend accepts connections")
+	c.answer(t, []byte("1"), nil)
+	c.end(t)
+	a := <-got
+	if a.err != nil {
+		t.Fatalf("the request in service: %v", a.err)
+	}
+	defer a.resp.Body.Close()
+	if body := bodyOf(t, a.resp); a.resp.StatusCode != http.StatusOK || body != "1" || !a.resp.Close {
+		t.Errorf("status %d, %q, told to close: %v", a.resp.StatusCode, body, a.resp.Close)
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
