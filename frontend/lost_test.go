@@ -225,3 +225,26 @@ func TestServerAway(t *testing.T) {
 		return schema.CodeOf(err) == schema.CodeUnavailable
 	}, "calls are not refused")
 }
+
+// A frontend says in its status how often it has come back: managers, which may have been there all the time, tell it again
+// what they told while it was away.
+func TestStatusCountsReconnects(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	sub, err := b.caller.SubscribeSync(b.Names.FrontendStatus(b.f.ID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reconnects := func() uint64 {
+		var s schema.FrontendStatus
+		if err := schema.Unmarshal(next(t, sub).Data, &s); err != nil {
+			t.Fatal(err)
+		}
+		return s.Reconnects
+	}
+	if n := reconnects(); n != 0 {
+		t.Errorf("it has come back %d times, it says", n)
+	}
+	b.Restart(t)
+	natstest.Eventually(t, patience, func() bool { return reconnects() == 1 }, "it says that it has come back")
+}

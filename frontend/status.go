@@ -43,7 +43,7 @@ func (f *Frontend) tell(ctx context.Context) {
 func (f *Frontend) tellOnce(number uint64) {
 	s := schema.FrontendStatus{
 		V: schema.Version, ID: f.id, Incarnation: f.incarnation, Number: number, Functions: f.view.seen.Load(),
-		InFlight: f.inFlight(),
+		InFlight: f.inFlight(), Reconnects: f.nc.Stats().Reconnects,
 	}
 	b, err := schema.Marshal(&s)
 	if err == nil {

@@ -16,7 +16,7 @@ const (
 	endsBatch = 64               // tokens that are told at once
 	endsMax   = 1 << 16          // tokens that may wait while the connection is down; a beat that misses them tells it too
 	beatEvery = 500 * time.Millisecond
-	nameFor   = 10 * time.Second // after a reconnect everything is named: frontends reconnect too, some later and some twice
+	nameFor   = 10 * time.Second // after a reconnect, of this manager or of a frontend, everything is named
 	lateFor   = 30 * time.Second // calls that ended in that time are named with it
 )
 
@@ -118,8 +118,9 @@ func (m *Manager) tell(subject string, v any) {
 }
 
 // beatLoop names to each frontend, every 500 ms, which of its calls run for longer than that. For a while after a
-// reconnect it names all of them, and those that ended in the last half minute: the server may have lost their calls'
-// messages, ends and answers, and a frontend takes what nobody names for not started (DESIGN 6).
+// reconnect, its own or that of a frontend (returns.go), it names all of them, and those that ended in the last half minute: the
+// server may have lost their calls' messages, ends and answers, and a frontend takes what nobody names for not started
+// (DESIGN 6).
 func (m *Manager) beatLoop(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()

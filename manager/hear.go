@@ -17,6 +17,7 @@ func (m *Manager) hear() error {
 		m.names.StatusAsk():              m.asked,
 		m.names.ManagerKey(m.cfg.ID):     m.handOver,
 		m.names.ManagerStatuses():        m.heard,
+		m.names.FrontendStatuses():       m.heardFrontend,
 		m.names.ManagerClaim(m.cfg.ID):   m.given,
 	} {
 		sub, err := m.nc.Subscribe(subject, handle)

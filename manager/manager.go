@@ -107,6 +107,7 @@ type Manager struct {
 	ends    *ends
 	count   counters
 	peers   peers
+	returns returns
 	catcher catcher
 
 	refusing atomic.Int64 // caught claims that are being refused

@@ -175,4 +175,5 @@ type FrontendStatus struct {
 	Number      uint64         `msgpack:"n"`
 	Functions   uint64         `msgpack:"fn"` // revision of bucket functions that it has seen: a change is answered when all have it
 	InFlight    map[string]int `msgpack:"fl,omitempty"`
+	Reconnects  uint64         `msgpack:"rc,omitempty"` // of its connection: what was said to it before it came back did not reach it
 }

@@ -66,7 +66,7 @@ func samples() map[string]any {
 			Reserved: 4, Surplus: 1,
 			Arcs: []schema.ArcStatus{{Arc: "u.17", Share: 2, Account: "default", Function: "resize", Version: "1", Tenant: "t", Ready: 3, Idle: 2, Busy: 1, Starting: 1}},
 		},
-		"frontend_status": &schema.FrontendStatus{V: 1, ID: "f1", Incarnation: "8d", Number: 3, Functions: 99, InFlight: map[string]int{"a.resize.1": 2}},
+		"frontend_status": &schema.FrontendStatus{V: 1, ID: "f1", Incarnation: "8d", Number: 3, Functions: 99, InFlight: map[string]int{"a.resize.1": 2}, Reconnects: 4},
 		"ends":            &schema.Ends{Manager: "m1", Incarnation: "7c", Tokens: []uint64{1, 1 << 63}},
 		"manager_claim": &schema.ManagerClaim{
 			V: 1, Ask: &schema.PromiseAsk{FunctionID: "6f1e", Version: "1", CodeSHA256: "ab", ConfigRevision: 9, Tenant: "t", Reservation: 7},

@@ -92,6 +92,9 @@ func (n Names) ManagerStatuses() string { return n.prefix + ".status.manager.*" 
 // FrontendStatus is where a frontend tells its calls in flight.
 func (n Names) FrontendStatus(id string) string { return n.prefix + ".status.frontend." + Escape(id) }
 
+// FrontendStatuses is the filter of the statuses of all frontends.
+func (n Names) FrontendStatuses() string { return n.prefix + ".status.frontend.*" }
+
 // StatusAll is the filter of all statuses.
 func (n Names) StatusAll() string { return n.prefix + ".status.>" }
 
