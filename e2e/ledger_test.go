@@ -27,7 +27,7 @@ type ledger struct {
 
 	mu     sync.Mutex // guards what follows
 	calls  map[string]*entry
-	events map[string]bool // tags of those whose acceptance was heard
+	events map[string]string // words of those whose acceptance was heard, by tag
 }
 
 // entry is one sync call.
@@ -56,7 +56,7 @@ const (
 func newLedger(t testing.TB, d *fabric.Door, r *record) *ledger {
 	t.Helper()
 	l := &ledger{
-		record: r, nc: anonymousAt(t, d.NATS), inbox: nats.NewInbox() + ".", calls: map[string]*entry{}, events: map[string]bool{},
+		record: r, nc: anonymousAt(t, d.NATS), inbox: nats.NewInbox() + ".", calls: map[string]*entry{}, events: map[string]string{},
 	}
 	l.prefix = l.inbox[len(l.inbox)-7 : len(l.inbox)-1]
 	if _, err := l.nc.Subscribe(l.inbox+"*", l.heard); err != nil {
@@ -184,7 +184,7 @@ func (l *ledger) publish(ctx context.Context, function, words string) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.events[tag] = true
+	l.events[tag] = words
 	return true
 }
 

@@ -8,13 +8,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/e2e/fabric"
+	"github.com/hearth-run/hearth/schema"
 )
 
-// TestMixed is S07: whatever calls do, nothing of them is left. The full number runs where HEARTH_LONG is set.
+// TestMixed is S07: whatever calls and events do, and whether their callers stay or go, nothing of them is left. The full number
+// runs where HEARTH_LONG is set.
 func TestMixed(t *testing.T) {
 	t.Parallel()
 	t.Run("S07", func(t *testing.T) {
@@ -22,22 +25,73 @@ func TestMixed(t *testing.T) {
 		if os.Getenv("HEARTH_LONG") != "" {
 			calls = 10_000
 		}
-		f := fabric.Start(t, fabric.Options{Managers: 3, Capacity: 24})
-		f.DeployFn("fn", "--timeout", "1s")
+		f := fabric.StartSpread(t, fabric.SpreadOptions{Managers: 3, Frontends: 2, Capacity: 24})
+		f.DeployFn("fn", "--timeout", "1s", "--retry-delay", "1s")
 		c := f.Anonymous()
+		l := newLedger(t, &f.Door, newRecord(t))
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 7))
 		crew := pool.New().WithMaxGoroutines(12).WithErrors()
 		for range calls {
-			kind := random.IntN(200)
-			crew.Go(func() error { return mixedCall(c, kind) })
+			kind, async := random.IntN(200), random.IntN(4) == 0
+			crew.Go(func() error {
+				if async {
+					return mixedEvent(l, kind)
+				}
+				return mixedCall(c, kind)
+			})
 		}
 		if err := crew.Wait(); err != nil {
 			t.Error(err)
 		}
+		drained(t, l)
 		quiet(t, f)
+		nobodyCalls(t, f)
+		l.settle(t)
+		failing, dead := 0, deadLetters(t, l)
+		for _, words := range l.events {
+			if words != "" && words != "nap 5" {
+				failing++
+			}
+		}
+		for _, d := range dead {
+			if d.Reason != schema.DeadRetriesExhausted || d.Event.Attempts != 3 {
+				t.Errorf("%s is dead: %s after %d tries", d.Event.Payload, d.Reason, d.Event.Attempts)
+			}
+		}
+		// Of events whose publisher did not wait for the acceptance nobody can tell whether they were accepted; they do not fail.
+		if len(dead) != failing {
+			t.Errorf("%d events that fail always were accepted, %d are dead", failing, len(dead))
+		}
 	})
+}
+
+// mixedEvent is [mixedCall] as an event: one that is done, fails, crashes or hangs in each of its tries, or whose publisher
+// does not wait.
+func mixedEvent(l *ledger, kind int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	words := "nap 5"
+	switch {
+	case kind == 0:
+		words = "hang"
+	case kind < 3:
+		words = "exit 1"
+	case kind < 20:
+		words = "error"
+	case kind < 30:
+		gone, leave := context.WithTimeout(ctx, time.Millisecond)
+		defer leave()
+		l.publish(gone, "fn", words)
+		return nil
+	case kind < 100:
+		words = ""
+	}
+	if !l.publish(ctx, "fn", words) {
+		return fmt.Errorf("an event (%s) was not accepted", words)
+	}
+	return nil
 }
 
 // mixedCall is a success, an error, a crash, a time-out, or a caller who does not wait, by kind of 0 to 199.
@@ -68,4 +122,33 @@ func mixedCall(c *client.Client, kind int) error {
 		return fmt.Errorf("%s: answered %s, want %s", payload, a.Payload, failure)
 	}
 	return nil
+}
+
+// nobodyCalls waits until every frontend tells that no call is in flight: C = 0.
+func nobodyCalls(t testing.TB, f *fabric.Spread) {
+	t.Helper()
+	nc := f.Server.Connect()
+	heard := make(chan *nats.Msg, 64)
+	if _, err := nc.ChanSubscribe("hearth.status.frontend.>", heard); err != nil {
+		t.Fatal(err)
+	}
+	ctx := withDeadline(t)
+	idle := map[string]bool{}
+	for len(idle) < len(f.Frontends) {
+		select {
+		case m := <-heard:
+			var status schema.FrontendStatus
+			if err := schema.Unmarshal(m.Data, &status); err != nil {
+				t.Fatal(err)
+			}
+			if len(status.InFlight) == 0 {
+				idle[status.ID] = true
+			} else {
+				delete(idle, status.ID)
+			}
+		case <-ctx.Done():
+			t.Errorf("frontends without calls in flight: %v", idle)
+			return
+		}
+	}
 }

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/hearth-run/hearth/e2e/fabric"
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
@@ -71,7 +69,7 @@ func TestStorm(t *testing.T) {
 	}
 	drained(t, l)
 	quiet(t, f)
-	s.nobodyCalls()
+	nobodyCalls(t, f)
 	l.settle(t)
 	posts.settle(t)
 	s.excused(l)
@@ -206,34 +204,6 @@ func (s *storm) nothingLeft() {
 		}
 		return true
 	})
-}
-
-// nobodyCalls waits until every frontend tells that no call is in flight: C = 0.
-func (s *storm) nobodyCalls() {
-	nc := s.f.Server.Connect()
-	heard := make(chan *nats.Msg, 64)
-	if _, err := nc.ChanSubscribe("hearth.status.frontend.>", heard); err != nil {
-		s.t.Fatal(err)
-	}
-	ctx := withDeadline(s.t)
-	idle := map[string]bool{}
-	for len(idle) < len(s.f.Frontends) {
-		select {
-		case m := <-heard:
-			var status schema.FrontendStatus
-			if err := schema.Unmarshal(m.Data, &status); err != nil {
-				s.t.Fatal(err)
-			}
-			if len(status.InFlight) == 0 {
-				idle[status.ID] = true
-			} else {
-				delete(idle, status.ID)
-			}
-		case <-ctx.Done():
-			s.t.Errorf("frontends without calls in flight: %v", idle)
-			return
-		}
-	}
 }
 
 // excused fails the test for every call that got no answer though nothing was done to a frontend or the server meanwhile.
