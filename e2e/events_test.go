@@ -194,7 +194,8 @@ func TestTriesOfEvents(t *testing.T) {
 		g.open()
 
 		// It fails, and gets exactly two more tries.
-		eventually(t, "a dead letter", func() bool { return len(deadLetters(t, l)) == 1 })
+		// The back-off may have grown to half a minute and more meanwhile.
+		eventuallyWithin(t, 2*time.Minute, "a dead letter", func() bool { return len(deadLetters(t, l)) == 1 })
 		drained(t, l)
 		var letter struct {
 			ID, Reason string

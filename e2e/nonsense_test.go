@@ -114,6 +114,11 @@ func (h *hostile) events(n int) {
 			accepted++
 		}
 	}
+	// What belongs to no function is buried one after the other, four subjects at once.
+	eventuallyWithin(h.t, 5*time.Minute, "no event waits", func() bool {
+		s, err := h.js.Stream(withDeadline(h.t), "HEARTH_EVENTS_default")
+		return err == nil && s.CachedInfo().State.Msgs == 0
+	})
 	drained(h.t, &ledger{nc: h.watcher})
 	dead := 0
 	for d, err := range h.f.Admin().DeadLetters(withDeadline(h.t), "") {
