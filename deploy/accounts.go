@@ -23,8 +23,9 @@ const (
 	clientsName = "HEARTH_CLIENTS"
 	fabricName  = "HEARTH_FABRIC" // in the text below; the server's own account "$G", where the streams of older folders lie
 
-	// answerTime is how long the server remembers where an answer goes: its default of 2 min loses longer calls.
-	answerTime = "20m"
+	// answerTime is how long the server remembers where an answer goes: longer than the longest call with its start-by, 15 min
+	// each. The server's default of 2 min loses longer calls.
+	answerTime = "35m"
 )
 
 // clientAccount adds the two accounts to the server's options, and gives that of the clients. The server has no other way to
