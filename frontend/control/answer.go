@@ -59,3 +59,12 @@ func resolve(rec *schema.FunctionRecord, qualifier string) (*schema.VersionRecor
 
 // numbered reports whether a qualifier is the number of a version.
 func numbered(q string) bool { return q != "" && strings.Trim(q, "0123456789") == "" }
+
+// moment is a time of a stored record as answers tell it. One that JSON has no form for, as whoever may write there could
+// leave it, is told as the zero time: it does not hide the others.
+func moment(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() < 0 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
+}

@@ -148,7 +148,7 @@ func (s *Service) eventItem(m *jetstream.RawStreamMsg) schema.EventItem {
 		return item
 	}
 	item.RequestID, item.Qualifier, item.Tenant, item.Bytes = e.RequestID, e.Qualifier, e.Tenant, len(e.Payload)
-	item.Attempts, item.Accepted, item.LastError = e.Attempts, e.Accepted.UTC(), e.LastError
+	item.Attempts, item.Accepted, item.LastError = e.Attempts, moment(e.Accepted), e.LastError
 	due := m.Time.UTC() // of one that is due: when it became so
 	if at, ok := strings.CutPrefix(m.Header.Get(jetstream.ScheduleHeader), "@at "); ok {
 		if t, err := time.Parse(time.RFC3339, at); err == nil {

@@ -131,7 +131,7 @@ func (s *Service) letterItem(m *jetstream.RawStreamMsg) schema.DeadLetterItem {
 	}
 	e := &d.Event
 	item.Function, item.Qualifier, item.Tenant, item.RequestID = e.Function, e.Qualifier, e.Tenant, e.RequestID
-	item.Reason, item.Error, item.Attempts, item.Accepted, item.Died = d.Reason, d.Error, e.Attempts, e.Accepted.UTC(), d.Died.UTC()
+	item.Reason, item.Error, item.Attempts, item.Accepted, item.Died = d.Reason, d.Error, e.Attempts, moment(e.Accepted), moment(d.Died)
 	item.Bytes = len(e.Payload)
 	switch {
 	case json.Valid(e.Payload):

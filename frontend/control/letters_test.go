@@ -148,6 +148,19 @@ func TestDeadLettersAreListed(t *testing.T) {
 }
 
 // A redriven dead letter is an event again, with all that its caller said, and no dead letter any more.
+// A time that JSON cannot write hides no letter, and no event that waits.
+func TestListsSurviveTimesThatJSONCannotWrite(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.must(t, "CreateFunction", function("f", b.putZip(t, "0"), nil))
+	far := time.Date(20_000, 1, 1, 0, 0, 0, 0, time.UTC)
+	b.letter(t, "f", []byte(`1`), func(d *schema.DeadLetter) { d.Died, d.Event.Accepted = far, far })
+	good := b.letter(t, "f", []byte(`2`))
+	if all := b.letters(t, object{}); len(all) != 2 || !all[0].Died.IsZero() || !all[0].Accepted.IsZero() || all[1].ID != good {
+		t.Errorf("%+v", all)
+	}
+}
+
 func TestRedrive(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -96,7 +96,7 @@ func (p *logPage) add(subject string, seq uint64, data []byte) error {
 		}
 		had, room := len(p.out.Lines), p.room
 		for _, text := range l.Texts(version) {
-			item := schema.LogLineItem{Time: l.Time.UTC(), RequestID: l.RequestID, Function: function, Version: version, Tenant: tenant,
+			item := schema.LogLineItem{Time: moment(l.Time), RequestID: l.RequestID, Function: function, Version: version, Tenant: tenant,
 				Manager: batch.Manager, Environment: batch.Environment, Platform: l.Platform, Cut: l.Cut, Text: strings.ToValidUTF8(text, "\uFFFD")}
 			p.room -= p.fit(&item)
 			p.out.Lines = append(p.out.Lines, item)

@@ -215,8 +215,9 @@ func TestLogsCursor(t *testing.T) {
 	b.write(t, "f", "$LATEST", "", says("3")...)
 	var out schema.LogsOutput
 	natstest.Eventually(t, patience, func() bool {
-		m := b.ask(t, subjects.DefaultAccount, "GetLogs", text(t, schema.LogsInput{FunctionName: "f", Cursor: cursor}))
-		return json.Unmarshal(m.Data, &out) == nil && len(out.Lines) > 0
+		m, err := b.nc.Request(b.Names.API(subjects.DefaultAccount, "GetLogs"), []byte(text(t, schema.LogsInput{FunctionName: "f", Cursor: cursor})),
+			time.Second) // nobody listens until the service's connection is back too
+		return err == nil && json.Unmarshal(m.Data, &out) == nil && len(out.Lines) > 0
 	}, "the service is back")
 	if len(out.Lines) != 1 || out.Lines[0].Text != "3" || out.Behind {
 		t.Errorf("after a restart: %+v", out)
