@@ -19,6 +19,10 @@ import (
 const (
 	longestCall = schema.MaxTimeout + 10*time.Second
 	grace       = 250 * time.Millisecond // for a refusal that comes at the very time-out
+
+	// A request that nobody is there for is sent so often, with so much time between, before it is said.
+	sendings  = 3
+	sendAgain = 100 * time.Millisecond
 )
 
 // errEnded is the cause of requests whose connection has ended for good.
@@ -183,6 +187,18 @@ func (c *Client) request(ctx context.Context, m *nats.Msg, wait time.Duration) (
 	defer c.denied.watch(&waiter{subject: m.Subject, cancel: cancel})()
 	open := !c.nc.IsClosed()
 	reply, err := c.nc.RequestMsgWithContext(ctx, m)
+	// Nobody has it, so it may be sent again. For a moment nobody listens where a server takes in new users, or the last
+	// frontend is followed by another.
+	for try := 1; try < sendings && errors.Is(err, nats.ErrNoResponders); try++ {
+		pause := time.NewTimer(sendAgain)
+		select {
+		case <-pause.C:
+			reply, err = c.nc.RequestMsgWithContext(ctx, m)
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		err = context.Cause(ctx)

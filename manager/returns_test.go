@@ -44,7 +44,7 @@ func TestFrontendThatComesBackIsToldAgain(t *testing.T) {
 		if err := schema.Unmarshal(msg.Data, &b); err != nil {
 			t.Errorf("read a beat: %v", err)
 		}
-		if slices.Contains(b.Tokens, call.Token) {
+		if slices.Contains(b.Late, call.Token) {
 			select {
 			case named <- struct{}{}:
 			default:
