@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -169,7 +170,11 @@ func TestFetchEndsByTimeToLive(t *testing.T) {
 	if _, err := c.js.PublishMsg(t.Context(), msg); err != nil {
 		t.Fatal(err)
 	}
-	<-died
+	select {
+	case <-died:
+	case <-time.After(patience):
+		t.Fatal("nobody asked for the payload")
+	}
 	natstest.Eventually(t, patience, func() bool { return c.stored() == 0 }, "the message outlives its time to live")
 	if n.startsOf(call) != 0 || n.Counters().Unfetched == 0 {
 		t.Errorf("%d starts; %+v", n.startsOf(call), n.Counters())
