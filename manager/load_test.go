@@ -167,7 +167,9 @@ func TestWaitsThroughSlowInit(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)
 	initialise := make(chan struct{})
+	g := newGate() // all three run at once: else what came free first would take the claim of another, as it should
 	n := startNode(t, f, f.Connect(t), "m1", func(_ *manager.Config, w *echoWorker) {
+		w.run = g.pass
 		w.init = func(*schema.Binding) *schema.FunctionError {
 			<-initialise
 			return nil
@@ -183,6 +185,8 @@ func TestWaitsThroughSlowInit(t *testing.T) {
 		t.Errorf("%d redelivered, %d claimed; want 0 and 3", info.NumRedelivered, info.NumAckPending)
 	}
 	close(initialise)
+	natstest.Eventually(t, patience, func() bool { return g.held() == 3 }, "all three run")
+	close(g.open)
 	for _, msg := range a.want(3) {
 		if start(msg) != schema.StartCold {
 			t.Errorf("a call is %s", start(msg))
