@@ -151,12 +151,19 @@ type ManagerStatus struct {
 	Reserved    int         `msgpack:"reserved"`
 	Surplus     int         `msgpack:"surplus"`
 	Arcs        []ArcStatus `msgpack:"arcs,omitempty"`
+
+	// Partial says that Arcs are only those that changed, with everything else as in the last whole status of this life. A member
+	// that went idle is told by it before its call is answered (DESIGN 5).
+	Partial bool `msgpack:"part,omitempty"`
 }
 
-// ArcStatus is one function version (and sub-tenant) on one arc at a manager.
+// ArcStatus is one function version (and sub-tenant) on one arc at a manager. Of a reserved arc on which a manager has a share
+// it is told also while there is nothing yet.
 type ArcStatus struct {
 	Arc      string `msgpack:"a"` // short name
 	Share    int    `msgpack:"s,omitempty"`
+	Unable   bool   `msgpack:"u,omitempty"` // its share does not fit here, evictions done (DESIGN 6)
+	Failed   string `msgpack:"x,omitempty"` // why members cannot be made, after three failed inits in a row
 	Account  string `msgpack:"c"`
 	Function string `msgpack:"f"`
 	Version  string `msgpack:"v"`

@@ -63,8 +63,13 @@ func samples() map[string]any {
 		"fabric":   &fabric,
 		"manager_status": &schema.ManagerStatus{
 			V: 1, ID: "m1", Incarnation: "7c", Number: 1 << 40, RingEpoch: 12, State: schema.MemberDraining, Capacity: 64, Room: 3, Soon: 2, Idle: 2, Busy: 1, Starting: 1,
-			Reserved: 4, Surplus: 1,
-			Arcs: []schema.ArcStatus{{Arc: "u.17", Share: 2, Account: "default", Function: "resize", Version: "1", Tenant: "t", Ready: 3, Idle: 2, Busy: 1, Starting: 1}},
+			Reserved: 4, Surplus: 1, Partial: true,
+			Arcs: []schema.ArcStatus{{Arc: "u.17", Share: 2, Unable: true, Failed: "Runtime.ExitError", Account: "default", Function: "resize", Version: "1", Tenant: "t", Ready: 3, Idle: 2, Busy: 1, Starting: 1}},
+		},
+		"reservation": &schema.ReservationRecord{
+			V: 1, Account: "default", Function: "resize", FunctionID: "6f1e", Version: "1", Limit: 10, State: schema.ReservationActive, Epoch: 7,
+			Shard: 1, Marker: 1 << 50, Length: 2, Skip: []string{"m3"}, Closing: []schema.ClosingArc{{Epoch: 3, Shard: 2, Marker: 9}},
+			Failed: "Runtime.ExitError", Updated: made,
 		},
 		"frontend_status": &schema.FrontendStatus{V: 1, ID: "f1", Incarnation: "8d", Number: 3, Functions: 99, InFlight: map[string]int{"a.resize.1": 2}, Reconnects: 4},
 		"ends":            &schema.Ends{Manager: "m1", Incarnation: "7c", Tokens: []uint64{1, 1 << 63}},

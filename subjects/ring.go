@@ -88,8 +88,7 @@ func (r *Ring) Unreserved(dst []int, nn, length int) []int {
 // Reserved appends the managers of the reserved arc of a function version by rank, for a limit of l environments and t
 // reserved environments a manager.
 func (r *Ring) Reserved(dst []int, account, function, version string, l, t int) []int {
-	h := hashString(hashString(hashString(seedReserved, account), function), version)
-	return r.Arc(dst, h, ReservedLength(l, t, len(r.managers)))
+	return r.Arc(dst, reservedHash(account, function, version), ReservedLength(l, t, len(r.managers)))
 }
 
 // Seeds keep the hashes of different kinds of things apart.
