@@ -32,8 +32,8 @@ type Options struct {
 	Password string
 	Name     string // of the connection, for who looks at the server; "" means "hearth client"
 
-	// InboxPrefix is where answers come: a client's credential may listen at `_HC.<name>` alone (SECURITY 6). "" means
-	// NATS's own, `_INBOX`.
+	// InboxPrefix is where answers come: a client's credential may listen at `_HC.<name>` alone (SECURITY 6). "" means the
+	// one that the file of Creds names (`hearth credential client` writes it there), else NATS's own, `_INBOX`.
 	InboxPrefix string
 	// NATS are further options of the connection, applied last: TLS, an in-process server, handlers.
 	NATS []nats.Option
@@ -71,11 +71,12 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		nats.ErrorHandler(denied.heard),
 	}
 	if o.Creds != "" {
-		login, err := credentials(o.Creds)
+		login, inbox, err := credentials(o.Creds)
 		if err != nil {
 			return nil, err
 		}
 		options = append(options, login)
+		o.InboxPrefix = cmp.Or(o.InboxPrefix, inbox)
 	}
 	if o.User != "" {
 		options = append(options, nats.UserInfo(o.User, o.Password))
@@ -129,21 +130,23 @@ func (c *Client) Conn() *nats.Conn { return c.nc }
 // Names are the fabric's names.
 func (c *Client) Names() subjects.Names { return c.names }
 
-// credentials reads which of the two kinds of file it is.
-func credentials(path string) (nats.Option, error) {
+// credentials reads which of the two kinds of file it is, and the inbox prefix that it names, if it does.
+func credentials(path string) (login nats.Option, inbox string, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, &schema.Error{Code: schema.CodeInvalidParameter, Message: fmt.Sprintf("credentials: %v", err), Cause: err}
+		return nil, "", &schema.Error{Code: schema.CodeInvalidParameter, Message: fmt.Sprintf("credentials: %v", err), Cause: err}
+	}
+	if inbox, err = schema.InboxPrefixOf(text); err != nil {
+		return nil, "", &schema.Error{Code: schema.CodeInvalidParameter, Message: fmt.Sprintf("credentials %s: %v", path, err), Cause: err}
 	}
 	if bytes.Contains(text, []byte("-----BEGIN NATS USER JWT-----")) {
-		return nats.UserCredentials(path), nil
+		return nats.UserCredentials(path), inbox, nil
 	}
-	login, err := nats.NkeyOptionFromSeed(path)
-	if err != nil {
-		return nil, &schema.Error{Code: schema.CodeInvalidParameter, Cause: err, Message: fmt.Sprintf(
+	if login, err = nats.NkeyOptionFromSeed(path); err != nil {
+		return nil, "", &schema.Error{Code: schema.CodeInvalidParameter, Cause: err, Message: fmt.Sprintf(
 			"credentials %s: neither NATS credentials (.creds) nor an nkey seed of a user", path)}
 	}
-	return login, nil
+	return login, inbox, nil
 }
 
 // denials end requests of which nothing more will be heard: on subjects to which the server says that we may not publish,
@@ -200,8 +203,8 @@ func (d *denials) heard(_ *nats.Conn, _ *nats.Subscription, err error) {
 	defer d.mu.Unlock()
 	if match := d.inbox.FindStringSubmatch(err.Error()); match != nil { // nats.go subscribes once for all answers
 		d.deaf = &schema.Error{Code: schema.CodeAccessDenied, Cause: err, Message: fmt.Sprintf(
-			"these credentials may not hear answers at %s: give their inbox prefix by a NATS context (--context), "+
-				"_HC.NAME of those that `hearth credential client NAME` makes", match[1])}
+			"these credentials may not hear answers at %s: give their inbox prefix, which the files of `hearth credential client NAME` "+
+				"name (_HC.NAME), by a NATS context (--context) or as a line `# inbox prefix: _HC.NAME` of theirs", match[1])}
 		for w := range d.waiting {
 			w.cancel(d.deaf)
 		}

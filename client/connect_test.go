@@ -139,6 +139,10 @@ func TestConnectRefuses(t *testing.T) {
 	if err := os.WriteFile(garbage, []byte("hello"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	stray := filepath.Join(t.TempDir(), "stray.nk")
+	if err := os.WriteFile(stray, schema.SeedFile{Seed: []byte("SU"), InboxPrefix: "$JS.API"}.Encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, c := range map[string]struct {
@@ -149,6 +153,7 @@ func TestConnectRefuses(t *testing.T) {
 	}{
 		"no server":      {t.Context(), client.Options{URL: "nats://127.0.0.1:1"}, schema.CodeUnavailable, "hearth up"},
 		"wrong password": {t.Context(), client.Options{URL: f.URL, User: "ada", Password: "no"}, schema.CodeAccessDenied, "--creds"},
+		"inbox prefix":   {t.Context(), client.Options{URL: f.URL, Creds: stray}, schema.CodeInvalidParameter, "stray.nk: inbox prefix"},
 		"no such file":   {t.Context(), client.Options{URL: f.URL, Creds: seed + ".none"}, schema.CodeInvalidParameter, "admin.nk.none"},
 		"no credentials": {t.Context(), client.Options{URL: f.URL, Creds: garbage}, schema.CodeInvalidParameter, "nkey seed"},
 		"prefix":         {t.Context(), client.Options{URL: f.URL, Prefix: "A.B"}, schema.CodeInvalidParameter, "prefix"},

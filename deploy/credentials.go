@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,7 +32,7 @@ type Credential struct {
 	Role string // [RoleManager], [RoleFrontend], [RoleClient] or [RoleAdmin]
 	ID   string // of the node, or the client's name; "" for an admin
 	Key  string // public nkey
-	File string // the seed, 0600
+	File string // the seed, and a client's inbox prefix ([schema.SeedFile]); 0600
 
 	rights *rights
 }
@@ -70,15 +69,34 @@ func MakeCredential(cfg CredentialConfig) (*Credential, error) {
 		}
 		c.File = filepath.Join(dir, credentialName(cfg.Role, cfg.ID))
 	}
-	if c.Key, err = publicKey(c.File); errors.Is(err, fs.ErrNotExist) {
-		if _, err = newSeed(c.File); err == nil {
-			c.Key, err = publicKey(c.File)
-		}
-	}
-	if err != nil {
+	if err := c.write(); err != nil {
 		return nil, fmt.Errorf("make a credential: %w", err)
 	}
 	return c, nil
+}
+
+// write makes the file, or completes the one that is there: files of clients did not name their inbox once.
+func (c *Credential) write() error {
+	has, err := readSeed(c.File)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := newSeed(c.File, c.InboxPrefix()); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case has.InboxPrefix == c.InboxPrefix():
+	case has.InboxPrefix != "":
+		return schema.Errorf(schema.CodeConflict, "%s is the credential of a client that hears answers at %s: name another file with --out",
+			c.File, has.InboxPrefix)
+	default:
+		has.InboxPrefix = c.InboxPrefix()
+		if err := writeFile(c.File, has.Encode()); err != nil {
+			return err
+		}
+	}
+	c.Key, err = publicKey(c.File)
+	return err
 }
 
 // Block is what the configuration of a NATS server needs to know of the user: an entry of its list of users.
@@ -209,13 +227,26 @@ func (d *data) credential(names subjects.Names, f fs.DirEntry) (c Credential, er
 	return c, err
 }
 
+// readSeed reads the file of a credential.
+func readSeed(path string) (schema.SeedFile, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return schema.SeedFile{}, err
+	}
+	f, err := schema.ParseSeedFile(text)
+	if err != nil {
+		return f, fmt.Errorf("read %s: %w; remove it to have another one made", path, err)
+	}
+	return f, nil
+}
+
 // publicKey reads the public half of a seed.
 func publicKey(path string) (string, error) {
-	seed, err := os.ReadFile(path)
+	f, err := readSeed(path)
 	if err != nil {
 		return "", err
 	}
-	key, err := nkeys.FromSeed(bytes.TrimSpace(seed))
+	key, err := nkeys.FromSeed(f.Seed)
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w; remove it to have another one made", path, err)
 	}

@@ -29,7 +29,7 @@ func TestFolderOfCredentials(t *testing.T) {
 	if err := os.Mkdir(d.path(credentialsDir), closedDir); err != nil {
 		t.Fatal(err)
 	}
-	good, err := newSeed(path("frontend-f1.nk"))
+	good, err := newSeed(path("frontend-f1.nk"), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func TestCredentialsAreTakenInWhileItRuns(t *testing.T) {
 
 	startManager(t, m)
 	startFrontend(t, fr)
-	shop := connect(t, client.Options{URL: f.NATSURL, Creds: named.File, InboxPrefix: "_HC.shop"})
+	shop := connect(t, client.Options{URL: f.NATSURL, Creds: named.File})
 	calls(t, shop, "echo", `2`)
 	if _, err := shop.Ring(within(t), ""); schema.CodeOf(err) != schema.CodeAccessDenied {
 		t.Errorf("a client may look at the ring: %v", err)
@@ -181,7 +181,44 @@ func TestBlockOfAnotherServer(t *testing.T) {
 	cfg.ID, cfg.Server.Creds, cfg.Logger = "f.1", made["frontendf.1"].File, slog.New(refusals{quiet(t).Handler(), t})
 	startFrontend(t, cfg)
 	create(t, connect(t, client.Options{URL: s.URL, Creds: made["admin"].File}), "echo")
-	calls(t, connect(t, client.Options{URL: s.URL, Creds: made["clientshop"].File, InboxPrefix: "_HC.shop"}), "echo", `1`)
+	calls(t, connect(t, client.Options{URL: s.URL, Creds: made["clientshop"].File}), "echo", `1`)
+}
+
+// A client's file that an older hearth wrote is completed with the inbox prefix and stays the same user; one of another client is
+// left alone. NATS's own client takes the file as it is.
+func TestFileOfAClient(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "x.nk")
+	made := credential(t, deploy.CredentialConfig{Role: deploy.RoleAdmin, Out: file}) // a seed, and nothing else
+	for range 2 {
+		shop := credential(t, deploy.CredentialConfig{Role: deploy.RoleClient, ID: "shop", Out: file})
+		text, err := os.ReadFile(file)
+		if err != nil || shop.Key != made.Key || strings.Count(string(text), "# inbox prefix: _HC.shop\n") != 1 {
+			t.Errorf("key %s, was %s: %v\n%s", shop.Key, made.Key, err, text)
+		}
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	for _, cfg := range []deploy.CredentialConfig{
+		{Role: deploy.RoleClient, ID: "store", Out: file}, {Role: deploy.RoleManager, ID: "m1", Out: file},
+	} {
+		if _, err := deploy.MakeCredential(cfg); schema.CodeOf(err) != schema.CodeConflict || !strings.Contains(err.Error(), "_HC.shop") {
+			t.Errorf("%s %s: %v", cfg.Role, cfg.ID, err)
+		}
+	}
+	s := natstest.Start(t, natstest.Bare(), natstest.Server(func(o *natstest.ServerOptions) {
+		o.Nkeys = []*server.NkeyUser{{Nkey: made.Key}}
+	}))
+	login, err := nats.NkeyOptionFromSeed(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(s.URL, login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
 }
 
 func TestMakeCredentialRefuses(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
 
@@ -91,7 +92,7 @@ func adminKey(dir string) (public, path string, err error) {
 	seed, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if seed, err = newSeed(path); err != nil {
+		if seed, err = newSeed(path, ""); err != nil {
 			return "", "", fmt.Errorf("make the admin's key %s: %w", path, err)
 		}
 	case err != nil:
@@ -114,8 +115,9 @@ func adminKey(dir string) (public, path string, err error) {
 	return public, path, nil
 }
 
-// newSeed writes a new seed beside its place and moves it there whole.
-func newSeed(path string) ([]byte, error) {
+// newSeed writes a new seed, with the inbox prefix of its holder if it has one of its own, beside its place and moves it there
+// whole.
+func newSeed(path, inbox string) ([]byte, error) {
 	key, err := nkeys.CreateUser()
 	if err != nil {
 		return nil, err
@@ -126,5 +128,5 @@ func newSeed(path string) ([]byte, error) {
 		return nil, err
 	}
 	seed = slices.Clone(seed) // Wipe clears the key's own
-	return seed, writeFile(path, append(slices.Clone(seed), '\n'))
+	return seed, writeFile(path, schema.SeedFile{Seed: seed, InboxPrefix: inbox}.Encode())
 }

@@ -27,7 +27,8 @@ func (a *app) credential() *cobra.Command {
 		Short: "Make a credential for a role, a client or an admin",
 		Long: `Make a credential, an nkey seed in a file that only its owner reads, and print the file's name. Each has the rights of its
 role and id and no more: a manager's is of no use to another manager, a client's calls functions of account default and hears
-answers at _HC.NAME alone (inbox prefix of a NATS context or a client). The one that is there already is given again.
+answers at _HC.NAME alone. A client's file names that inbox prefix in a comment, so that --creds FILE is all that it needs here;
+other NATS tools read the seed and have to be told the prefix. The one that is there already is given again.
 
 For the fabric of a ` + "`hearth up`" + ` with its own NATS server it lies in --data, and a running one takes it in within two seconds;
 removing the file ends it. For another NATS server --out names the file, and --print prints the user's block for that server's

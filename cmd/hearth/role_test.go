@@ -111,6 +111,16 @@ func TestCredentialsAsCommands(t *testing.T) {
 	if made.Role != "client" || made.ID != "shop" || made.InboxPrefix != "_HC.shop" || made.Key == "" || filepath.Dir(made.File) != filepath.Join(data, "credentials") {
 		t.Errorf("%+v", made)
 	}
+	// A client's file is all that an invoke with it needs, on a machine that knows nothing else.
+	f.must(t, "deploy", "echo", buildFunction(t, "./examples/echo"), "--runtime", "provided")
+	stranger := surroundings{config: t.TempDir()}
+	eventually(t, "the client is known", func() bool {
+		r := stranger.run(t, "invoke", "echo", "--payload", "[1]", "--json", "--server", f.NATS, "--creds", made.File)
+		if r.code == exitOK && decode[invocation](t, r.stdout).Status != "ok" {
+			t.Errorf("%s", r.stdout)
+		}
+		return r.code == exitOK
+	})
 	manager, frontend := file("manager", "m7"), file("frontend", "f7")
 	other := surroundings{config: t.TempDir()}
 	at := []string{"--server", f.NATS}
