@@ -2,6 +2,12 @@ package manager
 
 import "time"
 
+const (
+	minCredit = 4
+	maxCredit = 16
+	roomOut   = 20 * time.Millisecond // without any room until its pulls are taken back: at full load it comes and goes
+)
+
 // shortage is whether room is out, and has been for a while.
 type shortage struct {
 	is, lasts bool
