@@ -147,6 +147,29 @@ func (c *Client) ListAliases(ctx context.Context, name string) iter.Seq2[schema.
 	})
 }
 
+// Reserve keeps n environments of a published version, named by its number or by an alias, initialised ahead of calls. It answers
+// at once; [Client.Reservations] tells when they are there. [schema.CodeConflict]: somebody else changed it meanwhile;
+// [schema.CodeInvalidParameter]: more than is free, or no published version.
+func (c *Client) Reserve(ctx context.Context, function, qualifier string, n int) (*schema.ProvisionedOutput, error) {
+	return typed[schema.ProvisionedOutput](ctx, c, c.account, "PutProvisionedConcurrencyConfig", schema.ProvisionedInput{
+		FunctionName: function, Qualifier: qualifier, ProvisionedConcurrentExecutions: &n,
+	})
+}
+
+// Unreserve ends a reservation: its environments go as they become idle. [schema.CodeNoProvisioned]: there is none.
+func (c *Client) Unreserve(ctx context.Context, function, qualifier string) error {
+	return c.do(ctx, c.account, "DeleteProvisionedConcurrencyConfig", schema.ProvisionedInput{FunctionName: function, Qualifier: qualifier}, nil)
+}
+
+// Reservations are those of the account, or of one function, by function and version; those that are being emptied too.
+func (c *Client) Reservations(ctx context.Context, function string) ([]schema.ReservationOutput, error) {
+	out, err := typed[schema.ListReservationsOutput](ctx, c, c.account, "ListReservations", schema.ListReservationsInput{FunctionName: function})
+	if err != nil {
+		return nil, err
+	}
+	return out.Reservations, nil
+}
+
 // Ring is the managers and arcs of the fabric; with a function's name its arcs alone.
 func (c *Client) Ring(ctx context.Context, function string) (*schema.RingOutput, error) {
 	in := schema.RingInput{FunctionName: function}

@@ -15,6 +15,7 @@ const (
 	CodeInvalidParameter   Code = "InvalidParameterValueException"
 	CodeInvalidRequest     Code = "InvalidRequestContentException"
 	CodeNotFound           Code = "ResourceNotFoundException"
+	CodeNoProvisioned      Code = "ProvisionedConcurrencyConfigNotFoundException"
 	CodeConflict           Code = "ResourceConflictException"
 	CodePrecondition       Code = "PreconditionFailedException"
 	CodeTooLarge           Code = "RequestTooLargeException"
@@ -70,6 +71,7 @@ var table = [...]Row{
 	{CodeInvalidParameter, 400, "", false, 2, 0, "correct the named field"},
 	{CodeInvalidRequest, 400, "", false, 2, 0, "send JSON with the members that the operation takes"},
 	{CodeNotFound, 404, "", false, 2, 0, "check the name and the qualifier; `hearth ls` lists what there is"},
+	{CodeNoProvisioned, 404, "", false, 2, 0, "`hearth reservations` lists what is reserved"},
 	{CodeConflict, 409, "", false, 2, 0, "read the current state, then try again"},
 	{CodePrecondition, 412, "", false, 2, 0, "somebody changed it meanwhile: read it again and repeat the change"},
 	{CodeTooLarge, 413, "", false, 2, 0, "send less, 6 MiB is the limit of a sync call; pass a reference to larger data"},

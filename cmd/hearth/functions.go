@@ -217,8 +217,8 @@ func (a *app) rm() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm NAME[:VERSION or :ALIAS]",
 		Short: "Remove a function, a version or an alias",
-		Long: `Remove a function with all its versions and aliases, or one version, or one alias. Calls that run end as they would
-have; new ones are refused. It asks once on a terminal.`,
+		Long: `Remove a function with all its versions and aliases, or one version, or one alias. What is reserved for it is emptied first. Calls
+that run end as they would have; new ones are refused. It asks once on a terminal.`,
 		Example:           "  hearth rm count\n  hearth rm count:3 --yes\n  hearth rm count:live",
 		GroupID:           groupFunctions,
 		Args:              exactly("NAME"),
@@ -244,7 +244,7 @@ func (a *app) runRemove(cmd *cobra.Command, name, qualifier string) error {
 	defer c.Close()
 	ctx := cmd.Context()
 	isAlias := qualifier != "" && schema.ValidateAlias(qualifier) == nil
-	what, remove := "function "+name+" with all its versions and aliases", func() error { return c.DeleteFunction(ctx, name, qualifier) }
+	what, remove := "function "+name+" with all its versions and aliases", (func() error)(nil)
 	switch {
 	case isAlias:
 		what, remove = "alias "+qualifier+" of "+name, func() error { return c.DeleteAlias(ctx, name, qualifier) }
@@ -254,6 +254,12 @@ func (a *app) runRemove(cmd *cobra.Command, name, qualifier string) error {
 	default:
 		if qualifier != "" {
 			what = "version " + qualifier + " of " + name
+		}
+		remove = func() error {
+			if err := a.emptyReservations(ctx, c.Client, name, qualifier); err != nil {
+				return err
+			}
+			return c.DeleteFunction(ctx, name, qualifier)
 		}
 		if _, err := c.GetFunctionConfiguration(ctx, name, qualifier); err != nil {
 			return named(ctx, c.Client, name, err)

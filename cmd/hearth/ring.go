@@ -9,12 +9,13 @@ import (
 )
 
 func (a *app) ring() *cobra.Command {
+	var watch bool
 	cmd := &cobra.Command{
 		Use:   "ring [NAME]",
 		Short: "Show the managers, and the arcs with their ranks",
 		Long: `Show the managers on the ring with their environments by state, and the arcs: which managers serve each, in the order
 of their ranks, and what waits there. With a function's name, its arcs alone.`,
-		Example:           "  hearth ring\n  hearth ring count --json",
+		Example:           "  hearth ring\n  hearth ring --watch\n  hearth ring count --json",
 		GroupID:           groupSee,
 		Args:              between(0, "NAME"),
 		ValidArgsFunction: a.completeFunction,
@@ -31,16 +32,19 @@ of their ranks, and what waits there. With a function's name, its arcs alone.`,
 				return err
 			}
 			defer c.Close()
-			ring, err := c.Ring(cmd.Context(), name)
-			if err != nil {
-				return named(cmd.Context(), c.Client, name, err)
-			}
-			if asJSON(cmd) {
-				return a.printJSON(ring)
-			}
-			return a.printRing(ring, name)
+			return a.redraw(cmd.Context(), watch, func() error {
+				ring, err := c.Ring(cmd.Context(), name)
+				if err != nil {
+					return named(cmd.Context(), c.Client, name, err)
+				}
+				if asJSON(cmd) {
+					return a.printJSON(ring)
+				}
+				return a.printRing(ring, name)
+			})
 		},
 	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again each second, until Ctrl-C")
 	jsonFlag(cmd)
 	return cmd
 }
@@ -58,7 +62,7 @@ func (a *app) printRing(ring *schema.RingOutput, name string) error {
 	t = a.table("ARC", "KIND", "LENGTH", "RANKS", "PENDING", "CLAIMED")
 	quiet := 0
 	for _, arc := range ring.Arcs {
-		if name == "" && arc.Pending+arc.Claimed == 0 {
+		if name == "" && arc.Kind == "unreserved" && arc.Pending+arc.Claimed == 0 {
 			quiet++
 			continue // 64 lines that say nothing hide the one that does
 		}

@@ -60,7 +60,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			}
 		})
 	}
-	for _, later := range []string{"reserve", "limit", "trace", "doctor", "sim", "token", "worker"} {
+	for _, later := range []string{"limit", "trace", "doctor", "sim", "token", "worker"} {
 		if all["hearth "+later] != nil {
 			t.Errorf("there is a command %s, whose work is not there", later)
 		}
@@ -78,6 +78,11 @@ func TestBadUsage(t *testing.T) {
 		{"invoke", "misses NAME"},
 		{"ls x", `does not take "x"`},
 		{"ring a b", `does not take "b"`},
+		{"reserve", "misses NAME:VERSION"},
+		{"reserve count 3", "wants a version"},
+		{"reserve count:1", "misses N, or --delete"},
+		{"reserve count:1 -- -3", "0 or more"},
+		{"reserve count:1 3 --delete", "not both"},
 		{"up --manager 3", "did you mean --managers?"},
 		{"up --managers", "flag needs an argument"},
 		{"up --managers x", "invalid argument"},

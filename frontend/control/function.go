@@ -87,6 +87,9 @@ func (s *Service) deleteWhole(ctx context.Context, account, name string) error {
 			return schema.Errorf(schema.CodeConflict, "function %s was deleted and created again meanwhile, at %s", name, stamp(rec.Created))
 		}
 		id = rec.ID
+		if err := s.unreserved(ctx, account, name, ""); err != nil {
+			return err
+		}
 		gone, err := s.remove(ctx, account, name, revision)
 		if err == nil {
 			s.dropAllSecrets(ctx, id)
@@ -111,6 +114,9 @@ func (s *Service) deleteVersion(ctx context.Context, account, name, qualifier st
 		})
 	case !numbered(qualifier):
 		return schema.Invalid(schema.FieldError{Field: "Qualifier", Got: qualifier, Allowed: "the number of a version; an alias is deleted by DeleteAlias"})
+	}
+	if err := s.unreserved(ctx, account, name, qualifier); err != nil {
+		return err
 	}
 	secret := ""
 	rec, revision, err := s.change(ctx, account, name, nil, commutes, func(rec *schema.FunctionRecord) error {

@@ -3,7 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,10 +40,7 @@ func (s *Service) getRing(ctx context.Context, _ string, request []byte) (any, e
 	if err != nil {
 		return nil, err
 	}
-	waiting, err := s.waiting(ctx)
-	if err != nil {
-		s.log.Info("the stream does not tell what waits", "stream", s.cfg.Names.CallsU(), "error", err)
-	}
+	waiting := s.waiting(ctx, s.cfg.Names.CallsU())
 	ring := subjects.NewRing(fabric.Vnodes, record.Members)
 	out := schema.RingOutput{Epoch: record.Epoch, Managers: ringManagers(record, managers), Arcs: []schema.RingArc{}}
 	var places []int
@@ -60,6 +57,48 @@ func (s *Service) getRing(ctx context.Context, _ string, request []byte) (any, e
 			arc.Pending, arc.Claimed = w.pending, w.claimed
 		}
 		out.Arcs = append(out.Arcs, arc)
+	}
+	reserved, err := s.reservedArcs(ctx, account, in.FunctionName, ring, fabric)
+	if err != nil {
+		return nil, err
+	}
+	out.Arcs = append(out.Arcs, reserved...)
+	return out, nil
+}
+
+// reservedArcs are the arcs of reservations that take calls, of all or of one function, with their managers by rank.
+func (s *Service) reservedArcs(ctx context.Context, account, functionName string, ring *subjects.Ring, fabric schema.Fabric) ([]schema.RingArc, error) {
+	if functionName != "" {
+		var err error
+		if functionName, _, err = target(functionName, ""); err != nil {
+			return nil, err
+		}
+	}
+	all, err := s.reservationsOf(ctx, account, functionName)
+	if err != nil {
+		return nil, err
+	}
+	var out []schema.RingArc
+	waiting := make(map[int]map[string]waiting) // by shard
+	for _, r := range all {
+		if r.Marker == 0 {
+			continue
+		}
+		if waiting[r.Shard] == nil {
+			waiting[r.Shard] = s.waiting(ctx, s.cfg.Names.CallsR(r.Shard))
+		}
+		arc := schema.RingArc{
+			Subject: s.cfg.Names.ReservedCall(r.Shard, r.Account, r.Function, r.Version, r.Epoch), Kind: "reserved", Ranks: []string{},
+			Pending: Unknown, Claimed: Unknown,
+		}
+		for _, p := range ring.Places(nil, r.Account, r.Function, r.Version, r.Limit, fabric.T, r.Skip) {
+			arc.Ranks = append(arc.Ranks, p.Manager)
+		}
+		arc.Length = len(arc.Ranks)
+		if w, ok := waiting[r.Shard][s.cfg.Names.ReservedDurable(r.Epoch)]; ok {
+			arc.Pending, arc.Claimed = w.pending, w.claimed
+		}
+		out = append(out, arc)
 	}
 	return out, nil
 }
@@ -137,22 +176,22 @@ func ringManagers(record schema.RingRecord, statuses []schema.ManagerStatus) []s
 
 type waiting struct{ pending, claimed int }
 
-// waiting asks the stream of unreserved arcs for all its consumers, which is one request while there are at most 256
-// arcs, and gives what waits by the durable's name.
-func (s *Service) waiting(ctx context.Context) (map[string]waiting, error) {
+// waiting asks a stream of calls for all its consumers, which is one request while there are at most 256, and gives what waits
+// by the durable's name: nothing where the stream does not tell in time, as it may not be there.
+func (s *Service) waiting(ctx context.Context, name string) map[string]waiting {
 	ctx, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
-	stream, err := s.store.js.Stream(ctx, s.cfg.Names.CallsU())
-	if err != nil {
-		return nil, fmt.Errorf("look at stream %s: %w", s.cfg.Names.CallsU(), err)
-	}
-	lister := stream.ListConsumers(ctx)
 	out := make(map[string]waiting)
-	for info := range lister.Info() {
-		out[info.Name] = waiting{pending: int(info.NumPending), claimed: info.NumAckPending}
+	stream, err := s.store.js.Stream(ctx, name)
+	if err == nil {
+		lister := stream.ListConsumers(ctx)
+		for info := range lister.Info() {
+			out[info.Name] = waiting{pending: int(info.NumPending), claimed: info.NumAckPending}
+		}
+		err = lister.Err()
 	}
-	if err := lister.Err(); err != nil && err != jetstream.ErrEndOfData {
-		return out, fmt.Errorf("list consumers of %s: %w", s.cfg.Names.CallsU(), err)
+	if err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		s.log.Info("the stream does not tell what waits", "stream", name, "error", err)
 	}
-	return out, nil
+	return out
 }

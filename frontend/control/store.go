@@ -19,6 +19,7 @@ import (
 type stores struct {
 	js                             jetstream.JetStream
 	functions, secrets, keys, ring jetstream.KeyValue
+	reservations                   jetstream.KeyValue
 	code                           jetstream.ObjectStore
 }
 
@@ -26,6 +27,7 @@ func openStores(ctx context.Context, js jetstream.JetStream, names subjects.Name
 	st := stores{js: js}
 	for kind, to := range map[string]*jetstream.KeyValue{
 		topology.Functions: &st.functions, topology.Secrets: &st.secrets, topology.Keys: &st.keys, topology.Ring: &st.ring,
+		topology.Reservations: &st.reservations,
 	} {
 		kv, err := js.KeyValue(ctx, names.Bucket(kind))
 		if err != nil {
