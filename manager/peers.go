@@ -23,10 +23,12 @@ const (
 type peers struct {
 	mu   sync.Mutex
 	byID map[string]*peer
+	own  *peer // what this manager told last: of its members alone
 }
 
 // peer is the last status of a manager.
 type peer struct {
+	id           string
 	incarnation  string
 	number       uint64
 	at           time.Duration // on this manager's clock
@@ -34,6 +36,7 @@ type peer struct {
 	room         int           // places, those that come soon too
 	environments int
 	idle         map[warmth]int
+	reserved     map[string][]schema.ArcStatus // by arc; one for each sub-tenant that it has members for
 }
 
 // warmth names environments as a status tells of them: what it leaves out, the receiver of a hand-over looks at.
@@ -55,18 +58,11 @@ func (m *Manager) heard(msg *nats.Msg) {
 
 // told takes in a status; an older one of the same life, as another way could bring, changes nothing.
 func (p *peers) told(s *schema.ManagerStatus, now time.Duration) {
-	next := &peer{
-		incarnation: s.Incarnation, number: s.Number, at: now, capacity: s.Capacity, room: max(0, s.Room) + max(0, s.Soon),
-		environments: max(0, s.Idle) + max(0, s.Busy) + max(0, s.Starting),
+	if s.Partial {
+		p.toldPart(s, now)
+		return
 	}
-	for i := range s.Arcs {
-		if a := &s.Arcs[i]; a.Idle > 0 && len(next.idle) < maxWarm {
-			if next.idle == nil {
-				next.idle = make(map[warmth]int)
-			}
-			next.idle[warmth{a.Arc, a.Account, a.Function, a.Version, a.Tenant}] = a.Idle
-		}
-	}
+	next := newPeer(s, now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was := p.byID[s.ID]
@@ -87,6 +83,18 @@ func (p *peers) told(s *schema.ManagerStatus, now time.Duration) {
 		return
 	}
 	p.byID[s.ID] = next
+}
+
+// newPeer is what a whole status says.
+func newPeer(s *schema.ManagerStatus, now time.Duration) *peer {
+	next := &peer{
+		id: s.ID, incarnation: s.Incarnation, number: s.Number, at: now, capacity: s.Capacity, room: max(0, s.Room) + max(0, s.Soon),
+		environments: max(0, s.Idle) + max(0, s.Busy) + max(0, s.Starting),
+	}
+	for i := range s.Arcs {
+		next.take(&s.Arcs[i])
+	}
+	return next
 }
 
 // valid is the status of a manager that was heard of lately, else nil. The mutex is held.

@@ -68,7 +68,7 @@ func samples() map[string]any {
 		},
 		"reservation": &schema.ReservationRecord{
 			V: 1, Account: "default", Function: "resize", FunctionID: "6f1e", Version: "1", Limit: 10, State: schema.ReservationActive, Epoch: 7,
-			Shard: 1, Marker: 1 << 50, Length: 2, Skip: []string{"m3"}, Closing: []schema.ClosingArc{{Epoch: 3, Shard: 2, Marker: 9}},
+			Shard: 1, Marker: 1 << 50, Length: 2, Skip: []string{"m3"}, SkipLimit: 10, SkipRing: 3, Closing: []schema.ClosingArc{{Epoch: 3, Shard: 2, Marker: 9}},
 			Failed: "Runtime.ExitError", Updated: made,
 		},
 		"frontend_status": &schema.FrontendStatus{V: 1, ID: "f1", Incarnation: "8d", Number: 3, Functions: 99, InFlight: map[string]int{"a.resize.1": 2}, Reconnects: 4},

@@ -30,8 +30,13 @@ type ReservationRecord struct {
 	Shard  int    `msgpack:"shard,omitempty"`
 	Marker uint64 `msgpack:"marker,omitempty"`
 
-	Length  int          `msgpack:"length,omitempty"`  // managers of the arc as the controller last computed it
-	Skip    []string     `msgpack:"skip,omitempty"`    // managers that cannot hold their share, sorted; shares are computed without them
+	Length int      `msgpack:"length,omitempty"` // managers of the arc as the controller last computed it
+	Skip   []string `msgpack:"skip,omitempty"`   // managers that cannot hold their share, sorted; shares are computed without them
+	// For which limit and which epoch of the ring Skip was found, or that nobody was left: at the next change of either the
+	// controller empties Skip and Failed and looks anew. 0 while neither is so.
+	SkipLimit int    `msgpack:"skip_limit,omitempty"`
+	SkipRing  uint64 `msgpack:"skip_ring,omitempty"`
+
 	Closing []ClosingArc `msgpack:"closing,omitempty"` // openings gone by that are still being emptied
 	Failed  string       `msgpack:"failed,omitempty"`  // why members cannot be made, "" while they can
 	Updated time.Time    `msgpack:"updated"`

@@ -83,9 +83,13 @@ func calls(name string, consumers int, now time.Time, taken ...string) jetstream
 
 // Arc is the consumer of unreserved arc nn. An open pull on it is a warm environment, or room for one (DESIGN 2).
 func Arc(names subjects.Names, nn int) jetstream.ConsumerConfig {
+	return arc(names.UnreservedDurable(nn), names.UnreservedFilter(nn))
+}
+
+func arc(durable, filter string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable:        names.UnreservedDurable(nn),
-		FilterSubject:  names.UnreservedFilter(nn),
+		Durable:        durable,
+		FilterSubject:  filter,
 		DeliverPolicy:  jetstream.DeliverAllPolicy,
 		AckPolicy:      jetstream.AckExplicitPolicy,
 		AckWait:        AckWait,

@@ -1,0 +1,154 @@
+package manager
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// What is known of the members of reservations comes by the same statuses (peers.go), with one difference: a member that went
+// idle is told before its call is answered, by a status of that arc alone, which is laid over the last whole one (DESIGN 5).
+
+// peerCounted is how long a manager's members count after its last status: as long as its lease lives without renewal.
+const peerCounted = 2 * time.Second
+
+// memberSeen is what one manager tells of one reserved arc, over all sub-tenants.
+type memberSeen struct {
+	Manager  string
+	Share    int
+	Ready    int // idle and busy ones
+	Idle     int
+	Busy     int
+	Starting int
+	Unable   bool
+	Failed   string
+}
+
+// members are the managers that told anything of a reserved arc within [peerCounted], sorted; this one too, as it told last.
+// What is older than [peerValid] counts all its busy members as idle: the view errs towards the reserved arc, where the
+// catcher repairs it (DESIGN 5).
+func (p *peers) members(arc string, now time.Duration) []memberSeen {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []memberSeen
+	for _, s := range p.byID {
+		all = s.appendMember(all, arc, now)
+	}
+	if p.own != nil {
+		all = p.own.appendMember(all, arc, now)
+	}
+	slices.SortFunc(all, func(a, b memberSeen) int { return cmp.Compare(a.Manager, b.Manager) })
+	return all
+}
+
+// heard reports whether every one of these managers told a status lately.
+func (p *peers) heard(now time.Duration, ids ...string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range ids {
+		if p.own != nil && p.own.id == id && now-p.own.at <= peerValid {
+			continue
+		}
+		if p.valid(id, now) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// free is how many places the managers tell that could be had, and how many managers those are.
+func (p *peers) free(now time.Duration) (places, managers int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	count := func(s *peer) {
+		if s != nil && now-s.at <= peerValid && s.room > 0 {
+			places += s.room
+			managers++
+		}
+	}
+	for _, s := range p.byID {
+		count(s)
+	}
+	count(p.own)
+	return places, managers
+}
+
+// toldOwn keeps what this manager told of itself, beside what the others tell.
+func (p *peers) toldOwn(s *schema.ManagerStatus, now time.Duration) {
+	next := newPeer(s, now)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.own = next
+}
+
+// toldPart lays a partial status over the last whole one of the same life. Without one, the next whole one says it all.
+func (p *peers) toldPart(s *schema.ManagerStatus, now time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.byID[s.ID]
+	if was == nil || was.incarnation != s.Incarnation || s.Number < was.number {
+		return
+	}
+	was.number, was.at = s.Number, now
+	for i := range s.Arcs {
+		was.take(&s.Arcs[i])
+	}
+}
+
+// take lays what is told of one arc over what was.
+func (p *peer) take(a *schema.ArcStatus) {
+	w := warmth{a.Arc, a.Account, a.Function, a.Version, a.Tenant}
+	switch {
+	case a.Idle <= 0:
+		delete(p.idle, w)
+	case len(p.idle) < maxWarm:
+		if p.idle == nil {
+			p.idle = make(map[warmth]int)
+		}
+		p.idle[w] = a.Idle
+	}
+	if !isReserved(a.Arc) {
+		return
+	}
+	of := p.reserved[a.Arc]
+	at := slices.IndexFunc(of, func(b schema.ArcStatus) bool { return b.Tenant == a.Tenant })
+	switch {
+	case at >= 0:
+		of[at] = *a
+	case len(p.reserved) < maxWarm && len(of) < maxWarm:
+		if p.reserved == nil {
+			p.reserved = make(map[string][]schema.ArcStatus)
+		}
+		p.reserved[a.Arc] = append(of, *a)
+	}
+}
+
+// appendMember appends what this manager told of an arc, if it told anything and that still counts.
+func (p *peer) appendMember(dst []memberSeen, arc string, now time.Duration) []memberSeen {
+	of := p.reserved[arc]
+	if len(of) == 0 || now-p.at > peerCounted {
+		return dst
+	}
+	seen := memberSeen{Manager: p.id}
+	for i := range of {
+		a := &of[i]
+		ready, busy := max(0, a.Ready), max(0, a.Busy)
+		if now-p.at > peerValid {
+			busy = 0
+		}
+		seen.Ready += ready
+		seen.Busy += busy
+		seen.Idle += max(0, ready-busy)
+		seen.Starting += max(0, a.Starting)
+		seen.Share = max(seen.Share, a.Share)
+		seen.Unable = seen.Unable || a.Unable
+		seen.Failed = cmp.Or(seen.Failed, a.Failed)
+	}
+	return append(dst, seen)
+}
+
+// isReserved reports whether the short name of an arc is that of a reserved one.
+func isReserved(arc string) bool { return strings.HasPrefix(arc, "r.") }
