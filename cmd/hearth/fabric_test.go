@@ -27,6 +27,7 @@ func up(t *testing.T, flags ...string) *running {
 	ready := filepath.Join(t.TempDir(), "ready.json")
 	args := append([]string{"up", "--data", filepath.Join(t.TempDir(), "data"), "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0",
 		"--ready-file", ready, "--log-level", "warn", "--ephemeral"}, flags...)
+	ready = lastReadyFile(args)
 	ctx, interrupt := context.WithCancelCause(context.Background())
 	ended := make(chan struct{})
 	var got result
@@ -51,6 +52,16 @@ func up(t *testing.T, flags ...string) *running {
 		return err == nil && json.Unmarshal(b, &r.readyLine) == nil
 	})
 	return r
+}
+
+// lastReadyFile is the ready file that counts.
+func lastReadyFile(args []string) (file string) {
+	for i, arg := range args {
+		if arg == "--ready-file" {
+			file = args[i+1]
+		}
+	}
+	return file
 }
 
 // must runs a command that has to succeed and gives its data.

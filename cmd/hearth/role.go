@@ -27,7 +27,7 @@ type roleFlags struct {
 // add puts the flags after those of the role alone.
 func (f *roleFlags) add(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
-	flags.StringVar(&f.readyFile, "ready-file", "", "file to write its id and URLs to, as JSON, when it serves")
+	flags.StringVar(&f.readyFile, "ready-file", "", "file to write its id and URLs to, as JSON, while it serves")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 }
@@ -72,6 +72,9 @@ func (a *app) runRole(ctx context.Context, f roleFlags, driver string, start fun
 	within, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("it was not ready within %v; `hearth ring` shows who is there", startTimeout))
 	defer cancel()
 	tune()
+	if err := readyFile(f.readyFile).clear(); err != nil {
+		return err
+	}
 	stop := a.progress("starting")
 	node, err := start(within)
 	stop()
@@ -79,15 +82,14 @@ func (a *app) runRole(ctx context.Context, f roleFlags, driver string, start fun
 		return startFailure(err)
 	}
 	a.warnOf(driver, node.Notes)
-	return errors.Join(a.serveRole(ctx, node, f.readyFile), stopInOrder(ctx, node, f.drain))
+	return errors.Join(a.serveRole(ctx, node, readyFile(f.readyFile)), stopInOrder(ctx, node, f.drain))
 }
 
 // serveRole tells that a role serves and waits for the end of ctx.
-func (a *app) serveRole(ctx context.Context, node *deploy.Node, readyFile string) error {
-	if readyFile != "" {
-		if err := writeAtomically(readyFile, nodeReady{node.HTTPURL, node.NATSURL, os.Getpid(), node.ID}); err != nil {
-			return fmt.Errorf("write the ready file: %w", err)
-		}
+func (a *app) serveRole(ctx context.Context, node *deploy.Node, ready readyFile) error {
+	withdraw, err := ready.write(nodeReady{node.HTTPURL, node.NATSURL, os.Getpid(), node.ID})
+	if err != nil {
+		return err
 	}
 	line := "ready " + node.ID
 	for _, url := range []string{node.HTTPURL, node.NATSURL} {
@@ -97,5 +99,5 @@ func (a *app) serveRole(ctx context.Context, node *deploy.Node, readyFile string
 	}
 	a.println(line)
 	<-ctx.Done()
-	return nil
+	return withdraw()
 }

@@ -23,8 +23,12 @@ type role struct {
 func startRole(t *testing.T, args ...string) *role {
 	t.Helper()
 	r := &role{}
-	ready := filepath.Join(t.TempDir(), "ready.json")
-	args = append(args, "--ready-file", ready, "--log-level", "warn")
+	ready := lastReadyFile(args)
+	if ready == "" {
+		ready = filepath.Join(t.TempDir(), "ready.json")
+		args = append(args, "--ready-file", ready)
+	}
+	args = append(args, "--log-level", "warn")
 	ctx, interrupt := context.WithCancelCause(context.Background())
 	ended := make(chan struct{})
 	var got result

@@ -65,7 +65,7 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.StringArrayVar(&f.set, "set", nil, setHelp)
 	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither")
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
-	flags.StringVar(&f.readyFile, "ready-file", "", "file to write the URLs to, as JSON, when everything serves")
+	flags.StringVar(&f.readyFile, "ready-file", "", "file to write the URLs to, as JSON, while everything serves")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.BoolVar(&f.noNote, "no-note", false, "do not tell this user's client commands of it")
@@ -161,6 +161,9 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	}
 	defer end()
 	cfg.Telemetry = traces
+	if err := readyFile(f.readyFile).clear(); err != nil {
+		return err
+	}
 	stop := a.progress("starting")
 	fabric, err := startFabric(ctx, cfg)
 	stop()
@@ -231,14 +234,13 @@ func (a *app) serve(ctx context.Context, fabric *deploy.Fabric, cfg deploy.Confi
 			defer remove()
 		}
 	}
-	if f.readyFile != "" {
-		if err := writeAtomically(f.readyFile, readyLine{n.HTTP, n.NATS, n.Creds, n.PID}); err != nil {
-			return fmt.Errorf("write the ready file: %w", err)
-		}
+	withdraw, err := readyFile(f.readyFile).write(readyLine{n.HTTP, n.NATS, n.Creds, n.PID})
+	if err != nil {
+		return err
 	}
 	a.println(strings.TrimRight("ready "+n.HTTP+" "+n.NATS, " "))
 	<-ctx.Done()
-	return nil
+	return withdraw()
 }
 
 // readyLine is what the ready file holds (CLI, `up`).
