@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,19 +81,28 @@ func (s *Service) deleteWhole(ctx context.Context, account, name string) error {
 	id := ""
 	for try := range attempts {
 		rec, revision, err := s.load(ctx, account, name)
-		if err != nil {
+		switch {
+		case errors.Is(err, errDamaged):
+			// There is no other way to be rid of it. Whose variables go along only a view from before can tell.
+			if seen, _, ok := s.view.Function(account, name); ok && id == "" {
+				id = seen.ID
+			}
+			s.log.Warn("a function whose record is damaged is deleted", "account", account, "function", name, "function_id", id, "error", err)
+		case err != nil:
 			return err
-		}
-		if id != "" && rec.ID != id {
+		case id != "" && rec.ID != id:
 			return schema.Errorf(schema.CodeConflict, "function %s was deleted and created again meanwhile, at %s", name, stamp(rec.Created))
+		default:
+			id = rec.ID
 		}
-		id = rec.ID
 		if err := s.unreserved(ctx, account, name, ""); err != nil {
 			return err
 		}
 		gone, err := s.remove(ctx, account, name, revision)
 		if err == nil {
-			s.dropAllSecrets(ctx, id)
+			if id != "" {
+				s.dropAllSecrets(ctx, id)
+			}
 			s.settle(ctx, gone)
 			return nil
 		}

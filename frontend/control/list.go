@@ -55,6 +55,10 @@ func (s *Service) listFunctions(ctx context.Context, account string, request []b
 		if schema.CodeOf(err) == schema.CodeNotFound && err != nil {
 			continue // deleted meanwhile
 		}
+		if errors.Is(err, errUnreadable) {
+			s.log.Error("a function is left out of the list", "account", account, "function", name, "error", err)
+			continue // GetFunction of it says the same
+		}
 		if err != nil {
 			return nil, err
 		}

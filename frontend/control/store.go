@@ -52,7 +52,24 @@ func functionKey(account, name string) string {
 	return subjects.Escape(account) + "." + subjects.Escape(name)
 }
 
-// load reads the record of a function from its bucket. A function that is not there is a [schema.CodeNotFound].
+// Why a function's record cannot be decoded: this build does not read it, or none does.
+var (
+	errUnreadable = errors.New("the record cannot be read")
+	errDamaged    = fmt.Errorf("%w: it is damaged", errUnreadable)
+)
+
+// unreadable is what callers hear of a function whose record cannot be decoded: which one it is, and what to do.
+func (s *Service) unreadable(account, name string, err error) error {
+	if version := new(schema.Error); errors.As(err, &version) { // of another version, not damaged
+		return &schema.Error{Code: version.Code, Cause: errors.Join(errUnreadable, err), Message: fmt.Sprintf("function %s cannot be read: %s", name, version.Message)}
+	}
+	return &schema.Error{Code: schema.CodeInternal, Cause: errors.Join(errDamaged, err), Message: fmt.Sprintf(
+		"the record of function %s is damaged (%v): delete the function and deploy it again, or restore key %s of bucket %s from a backup",
+		name, err, functionKey(account, name), s.store.functions.Bucket())}
+}
+
+// load reads the record of a function from its bucket. A function that is not there is a [schema.CodeNotFound]; of one whose
+// record cannot be decoded the revision is right all the same.
 func (s *Service) load(ctx context.Context, account, name string) (*schema.FunctionRecord, uint64, error) {
 	entry, err := s.store.functions.Get(ctx, functionKey(account, name))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -63,7 +80,7 @@ func (s *Service) load(ctx context.Context, account, name string) (*schema.Funct
 	}
 	rec := new(schema.FunctionRecord)
 	if err := schema.Unmarshal(entry.Value(), rec); err != nil {
-		return nil, 0, fmt.Errorf("read function %s: %w", name, err)
+		return nil, entry.Revision(), s.unreadable(account, name, err)
 	}
 	return rec, entry.Revision(), nil
 }
