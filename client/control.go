@@ -147,6 +147,22 @@ func (c *Client) ListAliases(ctx context.Context, name string) iter.Seq2[schema.
 	})
 }
 
+// Concurrency is how many environments a function may have, Lambda's reserved concurrency; empty without a limit of its own.
+func (c *Client) Concurrency(ctx context.Context, function string) (*schema.ConcurrencyOutput, error) {
+	return typed[schema.ConcurrencyOutput](ctx, c, c.account, "GetFunctionConcurrency", schema.ConcurrencyInput{FunctionName: function})
+}
+
+// SetConcurrency limits how many environments a function may have over all its versions; 0 stops it.
+func (c *Client) SetConcurrency(ctx context.Context, function string, n int) (*schema.ConcurrencyOutput, error) {
+	return typed[schema.ConcurrencyOutput](ctx, c, c.account, "PutFunctionConcurrency",
+		schema.ConcurrencyInput{FunctionName: function, ReservedConcurrentExecutions: &n})
+}
+
+// DeleteConcurrency takes a function's limit away.
+func (c *Client) DeleteConcurrency(ctx context.Context, function string) error {
+	return c.do(ctx, c.account, "DeleteFunctionConcurrency", schema.ConcurrencyInput{FunctionName: function}, nil)
+}
+
 // Reserve keeps n environments of a published version, named by its number or by an alias, initialised ahead of calls. It answers
 // at once; [Client.Reservations] tells when they are there. [schema.CodeConflict]: somebody else changed it meanwhile;
 // [schema.CodeInvalidParameter]: more than is free, or no published version.

@@ -89,6 +89,11 @@ func (p *publication) release(b *[]byte) {
 // a NATS caller's inbox, and waiter, a door of this process, is set; event is the identity of the event and try that it runs, ""
 // for sync calls. An error means that the call did not start.
 func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter func(ended), event string) (*call, error) {
+	if n := v.function.Concurrency; n != nil && *n == 0 {
+		return nil, &schema.Error{
+			Code: schema.CodeThrottled, Reason: schema.ThrottleFunctionConcurrency, Message: "function " + r.Function + " is stopped: its limit is 0",
+		}
+	}
 	fabric := f.view.fabric.Load()
 	startBy := fabric.StartBy
 	patience := startBy + v.record.Timeout // of a caller that did not say how long it waits

@@ -42,6 +42,11 @@ func (m *Manager) forget(given []*claim) {
 
 // make binds an environment and has the worker begin it. Variables are opened for the binding alone and kept nowhere.
 func (m *Manager) make(mk pool.Make) {
+	err := m.permits.take(m.life, mk)
+	if err != nil {
+		m.unbound(mk.Environment, err)
+		return
+	}
 	binding, err := m.binding(m.life, mk)
 	if err != nil {
 		m.log.Warn("bind an environment", "environment", mk.Environment, "function", mk.Spec.Function, "version", mk.Home.Version,
@@ -57,6 +62,7 @@ func (m *Manager) make(mk pool.Make) {
 // is refused as it would have been a moment later, for nothing has run; what keeps this manager from binding is told as a
 // failed init.
 func (m *Manager) unbound(environment string, err error) {
+	m.permits.back(environment)
 	if schema.CodeOf(err) == schema.CodeInternal {
 		m.notify(schema.EnvironmentEvent{Environment: environment, Kind: schema.EnvironmentFailed, Error: bindingFailure(err)})
 		return
@@ -77,6 +83,9 @@ func (m *Manager) unbound(environment string, err error) {
 // a task of its own.
 func (m *Manager) notify(ev schema.EnvironmentEvent) {
 	now := time.Now()
+	if ev.Kind != schema.EnvironmentParked {
+		m.permits.back(ev.Environment)
+	}
 	switch ev.Kind {
 	case schema.EnvironmentParked:
 		m.mu.Lock()

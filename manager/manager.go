@@ -109,6 +109,7 @@ type Manager struct {
 	peers   peers
 	returns returns
 	catcher catcher
+	permits *permits
 
 	refusing atomic.Int64 // caught claims that are being refused
 
@@ -169,6 +170,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	m.pool = pool.New[*claim](m.incarnation[:8]+"-", cfg.Capacity)
 	m.offers = newOffers(subjects.ManagerInbox(cfg.ID, random()+"."), m.group)
 	m.control = &controller{m: m}
+	m.permits = newPermits(m)
 	m.view.Store(&view{fabric: cfg.Fabric, served: cfg.Fabric.Arcs})
 	return m, nil
 }
@@ -290,12 +292,16 @@ func (m *Manager) jitter(most time.Duration) time.Duration { return mathrand.N(m
 
 // spawn runs a task that Stop waits for. Tasks are few: one for each environment that is made, and for each claim in
 // doubt, which open pulls bound. After Stop none is begun.
-func (m *Manager) spawn(task func()) {
+func (m *Manager) spawn(task func()) { m.spawned(task) }
+
+// spawned is spawn that reports whether the task was begun.
+func (m *Manager) spawned(task func()) bool {
 	m.tasksMu.Lock()
 	defer m.tasksMu.Unlock()
 	if !m.closed {
 		m.tasks.Go(task)
 	}
+	return !m.closed
 }
 
 // random is 16 lower-case hex digits that nobody can guess.

@@ -44,12 +44,18 @@ func (m *Manager) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if m.permits.kv, err = m.bucket(ctx, topology.Limits); err != nil {
+		return err
+	}
 	m.lease.kv, m.control.lease.kv, m.control.ring, m.stored = members, members, ring, arcs
 	m.rings = watch.New(m.nc, ring, schema.RingKey, decode[schema.RingRecord], m.log)
 	m.fabrics = watch.New(m.nc, ring, schema.FabricKey, decode[schema.Fabric], m.log)
 	m.lengths = watch.New(m.nc, arcs, "u.*", decode[schema.ArcRecord], m.log)
 	m.rings.OnChange(func(string, schema.RingRecord, uint64, bool) { m.reread() })
-	m.fabrics.OnChange(func(string, schema.Fabric, uint64, bool) { m.reread() })
+	m.fabrics.OnChange(func(string, schema.Fabric, uint64, bool) {
+		m.reread()
+		m.permits.recount()
+	})
 	m.lengths.OnChange(func(string, schema.ArcRecord, uint64, bool) { m.reread() })
 	m.versions, err = m.newVersions(ctx)
 	return err

@@ -80,6 +80,13 @@ func (a *ages) judge(stamp int64, now, budget time.Duration) (age time.Duration,
 	return time.Duration(diff - base), now >= a.unsure
 }
 
+// stamp is what the server would write on a message that comes now, and whether that is known.
+func (a *ages) stamp(now time.Duration) (int64, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return int64(now) - a.base, a.has || a.had
+}
+
 // reset forgets everything, for another server may keep another time.
 func (a *ages) reset() {
 	a.mu.Lock()

@@ -1,28 +1,54 @@
 package schema
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // maxErrorText bounds the message of an error in a header, so that a refusal never outgrows what it refuses.
 const maxErrorText = 2 << 10
 
 // ErrorHeaders are the values of [HeaderErrorCode] and [HeaderError] for err: its HTTP status and "Code: message.
-// Advice." in one line. An error without a code is a [CodeInternal] whose cause stays in this node's log.
+// Advice." in one line, where the message of a throttle ends with its reason and when to come again. An error without a code is a [CodeInternal] whose cause stays in this node's log.
 func ErrorHeaders(err error) (status, text string) {
 	e := asError(err)
 	row := e.Code.Row()
-	return strconv.Itoa(row.Status), string(e.Code) + ": " + sentence(oneLine(e.Message)) + " " + adviceSentence(row)
+	message := oneLine(e.Message)
+	if e.Reason != "" {
+		message = strings.TrimRight(message, ". ") + throttleText(e)
+	}
+	return strconv.Itoa(row.Status), string(e.Code) + ": " + sentence(message) + " " + adviceSentence(row)
 }
 
-// ParseErrorHeaders is the error that [ErrorHeaders] wrote: its code and message, without fields. A text without a code of
+// throttleText is the reason of a throttle and its hint, as they end a message: " (Reason, retry after 1s)".
+func throttleText(e *Error) string {
+	return " (" + oneLine(e.Reason) + ", retry after " + cmp.Or(e.Retry, e.Code.Row().Hint).Round(time.Millisecond).String() + ")"
+}
+
+// cutThrottle reads and takes off what throttleText added.
+func cutThrottle(message string) (rest, reason string, retry time.Duration) {
+	at := strings.LastIndex(message, " (")
+	if at < 0 || !strings.HasSuffix(message, ")") {
+		return message, "", 0
+	}
+	reason, after, ok := strings.Cut(message[at+2:len(message)-1], ", retry after ")
+	retry, err := time.ParseDuration(after)
+	if !ok || err != nil || retry < 0 {
+		return message, "", 0
+	}
+	return message[:at], reason, retry
+}
+
+// ParseErrorHeaders is the error that [ErrorHeaders] wrote: its code and message, the reason and hint of a throttle, without fields. A text without a code of
 // ours, as other services of NATS send it, gets the code that stands for its status; nothing is refused.
 func ParseErrorHeaders(status, text string) *Error {
 	if name, rest, ok := strings.Cut(text, ": "); ok {
 		if row, known := Code(name).row(); known {
-			return &Error{Code: row.Code, Message: strings.TrimRight(strings.TrimSuffix(rest, adviceSentence(row)), ". ")}
+			message, reason, retry := cutThrottle(strings.TrimRight(strings.TrimSuffix(rest, adviceSentence(row)), ". "))
+			return &Error{Code: row.Code, Message: message, Reason: reason, Retry: retry}
 		}
 	}
 	n, _ := strconv.Atoi(status) // no number: 0, which no code has

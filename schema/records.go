@@ -17,6 +17,7 @@ type FunctionRecord struct {
 	Aliases     map[string]AliasRecord   `msgpack:"aliases,omitempty"`
 	Tags        map[string]string        `msgpack:"tags,omitempty"`
 	Event       *EventInvokeConfigRecord `msgpack:"event,omitempty"`
+	Concurrency *int                     `msgpack:"concurrency,omitempty"` // most environments of all versions; nil: no limit of its own
 }
 
 // VersionRecord is one version: immutable once published.

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "rewrite the golden files under testdata
 var made = time.Date(2026, 11, 23, 20, 15, 30, 123456789, time.UTC)
 
 func sampleFunction() *schema.FunctionRecord {
-	retries := 1
+	retries, concurrency := 1, 30
 	return &schema.FunctionRecord{
 		V: 1, Account: "default", Name: "resize", ID: "6f1e0d2c4b5a69788796a5b4c3d2e1f0", PerTenant: true, Created: made, NextVersion: 2,
 		Latest: schema.VersionRecord{
@@ -35,7 +35,7 @@ func sampleFunction() *schema.FunctionRecord {
 		}},
 		Aliases: map[string]schema.AliasRecord{"live": {Name: "live", Version: "1", SecondVersion: "2", SecondWeight: 0.25, Description: "d", RevisionID: "0c"}},
 		Tags:    map[string]string{"team": "images"},
-		Event:   &schema.EventInvokeConfigRecord{Retries: &retries, MaxAge: time.Hour, OnFailure: "arn:aws:nats:::failed"},
+		Event:   &schema.EventInvokeConfigRecord{Retries: &retries, MaxAge: time.Hour, OnFailure: "arn:aws:nats:::failed"}, Concurrency: &concurrency,
 	}
 }
 
@@ -59,6 +59,7 @@ func samples() map[string]any {
 		"member":   &schema.MemberRecord{V: 1, ID: "m1", Incarnation: "7c", State: schema.MemberActive, Capacity: 64, Build: "v0.1.0", Reads: 1},
 		"lease":    &schema.LeaseRecord{V: 1, Holder: "m1", Incarnation: "7c"},
 		"ring":     &schema.RingRecord{V: 1, Epoch: 12, Members: []string{"m1", "m2"}, Leaving: []string{"m3"}},
+		"limit":    &schema.LimitRecord{V: 1, Held: map[string]schema.Holding{"m1": {Incarnation: "7c", N: 3}}, Began: made, Made: 2},
 		"arc":      &schema.ArcRecord{V: 1, Length: 3},
 		"fabric":   &fabric,
 		"manager_status": &schema.ManagerStatus{

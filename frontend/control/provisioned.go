@@ -46,6 +46,17 @@ func (s *Service) putProvisioned(ctx context.Context, account string, request []
 	if err := s.fits(all, rec, v, *in.ProvisionedConcurrentExecutions); err != nil {
 		return nil, err
 	}
+	if rec.Concurrency != nil {
+		reserved, err := s.reservedInAll(ctx, account, rec.Name, v.Version)
+		if most := *rec.Concurrency - reserved; err != nil {
+			return nil, err
+		} else if *in.ProvisionedConcurrentExecutions > most {
+			return nil, schema.Invalid(schema.FieldError{
+				Field: "ProvisionedConcurrentExecutions", Got: strconv.Itoa(*in.ProvisionedConcurrentExecutions),
+				Allowed: fmt.Sprintf("at most %d: the function's limit is %d, %d of it are reserved for other versions", max(0, most), *rec.Concurrency, reserved),
+			})
+		}
+	}
 	r, err := s.limit(ctx, rec, v.Version, *in.ProvisionedConcurrentExecutions)
 	if err != nil {
 		return nil, err

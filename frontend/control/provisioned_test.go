@@ -187,3 +187,32 @@ func TestReserveAtOnce(t *testing.T) {
 		t.Errorf("%d of %d rounds had a winner", won, rounds)
 	}
 }
+
+// A function's limit is set, told and taken away; it and what is reserved hold each other in bounds.
+func TestConcurrency(t *testing.T) {
+	t.Parallel()
+	b := reservable(t, 1000)
+	of := object{"FunctionName": "resize"}
+	if out := b.must(t, "GetFunctionConcurrency", of); len(out) != 0 {
+		t.Fatalf("without a limit: %v", out)
+	}
+	limit := func(n any) object { return object{"FunctionName": "resize", "ReservedConcurrentExecutions": n} }
+	if out := b.must(t, "PutFunctionConcurrency", limit(10)); out["ReservedConcurrentExecutions"] != 10.0 {
+		t.Fatalf("set: %v", out)
+	}
+	b.must(t, "PutProvisionedConcurrencyConfig", reserve("1", 10))
+	if body := b.refused(t, schema.CodeInvalidParameter, "PutProvisionedConcurrencyConfig", reserve("1", 11)); !strings.Contains(body.Message, "at most 10") {
+		t.Errorf("more reserved than the limit: %q", body.Message)
+	}
+	if body := b.refused(t, schema.CodeInvalidParameter, "PutFunctionConcurrency", limit(9)); !strings.Contains(body.Message, "at least 10") {
+		t.Errorf("a limit below what is reserved: %q", body.Message)
+	}
+	for _, request := range []object{limit(-1), limit("x"), of, {"FunctionName": "resize:1", "ReservedConcurrentExecutions": 3}} {
+		b.refused(t, schema.CodeInvalidParameter, "PutFunctionConcurrency", request)
+	}
+	b.refused(t, schema.CodeNotFound, "PutFunctionConcurrency", object{"FunctionName": "nosuch", "ReservedConcurrentExecutions": 3})
+	b.must(t, "DeleteFunctionConcurrency", of)
+	if out := b.must(t, "GetFunctionConcurrency", of); len(out) != 0 {
+		t.Fatalf("taken away: %v", out)
+	}
+}

@@ -33,10 +33,12 @@ type limits struct {
 	retries             int
 	maxAge, delay       time.Duration
 	onSuccess, onFailed string
+	stopped             bool // its concurrency is 0
 }
 
 func limitsOf(fn *schema.FunctionRecord) limits {
 	l := limits{retries: schema.MaxEventRetries, maxAge: schema.MaxEventAge, delay: schema.DefaultRetryDelay}
+	l.stopped = fn != nil && fn.Concurrency != nil && *fn.Concurrency == 0
 	if fn == nil || fn.Event == nil {
 		return l
 	}
@@ -88,12 +90,16 @@ func decide(e schema.Event, r Result, l limits, now time.Time) verdict {
 	}
 }
 
-// expired is the decision on an event before a try: it is too old for one. The clock is that of the stream.
-func expired(e schema.Event, l limits, now time.Time) (verdict, bool) {
-	if now.Sub(e.Accepted) <= l.maxAge {
-		return verdict{}, false
+// hopeless is the decision on an event before a try: its function is stopped (Lambda C), or it is too old for one. The clock is that
+// of the stream.
+func hopeless(e schema.Event, l limits, now time.Time) (verdict, bool) {
+	switch {
+	case l.stopped:
+		return fail(e, schema.DeadNoConcurrency, l), true
+	case now.Sub(e.Accepted) > l.maxAge:
+		return fail(e, schema.DeadEventAge, l), true
 	}
-	return fail(e, schema.DeadEventAge, l), true
+	return verdict{}, false
 }
 
 func fail(e schema.Event, reason schema.DeadReason, l limits) verdict {

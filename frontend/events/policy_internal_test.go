@@ -29,7 +29,7 @@ func newHistory(t *testing.T, c *schema.EventInvokeConfigRecord) *history {
 // try ends a try like that, moves the clock to when the next is due, and gives how long that is.
 func (h *history) try(r Result) time.Duration {
 	h.t.Helper()
-	if v, old := expired(h.event, h.limits, h.now); old {
+	if v, old := hopeless(h.event, h.limits, h.now); old {
 		h.t.Fatalf("too old for a try: %+v", v)
 	}
 	h.last = decide(h.event, r, h.limits, h.now)
@@ -137,10 +137,10 @@ func TestAge(t *testing.T) {
 		})
 	}
 	h := newHistory(t, nil)
-	if _, old := expired(h.event, h.limits, h.event.Accepted.Add(6*time.Hour)); old {
+	if _, old := hopeless(h.event, h.limits, h.event.Accepted.Add(6*time.Hour)); old {
 		t.Error("too old at its age")
 	}
-	if v, old := expired(h.event, h.limits, h.event.Accepted.Add(6*time.Hour+1)); !old || v.reason != schema.DeadEventAge {
+	if v, old := hopeless(h.event, h.limits, h.event.Accepted.Add(6*time.Hour+1)); !old || v.reason != schema.DeadEventAge {
 		t.Errorf("past its age: %+v", v)
 	}
 }

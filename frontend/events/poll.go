@@ -142,7 +142,7 @@ func (p *poller) run(c *claim, m *nats.Msg) {
 		p.ended(c, Result{Err: err})
 		return
 	}
-	if v, old := expired(c.event, c.limits, p.all.now()); old {
+	if v, dead := hopeless(c.event, c.limits, p.all.now()); dead {
 		p.settle(c, v)
 		return
 	}

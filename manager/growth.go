@@ -1,0 +1,127 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// growth is what this manager may still make of a function in a window of ten seconds. permits.mu guards it.
+type growth struct {
+	began time.Time // of the window, on the server's clock as far as claims tell it
+	left  int
+	ready chan struct{} // closed when who writes has done; nil while nobody does
+}
+
+// grow takes one environment of what a function may get in the window that is now. Windows follow one another from the first
+// environment on; what is not used in one adds nothing to the next (S12).
+func (p *permits) grow(ctx context.Context, account, function string) error {
+	most := p.m.view.Load().fabric.Growth
+	if most <= 0 {
+		return nil
+	}
+	key := "g." + functionKey(account, function)
+	for {
+		p.mu.Lock()
+		g := p.growth[key]
+		if g == nil {
+			g = new(growth)
+			p.growth[key] = g
+		}
+		if g.left > 0 && within(g.began, p.m.serverNow()) {
+			g.left--
+			p.mu.Unlock()
+			return nil
+		}
+		ready := g.ready
+		if ready == nil {
+			g.ready = make(chan struct{})
+		}
+		p.mu.Unlock()
+		if ready != nil {
+			select {
+			case <-ctx.Done():
+				return schema.Errorf(schema.CodeUnavailable, "no permit for an environment: %w", context.Cause(ctx))
+			case <-ready:
+				continue
+			}
+		}
+		began, n, err := p.window(ctx, key, most)
+		p.mu.Lock()
+		if n > 0 {
+			g.began, g.left = began, n-1
+		}
+		close(g.ready)
+		g.ready = nil
+		p.mu.Unlock()
+		switch {
+		case err != nil:
+			return schema.Errorf(schema.CodeUnavailable, "no permit for an environment: %w", err)
+		case n > 0:
+			return nil
+		}
+		return &schema.Error{
+			Code: schema.CodeThrottled, Reason: schema.ThrottleRate, Retry: max(time.Second, began.Add(growthEvery).Sub(p.m.serverNow())),
+			Message: fmt.Sprintf("function %s got all %d environments that growth allows in %v", function, most, growthEvery),
+		}
+	}
+}
+
+func within(began, now time.Time) bool {
+	age := now.Sub(began)
+	return age < growthEvery && age > -growthEvery // a window that lies far ahead is that of a wrong clock
+}
+
+// window takes a part of the growth of the window that is now, or opens the next one.
+func (p *permits) window(ctx context.Context, key string, most int) (began time.Time, n int, err error) {
+	for try := range permitTries {
+		rec, revision, err := readLimits(ctx, p.kv, key)
+		if err != nil {
+			return began, 0, err
+		}
+		if now := p.m.serverNow(); !within(rec.Began, now) {
+			rec.Began, rec.Made = now.UTC(), 0
+		}
+		n = min(max(1, most/growthParts), most-rec.Made)
+		if n <= 0 {
+			return rec.Began, 0, nil
+		}
+		rec.Made += n
+		if err = writeLimits(ctx, p.kv, key, rec, revision); err == nil {
+			return rec.Began, n, nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyExists) {
+			return began, 0, err
+		}
+		if err := p.m.pause(ctx, try); err != nil {
+			return began, 0, err
+		}
+	}
+	return began, 0, fmt.Errorf("key %s of bucket limits is changed by others all the time", key)
+}
+
+// serverNow is the time on the server's clock, as the claims of the last minute tell it: clocks of two hosts are never compared
+// (DESIGN 3). Before the first claim it is this host's.
+func (m *Manager) serverNow() time.Time {
+	if stamp, ok := m.ages.stamp(m.now()); ok {
+		return time.Unix(0, stamp)
+	}
+	return time.Now()
+}
+
+// pause waits a little, longer with each try and never equally long, so that rivals do not meet again.
+func (m *Manager) pause(ctx context.Context, try int) error {
+	timer := time.NewTimer(m.jitter(time.Duration(1+min(try, 16)) * 2 * time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,396 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/manager/pool"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// A cap is how many environments there may be: of a function (its concurrency), of the account (max-environments), and how many a
+// function may get in ten seconds (growth). No environment, no call: so a manager that holds a permit for each environment that it
+// makes keeps a cap exactly, and a warm call costs nothing (DESIGN 5). The permits of a cap are one key of bucket limits, by
+// manager, changed by compare-and-set; what several environments ask for at once is asked for together:
+//
+//	make ──take──► [asks] ── one task a key: read, add up, write by revision ──► granted, or 429 with the cap's reason
+//	gone ──back──► [less] ──┘                                             └─ full: holdings of managers without a lease are void
+//
+// A holding is absolute, what this manager has now, so that whoever writes it again mends what was missed.
+const (
+	permitWait  = 5 * time.Second // for the bucket's answer
+	permitTries = 64
+	growthEvery = 10 * time.Second
+	growthParts = 50 // of the growth in a window, taken at once: with the default of 1,000 a write for 20 environments
+)
+
+// permits are those that this manager holds. Safe for concurrent use; nothing waits under its mutex.
+type permits struct {
+	m  *Manager
+	kv jetstream.KeyValue
+
+	mu      sync.Mutex
+	scopes  map[string]*permitScope  // by key
+	of      map[string][2]string     // keys of an environment's permits, by its id
+	growth  map[string]*growth       // by key
+	leaving map[string]chan struct{} // closed when an environment that made way has gone, by its id
+}
+
+// permitScope is one cap. permits.mu guards it.
+type permitScope struct {
+	key     string
+	held    map[string]bool // environments with a permit
+	asks    []*permitAsk
+	changed bool // held is not what the bucket says
+	running bool // a task settles it
+	limit   func() (n int, capped bool)
+	denied  func(n int) error
+}
+
+type permitAsk struct {
+	environment string
+	granted     chan error // gets one
+}
+
+func newPermits(m *Manager) *permits {
+	return &permits{m: m, scopes: make(map[string]*permitScope), of: make(map[string][2]string), growth: make(map[string]*growth),
+		leaving: make(map[string]chan struct{}),
+	}
+}
+
+// take waits for the permits to make an environment. An error is a [schema.CodeThrottled] with the reason of the cap that is
+// reached, or says that the bucket did not answer; nothing is held then. Members of a reservation were asked for by name: they
+// count, but do not wait for growth.
+func (p *permits) take(ctx context.Context, mk pool.Make) error {
+	account, function := mk.Spec.Account, mk.Spec.Function
+	ctx, cancel := context.WithTimeoutCause(ctx, permitWait, errors.New("waiting for a permit to make an environment"))
+	defer cancel()
+	if mk.Home.Reservation == 0 {
+		if err := p.grow(ctx, account, function); err != nil {
+			return err
+		}
+	}
+	f, a := p.function(account, function), p.account(account)
+	if err := p.askOrEvict(ctx, f, mk.Environment, mk.Home.FunctionID); err != nil {
+		return err
+	}
+	if err := p.askOrEvict(ctx, a, mk.Environment, ""); err != nil {
+		p.drop(f, mk.Environment)
+		return err
+	}
+	p.mu.Lock()
+	p.of[mk.Environment] = [2]string{f.key, a.key}
+	p.mu.Unlock()
+	return nil
+}
+
+// askOrEvict waits for a permit of one cap. At the cap an idle unreserved environment that is here makes way, of the function or
+// with "" of any: else what nobody uses would keep out what is called.
+func (p *permits) askOrEvict(ctx context.Context, s *permitScope, environment, functionID string) error {
+	for {
+		err := p.ask(ctx, s, environment)
+		if schema.CodeOf(err) != schema.CodeThrottled || err == nil {
+			return err
+		}
+		gone, ok := p.evict(functionID)
+		if !ok {
+			return err
+		}
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// evict ends an idle environment and gives what is closed when its permits are back.
+func (p *permits) evict(functionID string) (gone <-chan struct{}, ok bool) {
+	p.m.mu.Lock()
+	id, ok := p.m.pool.Evict(time.Now(), functionID)
+	p.m.mu.Unlock()
+	if !ok {
+		return nil, false
+	}
+	left := make(chan struct{})
+	p.mu.Lock()
+	if _, holds := p.of[id]; holds {
+		p.leaving[id] = left
+	} else {
+		close(left) // it went by itself meanwhile
+	}
+	p.mu.Unlock()
+	p.m.count.ended.Add(1)
+	p.m.worker.End(id)
+	p.m.changed()
+	return left, true
+}
+
+// back gives back the permits of an environment that has gone. Without any it does nothing.
+func (p *permits) back(environment string) {
+	p.mu.Lock()
+	keys := p.of[environment]
+	delete(p.of, environment)
+	left := p.leaving[environment]
+	delete(p.leaving, environment)
+	f, a := p.scopes[keys[0]], p.scopes[keys[1]]
+	p.mu.Unlock()
+	for _, s := range []*permitScope{f, a} {
+		if s != nil {
+			p.drop(s, environment)
+		}
+	}
+	if left != nil {
+		close(left)
+	}
+}
+
+// function is the cap of a function.
+func (p *permits) function(account, function string) *permitScope {
+	at := functionKey(account, function)
+	return p.scope("f."+at, func() (int, bool) {
+		if rec, _, ok := p.m.versions.cache.Get(at); ok && rec.Concurrency != nil {
+			return *rec.Concurrency, true
+		}
+		return 0, false
+	}, func(n int) error {
+		return &schema.Error{
+			Code: schema.CodeThrottled, Reason: schema.ThrottleFunctionConcurrency,
+			Message: fmt.Sprintf("function %s has all %d environments that its limit allows", function, n),
+		}
+	})
+}
+
+// account is the cap of an account: of the fabric, while there is one account.
+func (p *permits) account(account string) *permitScope {
+	return p.scope("a."+subjects.Escape(account), func() (int, bool) {
+		n := p.m.view.Load().fabric.MaxEnvironments
+		return n, n > 0
+	}, func(n int) error {
+		return &schema.Error{
+			Code: schema.CodeThrottled, Reason: schema.ThrottleConcurrency,
+			Message: fmt.Sprintf("the fabric has all %d environments that max-environments allows", n),
+		}
+	})
+}
+
+func (p *permits) scope(key string, limit func() (int, bool), denied func(int) error) *permitScope {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.scopes[key]
+	if s == nil {
+		s = &permitScope{key: key, held: make(map[string]bool), limit: limit, denied: denied}
+		p.scopes[key] = s
+	}
+	return s
+}
+
+// ask waits for a permit of one cap. Where there is none, what is held is noted all the same: it counts once there is one.
+func (p *permits) ask(ctx context.Context, s *permitScope, environment string) error {
+	a := &permitAsk{environment: environment, granted: make(chan error, 1)}
+	p.mu.Lock()
+	if _, capped := s.limit(); !capped {
+		s.held[environment] = true
+		p.mu.Unlock()
+		return nil
+	}
+	s.asks = append(s.asks, a)
+	p.kick(s)
+	p.mu.Unlock()
+	select {
+	case err := <-a.granted:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-a.granted: // it came at the last moment
+		return err
+	default:
+	}
+	p.mu.Lock()
+	a.environment = "" // whoever settles it passes it by
+	p.mu.Unlock()
+	p.drop(s, environment) // and if it has just done so, gives it back
+	return schema.Errorf(schema.CodeUnavailable, "no permit for an environment: %w", context.Cause(ctx))
+}
+
+func (p *permits) drop(s *permitScope, environment string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !s.held[environment] {
+		return
+	}
+	delete(s.held, environment)
+	s.changed = true
+	if _, capped := s.limit(); capped {
+		p.kick(s)
+	}
+}
+
+// recount writes down what this manager holds of every cap that there is now: one may be new.
+func (p *permits) recount() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.scopes {
+		if _, capped := s.limit(); capped {
+			s.changed = true
+			p.kick(s)
+		}
+	}
+}
+
+// kick has a scope settled. permits.mu is held.
+func (p *permits) kick(s *permitScope) {
+	if !s.running {
+		s.running = true
+		if !p.m.spawned(func() { p.run(s) }) {
+			s.running = false
+		}
+	}
+}
+
+// run settles a scope until nothing is left to do.
+func (p *permits) run(s *permitScope) {
+	for p.settle(s) {
+	}
+}
+
+// settle answers what is asked of a scope now by one write, and reports whether there may be more.
+func (p *permits) settle(s *permitScope) bool {
+	p.mu.Lock()
+	if len(s.asks) == 0 && !s.changed || p.m.life.Err() != nil {
+		p.answer(s, s.asks, context.Cause(p.m.life))
+		s.asks, s.running = nil, false
+		p.mu.Unlock()
+		return false
+	}
+	asks, held := s.asks, len(s.held)
+	s.asks, s.changed = nil, false
+	limit, capped := s.limit()
+	p.mu.Unlock()
+	granted := len(asks)
+	var err error
+	if capped {
+		granted, err = p.write(s.key, held, len(asks), limit)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		s.changed = held != len(s.held) || held > 0 // written again with the next ask
+		p.answer(s, asks, schema.Errorf(schema.CodeUnavailable, "no permit for an environment: %w", err))
+		s.running = len(s.asks) > 0
+		return s.running
+	}
+	for _, a := range asks {
+		switch {
+		case a.environment == "": // it waits no more
+			s.changed = s.changed || granted > 0
+			granted = max(0, granted-1)
+		case granted > 0:
+			granted--
+			s.held[a.environment] = true
+			a.granted <- nil
+		default:
+			a.granted <- s.denied(limit)
+		}
+	}
+	return true
+}
+
+// answer tells asks that they got nothing. permits.mu is held.
+func (p *permits) answer(s *permitScope, asks []*permitAsk, err error) {
+	for _, a := range asks {
+		if a.environment != "" {
+			a.granted <- err
+		}
+	}
+}
+
+// write stores that this manager holds so many and up to so many more, as the limit lets it, and gives how many more.
+func (p *permits) write(key string, held, more, limit int) (granted int, err error) {
+	ctx, cancel := context.WithTimeoutCause(p.m.life, permitWait, errors.New("waiting for bucket limits"))
+	defer cancel()
+	for try := range permitTries {
+		rec, revision, err := readLimits(ctx, p.kv, key)
+		if err != nil {
+			return 0, err
+		}
+		others := rec.Others(p.m.cfg.ID)
+		if others+held+more > limit && others > 0 && p.bury(ctx, &rec) {
+			others = rec.Others(p.m.cfg.ID)
+		}
+		granted = max(0, min(more, limit-others-held))
+		if !rec.Set(p.m.cfg.ID, p.m.incarnation, held+granted) {
+			return granted, nil // it says so already
+		}
+		if err = writeLimits(ctx, p.kv, key, rec, revision); err == nil {
+			return granted, nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyExists) {
+			return 0, err
+		}
+		if err := p.m.pause(ctx, try); err != nil {
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("key %s of bucket limits is changed by others all the time", key)
+}
+
+// bury voids the holdings of managers whose lease ended, and of earlier lives, and reports whether there were any.
+func (p *permits) bury(ctx context.Context, rec *schema.LimitRecord) (any bool) {
+	for id, h := range rec.Held {
+		if id == p.m.cfg.ID {
+			continue
+		}
+		entry, err := p.m.lease.kv.Get(ctx, memberKey(id))
+		dead := errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted)
+		if err == nil {
+			var member schema.MemberRecord
+			dead = schema.Unmarshal(entry.Value(), &member) == nil && member.Incarnation != h.Incarnation
+		}
+		if dead {
+			delete(rec.Held, id)
+			any = true
+		}
+	}
+	return any
+}
+
+func readLimits(ctx context.Context, kv jetstream.KeyValue, key string) (rec schema.LimitRecord, revision uint64, err error) {
+	rec.V = schema.Version
+	entry, err := kv.Get(ctx, key)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted):
+		return rec, 0, nil
+	case err != nil:
+		return rec, 0, fmt.Errorf("read key %s of bucket limits: %w", key, err)
+	}
+	if err := schema.Unmarshal(entry.Value(), &rec); err != nil {
+		return rec, 0, fmt.Errorf("read key %s of bucket limits: %w", key, err)
+	}
+	return rec, entry.Revision(), nil
+}
+
+// writeLimits stores a record at the revision that it was read at, 0 where there was none. Somebody else's change is
+// [jetstream.ErrKeyExists].
+func writeLimits(ctx context.Context, kv jetstream.KeyValue, key string, rec schema.LimitRecord, revision uint64) error {
+	value, err := schema.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	if revision == 0 {
+		_, err = kv.Create(ctx, key, value)
+	} else {
+		_, err = kv.Update(ctx, key, value, revision)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("write key %s of bucket limits: %w", key, err)
+	}
+	return err
+}
