@@ -44,7 +44,7 @@ type denial struct {
 
 var denials = []denial{
 	{[]string{"client"}, []string{"deploy/...", "internal/..."}, "users import the client: it needs schema and subjects alone"},
-	{[]string{"subjects", "schema", "manager/pool"}, []string{"os/...", "net/http", "github.com/nats-io/..."},
+	{[]string{"subjects", "schema", "manager/pool", "manager/reservation"}, []string{"os/...", "net/http", "github.com/nats-io/..."},
 		"it is pure: the same result on every node, and no connection to wait for"},
 	{[]string{"subjects"}, []string{"time", "context", "log/...", "math/rand/..."}, "names and rings know no clock and no chance"},
 	{[]string{"manager"}, []string{"net/http", "os/exec"}, "a manager speaks NATS; processes are its worker's"},
