@@ -70,7 +70,7 @@ func (a *app) benchHop(cmd *cobra.Command, in *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	tune() // as the fabric that it is compared with
+	defer tune()() // as the fabric that it is compared with
 	ctx := cmd.Context()
 	h, err := startHops(ctx, &spec.hopSpec, spec.Callers)
 	if err != nil {

@@ -39,7 +39,7 @@ func (a *app) benchQueue(cmd *cobra.Command, in *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	tune() // as the fabric that it is compared with
+	defer tune()() // as the fabric that it is compared with
 	t, err := spec.Target.target()
 	if err != nil {
 		return err

@@ -101,6 +101,7 @@ func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
 	packages, wait := packAll(building, all, builds)
 	defer func() { stopBuilding(); wait() }()
 
+	defer tune()()
 	d.fabric, err = startFabric(ctx, a.demoConfig(filepath.Join(folder, "data"), keep == ""))
 	if err != nil {
 		return fmt.Errorf("start the demo's fabric: %w", err)

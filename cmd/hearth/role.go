@@ -71,10 +71,10 @@ type nodeReady struct {
 func (a *app) runRole(ctx context.Context, f roleFlags, driver string, start func(context.Context) (*deploy.Node, error)) error {
 	within, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("it was not ready within %v; `hearth ring` shows who is there", startTimeout))
 	defer cancel()
-	tune()
 	if err := readyFile(f.readyFile).clear(); err != nil {
 		return err
 	}
+	defer tune()()
 	stop := a.progress("starting")
 	node, err := start(within)
 	stop()

@@ -18,16 +18,21 @@ const (
 	gcGrowth = 64 << 20 // bytes that a heap between the two grows by
 )
 
-// tune sets this process up for being a fabric, unless GOMAXPROCS or GOGC say otherwise. A fabric takes half of the cores:
-// the functions on this host need the others, and a call is a chain of short hand-overs between goroutines, each of which
-// costs the wake-up of an idle core where one is free to take it (measured on two busy cores, driver process, one call in
-// flight: 258 us of CPU a call instead of 471, p50 258 us instead of 407).
-func tune() {
+// tune sets this process up for being a fabric until stop is called, unless GOMAXPROCS or GOGC say otherwise. A fabric takes half
+// of the cores: the functions on this host need the others, and a call is a chain of short hand-overs between goroutines, each of
+// which costs the wake-up of an idle core where one is free to take it (measured on two busy cores, driver process, one call in
+// flight: 258 us of CPU a call instead of 471, p50 258 us instead of 407). While half are not enough it takes all (tune_cores.go).
+func tune() (stop func()) {
+	stopCores, stopCollector := func() {}, func() {}
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
+		stopCores = tuneCores()
 	}
 	if os.Getenv("GOGC") == "" {
-		tuneCollector()
+		stopCollector = tuneCollector()
+	}
+	return func() {
+		stopCores()
+		stopCollector()
 	}
 }
 

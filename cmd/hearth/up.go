@@ -164,6 +164,7 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	if err := readyFile(f.readyFile).clear(); err != nil {
 		return err
 	}
+	defer tune()()
 	stop := a.progress("starting")
 	fabric, err := startFabric(ctx, cfg)
 	stop()
@@ -271,7 +272,6 @@ const startTimeout = 2 * time.Minute
 func startFabric(ctx context.Context, cfg deploy.Config) (*deploy.Fabric, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("the fabric was not ready within %v", startTimeout))
 	defer cancel()
-	tune()
 	return deploy.Up(ctx, cfg)
 }
 
