@@ -160,6 +160,7 @@ func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answe
 	case e := <-waiter:
 		return answerOf(c.requestID, e)
 	default:
+		f.pending.take(c.token, false) // nobody changes it after that
 		return &schema.Answer{
 			RequestID: c.requestID, Header: lostHeader(c), Payload: lostBody(c.requestID, "the frontend ended while it waited"),
 		}, nil

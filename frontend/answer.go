@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/schema"
-	"github.com/hearth-run/hearth/subjects"
 )
 
 // refuse answers a call that certainly did not start. The caller has taken it out of the pending calls.
@@ -17,6 +16,7 @@ func (f *Frontend) refuse(c *call, err error) {
 		e.Message = "function " + c.name() + ": " + e.Message
 	}
 	f.counters.refuse(err)
+	c.settle()
 	c.fail(schema.CodeOf(err), err.Error())
 	if c.waiter != nil {
 		c.waiter(ended{err: err})
@@ -34,6 +34,7 @@ func (f *Frontend) refuse(c *call, err error) {
 func (f *Frontend) lose(c *call) {
 	if c.waiter == nil && c.reply == "" {
 		f.counters.untold.Add(1)
+		c.settle()
 		c.span.End()
 		return // answered already, or its caller has gone: only the notice of its end got lost
 	}
@@ -41,6 +42,7 @@ func (f *Frontend) lose(c *call) {
 		return
 	}
 	f.counters.lost.Add(1)
+	c.settle()
 	c.fail(schema.CodeExecutionLost, lostText)
 	m := &nats.Msg{Subject: c.reply, Header: lostHeader(c), Data: lostBody(c.requestID, lostText)}
 	if c.waiter != nil {
@@ -68,7 +70,7 @@ func lostHeader(c *call) nats.Header {
 		schema.HeaderFunctionError:   {schema.FunctionErrorUnhandled},
 		schema.HeaderExecutedVersion: {c.version.record.Version},
 		schema.HeaderContentType:     {"application/json"},
-		schema.HeaderArc:             {subjects.UnreservedName(c.arc)},
+		schema.HeaderArc:             {c.arcName()},
 		schema.HeaderReason:          {string(c.reason)},
 		schema.HeaderAttempt:         {strconv.FormatUint(uint64(c.attempt), 10)},
 	}

@@ -43,10 +43,10 @@ func TestHotPathAllocations(t *testing.T) {
 	for name, do := range map[string]func(){
 		"parse":  func() { f.names.ParseInvoke(subject) },
 		"admit":  func() { _, _ = f.admit(r) },
-		"route":  func() { Route(f.load(v, fabric)) },
+		"route":  func() { Route(v.tally.reservation.Load().load(1, fabric.Theta)) },
 		"arc":    func() { f.unreserved(v, "", fabric.Arcs) },
 		"header": func() { f.publication.header(fabric.StartBy) },
-		"ack":    func() { ackSequence([]byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)) },
+		"ack":    func() { pubAck([]byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)) },
 	} {
 		do()
 		if n := testing.AllocsPerRun(100, do); n != 0 {
@@ -72,7 +72,7 @@ func BenchmarkRoute(b *testing.B) {
 	fabric := f.view.fabric.Load()
 	b.ReportAllocs()
 	for b.Loop() {
-		Route(f.load(v, fabric))
+		Route(v.tally.reservation.Load().load(1, fabric.Theta))
 		f.unreserved(v, "", fabric.Arcs)
 	}
 }
@@ -112,7 +112,7 @@ func BenchmarkAckSequence(b *testing.B) {
 	ack := []byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := ackSequence(ack); !ok {
+		if _, _, ok := pubAck(ack); !ok {
 			b.Fatal("not read")
 		}
 	}

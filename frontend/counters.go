@@ -8,7 +8,7 @@ import (
 
 // counters counts what happened since the start. They only grow.
 type counters struct {
-	calls, dropped, unclaimed, lost, untold, again, gone, joined, fetched atomic.Uint64
+	calls, dropped, unclaimed, lost, untold, again, gone, joined, fetched, spilled atomic.Uint64
 
 	refused map[schema.Code]*atomic.Uint64 // a row for each code; the map itself never changes
 }
@@ -41,6 +41,11 @@ type Counters struct {
 	Fetched   uint64                 // payloads that were handed to their claimers
 	InFlight  int                    // calls in flight now
 	Held      int64                  // bytes of payloads held now
+	Spilled   uint64                 // calls that a reserved arc refused and that were published on their unreserved one
+
+	// Routed is how the calls of each function went that have ended, by the reason that each had last; functions of which none
+	// did are left out.
+	Routed map[FunctionName]Reasons
 }
 
 // Counters is a snapshot; its numbers are each exact, and not all of the same instant.
@@ -50,6 +55,7 @@ func (f *Frontend) Counters() Counters {
 		Calls: c.calls.Load(), Refused: make(map[schema.Code]uint64), Dropped: c.dropped.Load(), Gone: c.gone.Load(),
 		Unclaimed: c.unclaimed.Load(), Lost: c.lost.Load(), Again: c.again.Load(), Untold: c.untold.Load(), Joined: c.joined.Load(),
 		Fetched: c.fetched.Load(), InFlight: int(f.pending.count.Load()), Held: f.pending.held.bytes.Load(),
+		Spilled: c.spilled.Load(), Routed: f.functions.reasons(),
 	}
 	for code, n := range c.refused {
 		if v := n.Load(); v > 0 {

@@ -69,17 +69,7 @@ func (r eventRunner) Lookup(ctx context.Context, account, name string) (bool, er
 }
 
 // Places is the capacity of the managers that take calls.
-func (r eventRunner) Places() (n int) {
-	if r.f.view.deserted() {
-		return 0
-	}
-	for _, m := range r.f.Managers() {
-		if m.State == schema.MemberActive {
-			n += m.Capacity
-		}
-	}
-	return n
-}
+func (r eventRunner) Places() int { return r.f.view.places() }
 
 // Frontends is how many tell their status, and this one.
 func (r eventRunner) Frontends() int {
@@ -102,7 +92,7 @@ func (f *Frontend) join(ctx context.Context, t *events.Try, v *version) bool {
 	c := &call{
 		token: token, version: v, tenant: t.Request.Tenant, requestID: t.Request.RequestID, attempt: 1, startBy: events.MaxStartBy,
 		hopeless:  time.Now().Add(events.MaxStartBy + v.record.Timeout + initTime + ttlGrace*time.Second),
-		published: f.clock.now(), floor: max(f.lastSequence.Load(), f.streamFirst.Load()), waiter: resultTo(t), asked: asked,
+		published: f.clock.now(), stream: f.stream(0), floor: f.stream(0).floor(), waiter: resultTo(t), asked: asked,
 		repeats: true,
 	}
 	if len(t.Request.Payload) > schema.MaxCarried {
@@ -111,9 +101,13 @@ func (f *Frontend) join(ctx context.Context, t *events.Try, v *version) bool {
 	ask, err := schema.Marshal(&schema.Ask{
 		V: schema.Version, Event: t.Event, Frontend: f.id, Token: token, Reply: tokenSubject(f.answerInbox, token),
 	})
-	if err != nil || f.register(c) != nil {
+	if err != nil {
 		return false
 	}
+	if _, err := f.register(c); err != nil {
+		return false
+	}
+	f.pending.add(c)
 	if err = f.nc.Publish(f.names.StatusAsk(), ask); err == nil {
 		wait := time.NewTimer(askWait)
 		defer wait.Stop()

@@ -77,13 +77,12 @@ type Frontend struct {
 	subs             []*nats.Subscription
 
 	// Inboxes and subjects of this frontend, built once.
-	inbox, publishInbox, answerInbox, deleteInbox, lookInbox, streamInbox string
-	deleteSubject, lookSubject, streamSubject, statusPrefix               string
+	inbox, publishInbox, answerInbox string
+	statusPrefix, shardPrefix        string
 
-	lastSequence atomic.Uint64 // highest sequence of the stream of calls seen here
-	streamFirst  atomic.Uint64 // its first sequence at its creation: tells one stream from its successor; 0: not known
-	streamAsked  atomic.Bool   // a question for it is open
-	deletes      int           // sent in this turn of the wheel; its goroutine's alone
+	streams  streams
+	statuses *statusQueue
+	deletes  int // sent in this turn of the wheel; its goroutine's alone
 
 	stable            bool         // Config.Stable
 	twin              atomic.Value // string: incarnation of another holder of this id that was heard
@@ -101,6 +100,8 @@ type watches struct {
 	ring      *watch.Cache[schema.RingRecord]
 	fabric    *watch.Cache[schema.Fabric]
 	arcs      *watch.Cache[schema.ArcRecord]
+
+	reservations *watch.Cache[schema.ReservationRecord]
 }
 
 // New makes a frontend on a connection that it shares and does not close. It starts nothing.
@@ -123,16 +124,13 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("frontend", id), tel: cfg.Telemetry,
 		random: newNames(), counters: newCounters(), functions: newFunctions(),
 		pending:  newPending(cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight), cmp.Or(cfg.MaxHeld, DefaultMaxHeld)),
-		startBys: newWheel(), view: newView(),
+		startBys: newWheel(), view: newView(), statuses: newStatusQueue(),
 		misses: make(chan missedRequest, missQueue), fetches: make(chan fetch, fetchQueue), functionsChanged: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	inbox := func(kind byte) string { return subjects.FrontendInbox(id, string(rune(kind))) }
 	f.inbox = subjects.FrontendInbox(id, "")
-	f.publishInbox, f.answerInbox = inbox(kindPublish)+".", subjects.FrontendInbox(id, subjects.AnswerKind+".")
-	f.deleteInbox, f.lookInbox, f.streamInbox = inbox(kindDelete)+".", inbox(kindLook)+".", inbox(kindStream)
-	stream := f.names.CallsU()
-	f.deleteSubject, f.lookSubject, f.streamSubject = deleteAPI+stream, lookAPI+stream, streamAPI+stream
-	f.statusPrefix = f.names.Prefix() + ".status."
+	f.publishInbox, f.answerInbox = f.inbox+string(kindPublish)+".", subjects.FrontendInbox(id, subjects.AnswerKind+".")
+	f.statusPrefix, f.shardPrefix = f.names.Prefix()+".status.", shardPrefix(f.names)
+	f.stream(0)           // is always needed
 	f.clock.tick.Store(1) // 0 means never
 	pollers, err := events.New(nc, eventRunner{f}, events.Config{Names: f.names, Inbox: subjects.EventInbox(id, ""), Logger: f.log})
 	if err != nil {
@@ -179,9 +177,11 @@ func (f *Frontend) start(ctx, run context.Context) error {
 	if err := f.subscribe(f.inbox+">", f.received); err != nil {
 		return err
 	}
-	if err := f.subscribe(f.names.StatusAll(), f.heard); err != nil {
+	if err := f.statuses.subscribe(f.nc, f.names.StatusAll()); err != nil {
 		return err
 	}
+	f.subs = append(f.subs, f.statuses.sub)
+	f.loops.Go(func() { f.statuses.run(run, f.heard) })
 	listening := time.Now()
 	if err := f.awaitSetUp(ctx, js); err != nil {
 		return err

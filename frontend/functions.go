@@ -31,14 +31,16 @@ type function struct {
 	revision uint64
 	read     bool                // brought by a read that was ahead of the watch
 	versions map[string]*version // by number, and under "" and [schema.Latest]
+	routed   *routed
 }
 
 // version is one version of a function as calls see it.
 type version struct {
 	function *schema.FunctionRecord
 	record   *schema.VersionRecord
-	key      schema.Key    // of calls that name no sub-tenant
-	calls    *atomic.Int64 // C of this frontend: outlives a change of the record
+	key      schema.Key // of calls that name no sub-tenant
+	tally    *tally     // outlives a change of the record
+	routed   *routed    // of the function
 	arc      atomic.Pointer[unreservedArc]
 }
 
@@ -47,9 +49,12 @@ type version struct {
 type functions struct {
 	kv jetstream.KeyValue
 
-	mu     sync.RWMutex
-	known  map[target]*function
-	misses map[target]*miss
+	shared atomic.Pointer[[]sharedCalls] // versions whose calls are told on change
+
+	mu           sync.RWMutex
+	known        map[target]*function
+	misses       map[target]*miss
+	reservations map[target]reservedVersions
 }
 
 // miss is one read of a name that the watch has not brought.
@@ -59,7 +64,11 @@ type miss struct {
 }
 
 func newFunctions() *functions {
-	return &functions{known: make(map[target]*function), misses: make(map[target]*miss)}
+	fs := &functions{
+		known: make(map[target]*function), misses: make(map[target]*miss), reservations: make(map[target]reservedVersions),
+	}
+	fs.share()
+	return fs
 }
 
 // get is the function of a name, nil if the frontend knows none.
@@ -83,9 +92,10 @@ func (fs *functions) changed(record *schema.FunctionRecord, key string, revision
 	}
 	if deleted {
 		delete(fs.known, t)
-		return
+	} else {
+		fs.known[t] = newFunction(record, revision, fs.known[t])
 	}
-	fs.known[t] = newFunction(record, revision, fs.known[t])
+	fs.relink(t)
 }
 
 // found takes in what a read brought, unless the watch has brought as much meanwhile.
@@ -98,17 +108,23 @@ func (fs *functions) found(t target, record *schema.FunctionRecord, revision uin
 	}
 	fs.known[t] = newFunction(record, revision, old)
 	fs.known[t].read = true
+	fs.relink(t)
 }
 
 // newFunction prepares a record for calls. Versions that old had too keep their counts.
 func newFunction(record *schema.FunctionRecord, revision uint64, old *function) *function {
-	fn := &function{record: record, revision: revision, versions: make(map[string]*version, len(record.Versions)+2)}
+	fn := &function{
+		record: record, revision: revision, versions: make(map[string]*version, len(record.Versions)+2), routed: new(routed),
+	}
+	if old != nil {
+		fn.routed = old.routed // counted by name
+	}
 	add := func(name string, v *schema.VersionRecord) *version {
-		made := &version{function: record, record: v, key: schema.VersionKey(record, v, "")}
+		made := &version{function: record, record: v, key: schema.VersionKey(record, v, ""), routed: fn.routed}
 		if old != nil && old.record.ID == record.ID && old.versions[name] != nil {
-			made.calls = old.versions[name].calls
+			made.tally = old.versions[name].tally
 		} else {
-			made.calls = new(atomic.Int64)
+			made.tally = new(tally)
 		}
 		fn.versions[name] = made
 		return made

@@ -16,10 +16,13 @@ const (
 	kindAnswer  = 'a' // answer for a caller of this process, HTTP or a poller; subjects.AnswerKind
 	kindDelete  = 'd' // what became of the delete at its start-by
 	kindLook    = 'g' // whether its message is still in the stream
-	kindStream  = 'i' // the stream of calls after a reconnect
+	kindStream  = 'i' // a stream of calls after a reconnect; ends in its number
 	kindEnds    = 'e' // schema.Ends
 	kindBeat    = 'b' // schema.Beat
 	kindFetch   = 'f' // a claimer asks for the payload of the call that it has claimed
+
+	kindDeleteReserved = 'D' // the same of a message in a shard of reserved arcs: moved.go
+	kindLookReserved   = 'G'
 )
 
 // Error codes of JetStream (server/errors.json) that decide something.
@@ -60,8 +63,6 @@ func (f *Frontend) received(m *nats.Msg) {
 			tick := f.clock.now()
 			f.view.beat(b.Manager, tick)
 			f.pending.named(&b, tick)
-		case kindStream:
-			f.streamSeen(m)
 		}
 		return
 	}
@@ -79,21 +80,27 @@ func (f *Frontend) received(m *nats.Msg) {
 		if !f.pending.answered(token, m) {
 			f.counters.unclaimed.Add(1)
 		}
-	case kindDelete:
-		f.deleted(token, m)
-	case kindLook:
-		f.looked(token, m)
+	case kindDelete, kindDeleteReserved:
+		f.deleted(token, rest[0] == kindDeleteReserved, m)
+	case kindLook, kindLookReserved:
+		f.looked(token, rest[0] == kindLookReserved, m)
+	case kindStream:
+		f.streamSeen(token, m)
 	case kindFetch:
 		f.asked(token, m.Reply)
 	}
 }
 
-// published takes in the PubAck of a call: its sequence, or why the stream did not take it, which the caller hears at
-// once.
+// published takes in the PubAck of a call: where it lies, or why the stream did not take it, which the caller hears at
+// once unless the unreserved arc is still to be asked.
 func (f *Frontend) published(token uint64, m *nats.Msg) {
-	if sequence, ok := ackSequence(m.Data); ok {
-		f.lastSequence.Store(max(f.lastSequence.Load(), sequence)) // this goroutine alone stores
-		f.pending.stored(token, sequence)
+	if name, sequence, ok := pubAck(m.Data); ok {
+		if s := f.streamNamed(name); s != nil {
+			f.stored(token, s, sequence)
+		}
+		return
+	}
+	if f.spill(token, crowded(m)) {
 		return
 	}
 	c := f.pending.take(token, true)
@@ -133,18 +140,23 @@ func full(why string) error {
 	return &schema.Error{Code: schema.CodeCapacityExceeded, Message: why}
 }
 
-var sequenceKey = []byte(`"seq":`)
+var (
+	streamKey   = []byte(`{"stream":"`)
+	sequenceKey = []byte(`"seq":`)
+)
 
-// ackSequence reads the sequence of a good PubAck, `{"stream":"HEARTH_CALLS_U","seq":17}`, without decoding JSON: it
-// stands on the way of every call. Names of streams hold no quote, so the first key is the key. Anything else, and
+// pubAck reads the stream and the sequence of a good PubAck, `{"stream":"HEARTH_CALLS_U","seq":17}`, without decoding JSON:
+// it stands on the way of every call. Names of streams hold no quote, so the first key is the key. Anything else, and
 // every error, is left to [apiError].
-func ackSequence(b []byte) (uint64, bool) {
-	if bytes.HasPrefix(b, []byte(`{"error"`)) {
-		return 0, false
+func pubAck(b []byte) (stream []byte, sequence uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(b, streamKey)
+	end := bytes.IndexByte(rest, '"')
+	if !ok || end < 0 {
+		return nil, 0, false
 	}
 	at := bytes.Index(b, sequenceKey)
 	if at < 0 {
-		return 0, false
+		return nil, 0, false
 	}
 	var v uint64
 	digits := 0
@@ -155,7 +167,7 @@ func ackSequence(b []byte) (uint64, bool) {
 		v = v*10 + uint64(c-'0')
 		digits++
 	}
-	return v, digits > 0 && digits < 20 && v > 0
+	return rest[:end], v, digits > 0 && digits < 20 && v > 0
 }
 
 // jsError is the error member of JetStream's answers.

@@ -26,37 +26,41 @@ func TestJudge(t *testing.T) {
 		name string
 		call *call
 		now  moment
-		want verdict
-	}{
-		{"just published", base(nil), moment{tick: start, streamFirst: 1, beat: silent, spoke: no}, wait},
-		{"in the stream, not yet two seconds", base(nil), moment{tick: start + twoSeconds - 1, beat: silent}, wait},
-		{"two seconds without a beat", base(nil), moment{tick: start + twoSeconds, beat: silent}, look},
-		{"found there lately", base(func(c *call) { c.seen = start + 3 }), moment{tick: start + 3 + twoSeconds - 1, beat: silent}, wait},
-		{"found there two seconds ago", base(func(c *call) { c.seen = start + 3 }), moment{tick: start + 3 + twoSeconds, beat: silent}, look},
-		{"its delete is on the way", base(func(c *call) { c.deleting = true }), moment{tick: start + 10, beat: silent}, wait},
-		{"no PubAck yet", base(func(c *call) { c.sequence = 0 }), moment{tick: start + 10, beat: silent}, wait},
-		{"gone, a beat may still come", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds - 1, beat: silent}, wait},
-		{"gone for two seconds", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds, beat: silent}, lost},
-		{"runs", base(func(c *call) { c.gone, c.beat = start+4, start+5 }), moment{tick: start + 5 + threeSeconds - 1, beat: at(start + 5)}, wait},
-		{"beats stopped for three seconds", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + threeSeconds, beat: at(start + 5)}, lost},
-		{"its manager beats on without it", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + twoSeconds, beat: at(start + 5 + twoSeconds)}, lost},
-		{"its manager has beaten on once", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 7, beat: at(start + 6)}, wait},
-		{"ended, its answer is under way", base(func(c *call) { c.over = start + 5 }), moment{tick: start + 5 + threeSeconds - 1, beat: silent}, wait},
-		{"ended, its answer got lost", base(func(c *call) { c.over = start + 5 }), moment{tick: start + 5 + threeSeconds, beat: silent}, lost},
 
-		{"stream lost, too early to tell", base(nil), moment{tick: start + 6, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: yes}, wait},
-		{"stream lost, all managers spoke", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: yes}, notStarted},
-		{"stream lost, one is silent", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: no}, wait},
-		{"stream lost, one stays silent", base(nil), moment{tick: start + 5 + threeSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: no}, lost},
-		{"stream lost, but it runs", base(func(c *call) { c.beat = start + 6 }), moment{tick: start + 8, reconnected: start + 5, streamFirst: 2000, beat: at(start + 6), spoke: yes}, wait},
-		{"stream lost, named before a second reconnect", base(func(c *call) { c.beat = start + 4 }), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: at(start + 4), spoke: yes}, wait},
-		{"stream lost, named before a second reconnect and never again", base(func(c *call) { c.beat = start + 4 }), moment{tick: start + 5 + threeSeconds, reconnected: start + 5, streamFirst: 2000, beat: at(start + 4), spoke: yes}, lost},
-		{"stream lost before the PubAck came", base(func(c *call) { c.sequence = 0 }), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, streamFirst: 2000, beat: silent, spoke: yes}, notStarted},
-		{"stream lost, this one is in the new one", base(func(c *call) { c.sequence = 2001 }), moment{tick: start + 3, reconnected: start, streamFirst: 2000, beat: silent, spoke: yes}, wait},
-		{"same stream after a reconnect", base(nil), moment{tick: start + 3, reconnected: start + 1, streamFirst: 990, beat: silent, spoke: yes}, wait},
+		first uint64 // of the stream that is there now; 0: not known
+		want  verdict
+	}{
+		{"just published", base(nil), moment{tick: start, beat: silent, spoke: no}, 1, wait},
+		{"in the stream, not yet two seconds", base(nil), moment{tick: start + twoSeconds - 1, beat: silent}, 0, wait},
+		{"two seconds without a beat", base(nil), moment{tick: start + twoSeconds, beat: silent}, 0, look},
+		{"found there lately", base(func(c *call) { c.seen = start + 3 }), moment{tick: start + 3 + twoSeconds - 1, beat: silent}, 0, wait},
+		{"found there two seconds ago", base(func(c *call) { c.seen = start + 3 }), moment{tick: start + 3 + twoSeconds, beat: silent}, 0, look},
+		{"its delete is on the way", base(func(c *call) { c.deleting = true }), moment{tick: start + 10, beat: silent}, 0, wait},
+		{"no PubAck yet", base(func(c *call) { c.sequence = 0 }), moment{tick: start + 10, beat: silent}, 0, wait},
+		{"gone, a beat may still come", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds - 1, beat: silent}, 0, wait},
+		{"gone for two seconds", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds, beat: silent}, 0, lost},
+		{"runs", base(func(c *call) { c.gone, c.beat = start+4, start+5 }), moment{tick: start + 5 + threeSeconds - 1, beat: at(start + 5)}, 0, wait},
+		{"beats stopped for three seconds", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + threeSeconds, beat: at(start + 5)}, 0, lost},
+		{"its manager beats on without it", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + twoSeconds, beat: at(start + 5 + twoSeconds)}, 0, lost},
+		{"its manager has beaten on once", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 7, beat: at(start + 6)}, 0, wait},
+		{"ended, its answer is under way", base(func(c *call) { c.over = start + 5 }), moment{tick: start + 5 + threeSeconds - 1, beat: silent}, 0, wait},
+		{"ended, its answer got lost", base(func(c *call) { c.over = start + 5 }), moment{tick: start + 5 + threeSeconds, beat: silent}, 0, lost},
+
+		{"stream lost, too early to tell", base(nil), moment{tick: start + 6, reconnected: start + 5, beat: silent, spoke: yes}, 2000, wait},
+		{"stream lost, all managers spoke", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, beat: silent, spoke: yes}, 2000, notStarted},
+		{"stream lost, one is silent", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, beat: silent, spoke: no}, 2000, wait},
+		{"stream lost, one stays silent", base(nil), moment{tick: start + 5 + threeSeconds, reconnected: start + 5, beat: silent, spoke: no}, 2000, lost},
+		{"stream lost, but it runs", base(func(c *call) { c.beat = start + 6 }), moment{tick: start + 8, reconnected: start + 5, beat: at(start + 6), spoke: yes}, 2000, wait},
+		{"stream lost, named before a second reconnect", base(func(c *call) { c.beat = start + 4 }), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, beat: at(start + 4), spoke: yes}, 2000, wait},
+		{"stream lost, named before a second reconnect and never again", base(func(c *call) { c.beat = start + 4 }), moment{tick: start + 5 + threeSeconds, reconnected: start + 5, beat: at(start + 4), spoke: yes}, 2000, lost},
+		{"stream lost before the PubAck came", base(func(c *call) { c.sequence = 0 }), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, beat: silent, spoke: yes}, 2000, notStarted},
+		{"stream lost, this one is in the new one", base(func(c *call) { c.sequence = 2001 }), moment{tick: start + 3, reconnected: start, beat: silent, spoke: yes}, 2000, wait},
+		{"same stream after a reconnect", base(nil), moment{tick: start + 3, reconnected: start + 1, beat: silent, spoke: yes}, 990, wait},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			c.call.stream = new(stream)
+			c.call.stream.first.Store(c.first)
 			if got := c.call.judge(c.now); got != c.want {
 				t.Errorf("verdict %d, want %d", got, c.want)
 			}
@@ -69,8 +73,8 @@ func TestJudge(t *testing.T) {
 func TestJudgeEnds(t *testing.T) {
 	t.Parallel()
 	for _, c := range []*call{
-		{published: 1, startBy: 10 * time.Second},
-		{published: 1, startBy: 10 * time.Second, sequence: 7, deleting: true},
+		{published: 1, startBy: 10 * time.Second, stream: new(stream)},
+		{published: 1, startBy: 10 * time.Second, sequence: 7, deleting: true, stream: new(stream)},
 	} {
 		now := moment{beat: func(string) uint64 { return 0 }, spoke: func(uint64, uint64) bool { return false }}
 		for now.tick = 1; c.judge(now) != lost; now.tick++ {
@@ -90,11 +94,15 @@ func TestJudgeEnds(t *testing.T) {
 func TestAwayEndsTheHopeless(t *testing.T) {
 	t.Parallel()
 	f := &Frontend{pending: newPending(10, 0), counters: newCounters()}
+	add := func(c *call) {
+		f.pending.enter(c)
+		f.pending.add(c)
+	}
 	v := newFunction(&schema.FunctionRecord{Name: "f", ID: "i", Latest: schema.VersionRecord{Version: schema.Latest}}, 1, nil).versions[""]
 	waits, hopeless := make(chan ended, 1), make(chan ended, 1)
-	f.pending.add(&call{token: 1, version: v, waiter: func(e ended) { waits <- e }, hopeless: time.Now().Add(time.Hour)})
-	f.pending.add(&call{token: 2, version: v, waiter: func(e ended) { hopeless <- e }, hopeless: time.Now().Add(-time.Nanosecond)})
-	f.pending.add(&call{token: 3, version: v, reply: "_INBOX.x", hopeless: time.Now().Add(-time.Hour)})
+	add(&call{token: 1, version: v, waiter: func(e ended) { waits <- e }, hopeless: time.Now().Add(time.Hour)})
+	add(&call{token: 2, version: v, waiter: func(e ended) { hopeless <- e }, hopeless: time.Now().Add(-time.Nanosecond)})
+	add(&call{token: 3, version: v, reply: "_INBOX.x", hopeless: time.Now().Add(-time.Hour)})
 	f.away()
 	select {
 	case e := <-hopeless:
@@ -107,7 +115,7 @@ func TestAwayEndsTheHopeless(t *testing.T) {
 	if n := f.pending.count.Load(); n != 2 || len(waits) != 0 {
 		t.Errorf("%d calls are left, want the one that may still end and that of NATS", n)
 	}
-	if n := v.calls.Load(); n != 2 {
+	if n := v.tally.calls.Load(); n != 2 {
 		t.Errorf("C is %d, want 2", n)
 	}
 }

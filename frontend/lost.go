@@ -3,7 +3,6 @@ package frontend
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,14 +27,16 @@ const (
 // and trouble on the way is tried again until the answer is known.
 func (f *Frontend) expire(token uint64) {
 	var sequence uint64
+	var s *stream
 	again := time.Duration(0)
 	f.pending.with(token, func(c *call) bool {
+		c.expired = true
 		switch {
 		case c.beat != 0, c.over != 0, c.gone != 0:
 		case !f.clock.connected(), c.sequence == 0, f.deletes >= deletesPerTurn:
 			again = notNow
 		default:
-			sequence, again = c.sequence, askAgain
+			s, sequence, again = c.stream, c.sequence, askAgain
 			c.deleting = true
 		}
 		return false
@@ -47,14 +48,12 @@ func (f *Frontend) expire(token uint64) {
 		return
 	}
 	f.deletes++
-	body := append(strconv.AppendUint([]byte(`{"seq":`), sequence, 10), `,"no_erase":true}`...)
-	if err := f.nc.PublishMsg(&nats.Msg{Subject: f.deleteSubject, Reply: tokenSubject(f.deleteInbox, token), Data: body}); err != nil {
-		f.log.Debug("delete at start-by not sent, will be tried again", "error", err)
-	}
+	f.deleteMessage(s, sequence, token)
 }
 
-// deleted takes in what became of the delete at a call's start-by.
-func (f *Frontend) deleted(token uint64, m *nats.Msg) {
+// deleted takes in what became of the delete at a call's start-by; shard says that it was one in a shard of reserved arcs,
+// and is nothing of a call that has been moved from there.
+func (f *Frontend) deleted(token uint64, shard bool, m *nats.Msg) {
 	var answer struct {
 		Success bool    `json:"success"`
 		Error   jsError `json:"error"`
@@ -64,20 +63,31 @@ func (f *Frontend) deleted(token uint64, m *nats.Msg) {
 	}
 	switch code := answer.Error.ErrCode; {
 	case answer.Success:
-		if c := f.pending.take(token, true); c != nil {
+		c := f.pending.with(token, func(c *call) bool { return c.onShard() == shard && c.beat == 0 && c.over == 0 })
+		if c != nil {
 			f.refuse(c, full(f.notTaken(c)))
 		}
 	case code == jsSequenceNotFound || code == jsNoMessage:
-		tick := f.clock.now()
+		f.left(token, shard)
+	case code == jsStreamNotFound:
 		f.pending.with(token, func(c *call) bool {
-			if c.gone == 0 {
-				c.gone = tick
-			}
+			c.stream.asked.Store(true) // by the next sweep
 			return false
 		})
 	}
 	// Anything else (no responders, a leader that changes, the stream re-created): the wheel tries again, and a lost
 	// stream is found after the reconnect.
+}
+
+// left notes that a call's message is not in its stream any more.
+func (f *Frontend) left(token uint64, shard bool) {
+	tick := f.clock.now()
+	f.pending.with(token, func(c *call) bool {
+		if c.gone == 0 && c.onShard() == shard {
+			c.gone = tick
+		}
+		return false
+	})
 }
 
 // notTaken says why nobody took a call until its start-by: most often for want of a free environment, but what is larger
@@ -105,7 +115,6 @@ const (
 type moment struct {
 	tick        uint64
 	reconnected uint64                      // tick of the last reconnect
-	streamFirst uint64                      // first sequence of the stream that is there now; 0: not known
 	beat        func(manager string) uint64 // tick of a manager's last beat
 	spoke       func(since, published uint64) bool
 }
@@ -118,7 +127,7 @@ func (c *call) judge(now moment) verdict {
 		if since(c.over) >= threeSeconds {
 			return lost
 		}
-	case c.streamLost(now.streamFirst) && c.beat <= now.reconnected:
+	case c.streamLost() && c.beat <= now.reconnected:
 		quiet := since(max(now.reconnected, c.published))
 		switch {
 		case c.beat == 0 && quiet >= twoSeconds && now.spoke(now.reconnected, c.published):
@@ -134,10 +143,13 @@ func (c *call) judge(now moment) verdict {
 			return lost
 		}
 	case c.gone != 0:
-		if since(c.gone) >= twoSeconds {
+		// A catcher that won its lock may have moved it, and the PubAck of the copy, which comes at once, cannot have come where
+		// this frontend was cut off. The copy outlives no more than any message, so until then it may wait unseen.
+		unheard := c.onShard() && now.reconnected >= c.published && since(c.published) < c.outlives()
+		if since(c.gone) >= twoSeconds && !unheard {
 			return lost
 		}
-	case since(c.published) >= uint64((c.startBy+ttlGrace*time.Second)/tickTime)+twoSeconds:
+	case since(c.published) >= c.outlives():
 		// The PubAck or the answers to the delete got lost. The message has outlived its time to live, so that it starts
 		// no more; it may have.
 		c.gone = now.tick
@@ -147,9 +159,15 @@ func (c *call) judge(now moment) verdict {
 	return wait
 }
 
+// outlives is how many ticks after its publication a call's message has surely been removed by its time to live.
+func (c *call) outlives() uint64 {
+	return uint64((c.startBy+ttlGrace*time.Second)/tickTime) + twoSeconds
+}
+
 // streamLost reports whether the stream that held the call's message is gone: the one that is there now begins with
 // sequences that were not reached when the call was published (DESIGN 9, first_seq).
-func (c *call) streamLost(first uint64) bool {
+func (c *call) streamLost() bool {
+	first := c.stream.first.Load()
 	if c.sequence != 0 {
 		return c.sequence < first
 	}
@@ -158,15 +176,16 @@ func (c *call) streamLost(first uint64) bool {
 
 // sweep judges every call, once a tick.
 func (f *Frontend) sweep() {
-	if f.streamFirst.Load() == 0 || f.streamAsked.Load() {
-		f.askStream()
-	}
+	f.askAgain()
 	f.view.tick(f.clock.now())
 	now := moment{
-		tick: f.clock.now(), reconnected: f.clock.reconnected.Load(), streamFirst: f.streamFirst.Load(),
+		tick: f.clock.now(), reconnected: f.clock.reconnected.Load(),
 		beat: f.view.lastBeat, spoke: f.view.spoke,
 	}
-	type question struct{ token, sequence uint64 }
+	type question struct {
+		stream          *stream
+		sequence, token uint64
+	}
 	var questions []question
 	var verdicts []verdict
 	out := f.pending.each(func(c *call) bool {
@@ -174,7 +193,7 @@ func (f *Frontend) sweep() {
 		case look:
 			if len(questions) < looksPerTick {
 				c.seen = now.tick // not again for a while, whatever becomes of the question
-				questions = append(questions, question{c.token, c.sequence})
+				questions = append(questions, question{c.stream, c.sequence, c.token})
 			}
 		case lost, notStarted:
 			verdicts = append(verdicts, v)
@@ -183,8 +202,7 @@ func (f *Frontend) sweep() {
 		return false
 	})
 	for _, q := range questions {
-		body := append(strconv.AppendUint([]byte(`{"seq":`), q.sequence, 10), '}')
-		if err := f.nc.PublishRequest(f.lookSubject, tokenSubject(f.lookInbox, q.token), body); err != nil {
+		if err := f.lookAt(q.stream, q.sequence, q.token); err != nil {
 			f.log.Debug("look at the stream not sent", "error", err)
 			break
 		}
@@ -210,50 +228,9 @@ func (f *Frontend) away() {
 }
 
 // looked takes in whether a call's message is still in the stream.
-func (f *Frontend) looked(token uint64, m *nats.Msg) {
+func (f *Frontend) looked(token uint64, shard bool, m *nats.Msg) {
 	if e, failed := apiError(m.Data); !failed || e.ErrCode != jsNoMessage {
 		return // still there, or not known: looked at again
 	}
-	tick := f.clock.now()
-	f.pending.with(token, func(c *call) bool {
-		if c.gone == 0 {
-			c.gone = tick
-		}
-		return false
-	})
-}
-
-// back is called after a reconnect: the stream of calls may be another one.
-func (f *Frontend) back() {
-	f.streamAsked.Store(true)
-	f.askStream()
-}
-
-// askStream asks for the stream of calls. It is repeated each tick until there is an answer.
-func (f *Frontend) askStream() {
-	f.streamAsked.Store(true)
-	if err := f.nc.PublishRequest(f.streamSubject, f.streamInbox, nil); err != nil {
-		f.log.Debug("question for the stream not sent", "error", err)
-	}
-}
-
-// streamSeen takes in the answer to [Frontend.askStream].
-func (f *Frontend) streamSeen(m *nats.Msg) {
-	var info struct {
-		Config struct {
-			Name     string `json:"name"`
-			FirstSeq uint64 `json:"first_seq"`
-		} `json:"config"`
-		State struct {
-			FirstSeq uint64 `json:"first_seq"`
-			LastSeq  uint64 `json:"last_seq"`
-		} `json:"state"`
-		Error *jsError `json:"error"`
-	}
-	if len(m.Data) == 0 || json.Unmarshal(m.Data, &info) != nil || info.Error != nil || info.Config.Name != f.names.CallsU() {
-		return // not there yet: managers make it on their reconnect
-	}
-	f.streamFirst.Store(max(info.Config.FirstSeq, 1))
-	f.lastSequence.Store(max(f.lastSequence.Load(), info.State.LastSeq))
-	f.streamAsked.Store(false)
+	f.left(token, shard)
 }

@@ -21,14 +21,11 @@ type call struct {
 	version   *version
 	tenant    string
 	requestID string
-	arc       int
-	reason    schema.Reason
 	attempt   uint32
 	reply     string        // of a NATS caller, whom the worker answers; "" where waiter waits
 	startBy   time.Duration // from its publication
 	published uint64        // tick of its publication
 	hopeless  time.Time     // by then it has ended if it ever started, even where nobody can tell
-	floor     uint64        // the stream had reached this sequence before it: see streamLost
 	repeats   bool          // its payload may be asked for after its start: it can be published again, or is an event's
 
 	span telemetry.Span // of the whole call; ended by whoever takes it out of the pending calls
@@ -40,8 +37,15 @@ type call struct {
 	// Below: guarded by the shard's mu.
 	waiter   func(ended)   // tells the door in this process that waits; nil once it has gone or has its answer
 	asked    chan struct{} // of an event that may run already: closed once somebody tells of it; nil then
-	sequence uint64        // in the stream; 0 until the PubAck is here
-	deleting bool          // its start-by has come: a delete is on its way
+	arc      int           // number of its unreserved arc, where reserved is nil
+	reserved *reservation  // whose arc it was published on last, as far as is known
+	reason   schema.Reason // why there
+	fallback *fallback     // until a shard has taken it: what to do where it does not
+	stream   *stream       // that its message is in, or was sent to
+	floor    uint64        // that stream had reached this sequence before it: see streamLost
+	sequence uint64        // in it; 0 until the PubAck is here
+	expired  bool          // its start-by has come
+	deleting bool          // a delete is on its way
 	beat     uint64        // tick of the last beat that named it; 0: none did
 	manager  string        // that beat's
 	late     bool          // that beat said that it has ended: no other one is a sign of life
@@ -61,10 +65,11 @@ type ended struct {
 
 // pending is the calls in flight, by token. It is safe for concurrent use.
 type pending struct {
-	limit  int64
-	count  atomic.Int64
-	held   held
-	shards [shards]shard
+	limit   int64
+	count   atomic.Int64
+	held    held
+	changed chan struct{} // holds one: C of a version changed that other frontends count
+	shards  [shards]shard
 }
 
 type shard struct {
@@ -74,7 +79,7 @@ type shard struct {
 }
 
 func newPending(limit int, bytes int64) *pending {
-	p := &pending{limit: int64(limit), held: held{limit: bytes}}
+	p := &pending{limit: int64(limit), held: held{limit: bytes}, changed: make(chan struct{}, 1)}
 	for i := range p.shards {
 		p.shards[i].calls = make(map[uint64]*call)
 	}
@@ -83,18 +88,34 @@ func newPending(limit int, bytes int64) *pending {
 
 func (p *pending) shard(token uint64) *shard { return &p.shards[token%shards] }
 
-// add counts a call in, or reports false when there are too many.
-func (p *pending) add(c *call) bool {
+// enter counts a call in, or reports false when there are too many. It gives C of its version at this frontend with the call
+// itself: of calls that come at once each has a number of its own.
+func (p *pending) enter(c *call) (inFlight int64, ok bool) {
 	if p.count.Add(1) > p.limit {
 		p.count.Add(-1)
-		return false
+		return 0, false
 	}
-	c.version.calls.Add(1)
+	return p.tally(c.version, 1), true
+}
+
+// add makes a call known that was counted in.
+func (p *pending) add(c *call) {
 	s := p.shard(c.token)
 	s.mu.Lock()
 	s.calls[c.token] = c
 	s.mu.Unlock()
-	return true
+}
+
+// tally changes C of a version, and has it told where others count it.
+func (p *pending) tally(v *version, by int64) int64 {
+	n := v.tally.calls.Add(by)
+	if v.tally.shared() {
+		select {
+		case p.changed <- struct{}{}:
+		default:
+		}
+	}
+	return n
 }
 
 // with runs do on a call under its lock, if it is in flight. do must not block; it reports whether the call leaves, and
@@ -114,6 +135,7 @@ func (p *pending) with(token uint64, do func(*call) (leaves bool)) *call {
 // done is [pending.with] for calls that leave because all is well.
 func (p *pending) done(token uint64, do func(*call) (leaves bool)) {
 	if c := p.with(token, do); c != nil {
+		c.settle()
 		c.span.End()
 	}
 }
@@ -140,16 +162,8 @@ func (p *pending) leave(s *shard, c *call) {
 	p.count.Add(-1)
 	p.held.give(c)
 	if c.over == 0 {
-		c.version.calls.Add(-1)
+		p.tally(c.version, -1)
 	}
-}
-
-// stored takes in the sequence of a call's message.
-func (p *pending) stored(token, sequence uint64) {
-	p.with(token, func(c *call) bool {
-		c.sequence = sequence
-		return false
-	})
 }
 
 // take removes a call and gives it to the caller, who alone answers it; nil if it is not in flight. A call that a beat
@@ -170,7 +184,7 @@ func (p *pending) end(token, tick uint64) {
 			return true
 		}
 		c.over = tick
-		c.version.calls.Add(-1)
+		p.tally(c.version, -1)
 		return false
 	})
 }

@@ -61,13 +61,17 @@ type publication struct {
 // header is the header of a publication with this start-by: its time to live in whole seconds, rounded up here because
 // the server rounds down. The same map serves all; nobody writes to it after it was stored.
 func (p *publication) header(startBy time.Duration) nats.Header {
-	seconds := min(int((startBy+time.Second-1)/time.Second)+ttlGrace, maxTTL)
+	seconds := ttlSeconds(startBy)
 	if h := p.ttl[seconds].Load(); h != nil {
 		return *h
 	}
 	h := nats.Header{nats.MsgTTLHdr: []string{strconv.Itoa(seconds) + "s"}}
 	p.ttl[seconds].Store(&h)
 	return h
+}
+
+func ttlSeconds(startBy time.Duration) int {
+	return min(int((startBy+time.Second-1)/time.Second)+ttlGrace, maxTTL)
 }
 
 func (p *publication) buffer() *[]byte {
@@ -150,23 +154,35 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 	case f.view.deserted():
 		return &schema.Error{Code: schema.CodeUnavailable, Message: "no manager is on the ring"}
 	}
-	decision := Route(f.load(c.version, fabric))
-	number, subject := f.unreserved(c.version, c.tenant, fabric.Arcs)
-	c.arc, c.reason, env.Reason = number, decision.Reason, decision.Reason
-	c.hopeless = time.Now().Add(c.startBy + c.version.record.Timeout + initTime + ttlGrace*time.Second)
-	c.published, c.floor = f.clock.now(), max(f.lastSequence.Load(), f.streamFirst.Load())
-	if err := f.register(c); err != nil {
+	reserved := c.version.tally.reservation.Load()
+	if reserved != nil {
+		f.statuses.catchUp()
+	}
+	own, err := f.register(c)
+	if err != nil {
 		return err
 	}
-	span := f.spanPublish(c, env, decision, subject)
-	buffer := f.publication.buffer()
-	*buffer = schema.EncodeCall((*buffer)[:0], env)
-	err := f.nc.PublishMsg(&nats.Msg{
-		Subject: subject, Reply: tokenSubject(f.publishInbox, c.token), Header: f.publication.header(c.startBy), Data: *buffer,
-	})
+	decision := Route(reserved.load(own, fabric.Theta))
+	now := time.Now()
+	c.reason, env.Reason = decision.Reason, decision.Reason
+	c.hopeless = now.Add(c.startBy + c.version.record.Timeout + initTime + ttlGrace*time.Second)
+	var subject string
+	var header nats.Header
+	if decision.Reserved {
+		c.reserved, c.stream, subject, header = reserved, reserved.stream, reserved.subject, reserved.header(c.startBy)
+	} else {
+		c.stream, header = f.stream(0), f.publication.header(c.startBy)
+		c.arc, subject = f.unreserved(c.version, c.tenant, fabric.Arcs)
+	}
+	c.published, c.floor = f.clock.now(), c.stream.floor()
+	f.spanDecision(c, decision)
+	if decision.Reserved {
+		c.fallback = &fallback{*env, now.Add(c.startBy)}
+	}
+	span := f.spanPublish(c, env, &decision, subject)
+	f.pending.add(c)
+	size, err := f.publish(subject, header, env)
 	span.End()
-	size := len(*buffer)
-	f.publication.release(buffer)
 	if err == nil {
 		f.startBys.add(c.token, c.startBy)
 		return nil
@@ -181,24 +197,41 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 	return &schema.Error{Code: schema.CodeUnavailable, Message: "the call could not be sent", Cause: err}
 }
 
-// register counts a call in, with its payload where that is held. An error says that there are too many.
-func (f *Frontend) register(c *call) error {
+// publish sends an envelope to an arc, with this frontend's inbox of the call as publish reply, and gives its size.
+func (f *Frontend) publish(subject string, h nats.Header, env *schema.Call) (size int, err error) {
+	buffer := f.publication.buffer()
+	*buffer = schema.EncodeCall((*buffer)[:0], env)
+	err = f.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: tokenSubject(f.publishInbox, env.Token), Header: h, Data: *buffer})
+	size = len(*buffer)
+	f.publication.release(buffer)
+	return size, err
+}
+
+// register counts a call in, with its payload where that is held, and gives C of its version at this frontend, the call
+// included. An error says that there are too many.
+func (f *Frontend) register(c *call) (inFlight int64, err error) {
 	if err := f.hold(c); err != nil {
-		return err
+		return 0, err
 	}
-	if f.pending.add(c) {
-		return nil
+	inFlight, ok := f.pending.enter(c)
+	if ok {
+		return inFlight, nil
 	}
 	f.pending.held.give(c)
-	return &schema.Error{
+	return 0, &schema.Error{
 		Code: schema.CodeThrottled, Reason: "CallerRateLimitExceeded",
 		Message: fmt.Sprintf("this frontend has %d calls in flight, its limit", f.pending.limit),
 	}
 }
 
-// load is what [Route] decides on. Reservations are not fed in yet, so no arc is open.
-func (f *Frontend) load(v *version, fabric *schema.Fabric) Load {
-	return Load{C: int(v.calls.Load()) + 1, Theta: fabric.Theta}
+// load is what [Route] decides on, with this many calls of the version in flight here. It takes no lock and allocates
+// nothing; a version without a reservation, where r is nil, reads nothing more.
+func (r *reservation) load(own int64, theta float64) Load {
+	if r == nil {
+		return Load{C: int(own), Theta: theta}
+	}
+	ready, busy := r.members.load()
+	return Load{Open: r.takes(), L: r.limit, S: ready, B: busy, C: int(own + r.others.calls.Load()), Theta: theta}
 }
 
 func shuttingDown() error {

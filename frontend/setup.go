@@ -19,8 +19,8 @@ const (
 	streamAgain = 20                     // so often, where the server does not answer for the stream at all
 )
 
-// awaitSetUp waits until managers have set the fabric up, and loads what calls need: functions, ring, fabric, arcs. It
-// ends with ctx, naming what was missing.
+// awaitSetUp waits until managers have set the fabric up, and loads what calls need: functions, reservations, ring, fabric,
+// arcs. It ends with ctx, naming what was missing.
 func (f *Frontend) awaitSetUp(ctx context.Context, js jetstream.JetStream) error {
 	functions, err := f.bucket(ctx, js, topology.Functions)
 	if err != nil {
@@ -31,6 +31,10 @@ func (f *Frontend) awaitSetUp(ctx context.Context, js jetstream.JetStream) error
 		return err
 	}
 	arcs, err := f.bucket(ctx, js, topology.Arcs)
+	if err != nil {
+		return err
+	}
+	reservations, err := f.bucket(ctx, js, topology.Reservations)
 	if err != nil {
 		return err
 	}
@@ -63,11 +67,14 @@ func (f *Frontend) awaitSetUp(ctx context.Context, js jetstream.JetStream) error
 		closeOnce(haveFabric)
 	})
 	w.arcs = watch.New(f.nc, arcs, ">", decode[schema.ArcRecord], f.log)
+	w.reservations = watch.New(f.nc, reservations, ">", decodeReservation, f.log)
+	w.reservations.OnChange(f.reservationChanged)
 	for _, c := range []struct {
 		name  string
 		start func(context.Context) error
 	}{
 		{"functions", w.functions.Start}, {"ring", w.ring.Start}, {"fabric", w.fabric.Start}, {"arcs", w.arcs.Start},
+		{"reservations", w.reservations.Start},
 	} {
 		if err := c.start(ctx); err != nil {
 			return fmt.Errorf("load %s: %w", c.name, err)
@@ -96,6 +103,9 @@ func (w *watches) stop() {
 	if w.arcs != nil {
 		w.arcs.Stop()
 	}
+	if w.reservations != nil {
+		w.reservations.Stop()
+	}
 }
 
 // bucket opens a KV bucket, waiting until a manager has made it.
@@ -119,16 +129,17 @@ func (f *Frontend) bucket(ctx context.Context, js jetstream.JetStream, kind stri
 // frontend ask, is not waited for for ever: the stream's identity then stays unknown, and calls that a restart of the
 // server swallows are told as lost instead of not started.
 func (f *Frontend) awaitStream(ctx context.Context) error {
-	for tries := 0; f.streamFirst.Load() == 0; tries++ {
+	u := f.stream(0)
+	for tries := 0; u.first.Load() == 0; tries++ {
 		if tries%streamAgain == 0 {
-			f.askStream()
+			f.ask(u)
 		}
 		if tries == 3*streamAgain {
-			f.log.Warn("the stream of calls cannot be asked for; going on without", "stream", f.names.CallsU())
+			f.log.Warn("the stream of calls cannot be asked for; going on without", "stream", u.name)
 			return nil
 		}
 		if err := pause(ctx, setUpAgain/2); err != nil {
-			return fmt.Errorf("wait for stream %s, which managers make: %w", f.names.CallsU(), err)
+			return fmt.Errorf("wait for stream %s, which managers make: %w", u.name, err)
 		}
 	}
 	return nil

@@ -60,18 +60,46 @@ func (f *Frontend) refused(r *schema.Request, err error, http bool) {
 	s.End()
 }
 
-// spanPublish records the publication of one attempt and puts its context into the envelope, under which the manager
-// that claims it goes on. The decision stands on the call's own span.
-func (f *Frontend) spanPublish(c *call, env *schema.Call, d Decision, subject string) telemetry.Span {
+// spanDecision records on a call's own span where it goes and why.
+func (f *Frontend) spanDecision(c *call, d Decision) {
+	if f.tel.Enabled() {
+		decide(c.span, c.arcName(), &d)
+	}
+}
+
+func decide(s telemetry.Span, arc string, d *Decision) {
+	s.String(telemetry.Arc, arc)
+	s.String(telemetry.Reason, string(d.Reason))
+	s.Int(telemetry.Limit, d.L)
+	s.Int(telemetry.Members, d.S)
+	s.Int(telemetry.Busy, d.B)
+	s.Int(telemetry.InFlight, d.C)
+}
+
+// tell records on a call's span that it went to an unreserved arc after all.
+func tell(s telemetry.Span, arc int, reason schema.Reason) {
+	if s.Recording() {
+		s.String(telemetry.Arc, subjects.UnreservedName(arc))
+		s.String(telemetry.Reason, string(reason))
+	}
+}
+
+// spanPublish records the publication of one attempt, with the decision behind it, and puts its context into the envelope,
+// under which the manager that claims it goes on.
+func (f *Frontend) spanPublish(c *call, env *schema.Call, d *Decision, subject string) telemetry.Span {
 	if !f.tel.Enabled() {
 		return telemetry.Span{}
 	}
-	c.span.String(telemetry.Arc, subjects.UnreservedName(c.arc))
-	c.span.String(telemetry.Reason, string(d.Reason))
-	c.span.Int(telemetry.Limit, d.L)
-	c.span.Int(telemetry.Members, d.S)
-	c.span.Int(telemetry.Busy, d.B)
-	c.span.Int(telemetry.InFlight, d.C)
+	s := f.spanPublication(c, env, subject)
+	decide(s, c.arcName(), d)
+	return s
+}
+
+// spanPublication is [Frontend.spanPublish] where nothing was decided: the reserved arc refused the call.
+func (f *Frontend) spanPublication(c *call, env *schema.Call, subject string) telemetry.Span {
+	if !f.tel.Enabled() {
+		return telemetry.Span{}
+	}
 	s := f.tel.Start(c.span.Context(), telemetry.SpanPublish, telemetry.Producer,
 		telemetry.System.String(telemetry.SystemNATS), telemetry.OperationOf.String(telemetry.OperationSend),
 		telemetry.Destination.String(subject), telemetry.Attempt.Int(int(c.attempt)),

@@ -10,18 +10,32 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// coalesce is how long a change of the functions is held back so that others travel with it. DESIGN 5.
+// coalesce is how long a change is held back so that others travel with it, and how long the next one of calls in flight waits
+// for the last. DESIGN 5.
 const coalesce = 10 * time.Millisecond
 
-// tell broadcasts this frontend's status, each tick and soon after the functions changed, until ctx ends.
+// tell broadcasts this frontend's status until ctx ends: the whole of it each tick and soon after the functions changed; the
+// calls in flight that other frontends count as they change, at once and then at most each 10 ms.
 func (f *Frontend) tell(ctx context.Context) {
 	ticker := time.NewTicker(tickTime)
 	defer ticker.Stop()
-	var number, settled uint64
+	pause := time.NewTimer(coalesce)
+	defer pause.Stop()
+	var settled uint64
+	t := teller{f: f, told: make(map[string]int)}
+	changed := f.pending.changed // nil while the last change is too recent
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-changed:
+			t.changes()
+			changed = nil
+			pause.Reset(coalesce)
+			continue
+		case <-pause.C:
+			changed = f.pending.changed
+			continue
 		case <-ticker.C:
 		case <-f.functionsChanged:
 			select {
@@ -34,16 +48,57 @@ func (f *Frontend) tell(ctx context.Context) {
 		// ago has been applied by now.
 		f.view.saw(settled)
 		settled = f.watches.functions.Revision()
-		number++
-		f.tellOnce(number)
+		t.whole()
 	}
 }
 
-// tellOnce broadcasts the status once.
-func (f *Frontend) tellOnce(number uint64) {
+// teller numbers the statuses, and knows what the last ones said. One goroutine uses it.
+type teller struct {
+	f      *Frontend
+	number uint64
+	told   map[string]int // calls in flight, by version, of those with a reservation
+}
+
+// whole broadcasts everything.
+func (t *teller) whole() {
+	all := t.f.inFlight()
+	clear(t.told)
+	for _, s := range *t.f.functions.shared.Load() {
+		if n := all[s.name]; n != 0 {
+			t.told[s.name] = n
+		}
+	}
+	t.send(all, false)
+}
+
+// changes broadcasts the calls in flight that changed, of versions that others count. It reads one number a reservation and
+// no call.
+func (t *teller) changes() {
+	if t.f.view.alone() {
+		return // who comes hears the whole soon
+	}
+	var changed map[string]int
+	for _, s := range *t.f.functions.shared.Load() {
+		n := int(s.tally.calls.Load())
+		if n == t.told[s.name] {
+			continue
+		}
+		if changed == nil {
+			changed = make(map[string]int)
+		}
+		changed[s.name], t.told[s.name] = n, n
+	}
+	if changed != nil {
+		t.send(changed, true)
+	}
+}
+
+func (t *teller) send(inFlight map[string]int, partial bool) {
+	f := t.f
+	t.number++
 	s := schema.FrontendStatus{
-		V: schema.Version, ID: f.id, Incarnation: f.incarnation, Number: number, Functions: f.view.seen.Load(),
-		InFlight: f.inFlight(), Reconnects: f.nc.Stats().Reconnects,
+		V: schema.Version, ID: f.id, Incarnation: f.incarnation, Number: t.number, Functions: f.view.seen.Load(),
+		InFlight: inFlight, Reconnects: f.nc.Stats().Reconnects, Partial: partial,
 	}
 	b, err := schema.Marshal(&s)
 	if err == nil {

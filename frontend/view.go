@@ -13,9 +13,6 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// frontendSilence is after how long without a status a frontend counts no more. DESIGN 9.
-const frontendSilence = time.Second
-
 // view is what this frontend knows of the others: the ring and the numbers of the fabric as KV has them, and what
 // managers and frontends tell of themselves. It is safe for concurrent use. Reads on the way of a call take no lock.
 type view struct {
@@ -25,27 +22,27 @@ type view struct {
 
 	mu        sync.Mutex
 	managers  map[string]*managerSeen
-	frontends map[string]frontendSeen
-	departed  uint64        // tick at which a manager was last found gone, or another life of it
-	changed   chan struct{} // closed at the next change of a status
+	frontends map[string]*frontendSeen
+	arcs      map[string]*members // reserved arcs of which somebody tells, or whose record is known; by short name
+	elsewhere map[string]*others  // versions with a reservation, by "<function id>.<version>"
+	departed  uint64              // tick at which a manager was last found gone, or another life of it
+	changed   chan struct{}       // closed at the next change of a status
 }
 
 // managerSeen is one life of a manager as its statuses show it, in ticks of the connected clock.
 type managerSeen struct {
-	status schema.ManagerStatus
-	since  uint64 // first status of this life
-	told   uint64 // last one
-	beat   uint64 // last beat
-}
-
-type frontendSeen struct {
-	status schema.FrontendStatus
-	at     time.Time
+	status schema.ManagerStatus // the last whole one, and what partial ones have changed since
+	since  uint64               // first status of this life
+	told   uint64               // last one
+	whole  uint64               // last whole one
+	beat   uint64               // last beat
+	shares map[part]*share      // what it tells of reserved arcs
 }
 
 func newView() *view {
 	v := &view{
-		managers: make(map[string]*managerSeen), frontends: make(map[string]frontendSeen), changed: make(chan struct{}),
+		managers: make(map[string]*managerSeen), frontends: make(map[string]*frontendSeen), changed: make(chan struct{}),
+		arcs: make(map[string]*members), elsewhere: make(map[string]*others),
 	}
 	fabric := schema.DefaultFabric()
 	v.fabric.Store(&fabric)
@@ -67,22 +64,30 @@ func (v *view) largest() int {
 // deserted reports whether nobody on the ring takes new calls: those that leave it finish what they have and claim nothing more.
 func (v *view) deserted() bool { return len(v.ring.Load().Members) == 0 }
 
-// told takes in a manager's status. An older one than is known, as a second path could bring, is left aside.
+// told takes in a manager's status. An older one than is known, as a second path could bring, is left aside, and so is what
+// changed in a life of which the whole is not known yet.
 func (v *view) told(s schema.ManagerStatus, tick uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	m := v.managers[s.ID]
-	switch {
+	switch known := m != nil && m.status.Incarnation == s.Incarnation; {
+	case known && s.Number < m.status.Number, !known && s.Partial:
+		return
 	case m == nil:
 		m = &managerSeen{since: tick}
 		v.managers[s.ID] = m
-	case m.status.Incarnation != s.Incarnation && m.status.Incarnation != "":
+	case !known:
+		v.unsum(m)
 		*m = managerSeen{since: tick}
 		v.departed = tick
-	case s.Number < m.status.Number:
+	}
+	m.told = tick
+	v.sums(m, s.Arcs, s.Partial)
+	if s.Partial {
+		merge(&m.status, &s)
 		return
 	}
-	m.status, m.told = s, tick
+	m.status, m.whole = s, tick
 	v.notify()
 }
 
@@ -105,23 +110,22 @@ func (v *view) lastBeat(manager string) uint64 {
 	return 0
 }
 
-// tick forgets the managers that have been silent for two seconds, the length of their lease, and the frontends that
-// have been for as long as counts.
+// tick forgets the managers that have been silent for two seconds, the length of their lease, takes those that told no whole
+// status for one as idle, and forgets the frontends that have been silent for as long as counts.
 func (v *view) tick(tick uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for id, m := range v.managers {
-		if tick-m.told >= twoSeconds {
+		switch {
+		case tick-m.told >= twoSeconds:
+			v.unsum(m)
 			delete(v.managers, id)
 			v.departed = tick
+		case tick-m.whole >= oneSecond:
+			m.silent()
 		}
 	}
-	now := time.Now()
-	for id, f := range v.frontends {
-		if now.Sub(f.at) > 2*frontendSilence {
-			delete(v.frontends, id)
-		}
-	}
+	v.quiet(time.Now())
 }
 
 // spoke reports whether every manager of the ring has told its status well after the tick since, and each of them in
@@ -145,18 +149,6 @@ func (v *view) spoke(since, published uint64) bool {
 		}
 	}
 	return true
-}
-
-// heardFrom takes in another frontend's status.
-func (v *view) heardFrom(s schema.FrontendStatus) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	old, known := v.frontends[s.ID]
-	if known && old.status.Incarnation == s.Incarnation && s.Number < old.status.Number {
-		return
-	}
-	v.frontends[s.ID] = frontendSeen{s, time.Now()}
-	v.notify()
 }
 
 // saw takes in that this frontend serves functions up to a revision.
@@ -227,8 +219,24 @@ func (f *Frontend) Managers() []schema.ManagerStatus {
 	out := make([]schema.ManagerStatus, len(ids))
 	for i, id := range ids {
 		out[i] = f.view.managers[id].status
+		out[i].Arcs = slices.Clone(out[i].Arcs) // partial statuses change them
 	}
 	return out
+}
+
+// places is the capacity of the managers that take calls.
+func (v *view) places() (n int) {
+	if v.deserted() {
+		return 0
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, m := range v.managers {
+		if m.status.State == schema.MemberActive {
+			n += m.status.Capacity
+		}
+	}
+	return n
 }
 
 // ArcLength is the stored length of unreserved arc nn, 0 if none is stored.

@@ -184,4 +184,8 @@ type FrontendStatus struct {
 	Functions   uint64         `msgpack:"fn"` // revision of bucket functions that it has seen: a change is answered when all have it
 	InFlight    map[string]int `msgpack:"fl,omitempty"`
 	Reconnects  uint64         `msgpack:"rc,omitempty"` // of its connection: what was said to it before it came back did not reach it
+
+	// Partial says that InFlight are only those that changed since the last status of this life, 0 where none is left: versions
+	// with a reservation, whose calls all frontends count at each decision (DESIGN 5). Everything else is as it is.
+	Partial bool `msgpack:"part,omitempty"`
 }

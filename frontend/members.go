@@ -1,0 +1,141 @@
+package frontend
+
+import (
+	"strings"
+	"sync/atomic"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// members are the members of one reserved arc over all managers that tell of it: S in the upper half, B in the lower, so that
+// one load reads both as they were at one moment. Sums are kept as statuses come and go; a call never adds anything up.
+type members struct {
+	sum atomic.Uint64
+
+	refs int // reservations and managers' shares that hold it; guarded by view.mu
+}
+
+// load gives S and B.
+func (m *members) load() (ready, busy int) {
+	sum := m.sum.Load()
+	return int(sum >> 32), int(uint32(sum))
+}
+
+// add changes the sums. view.mu is held, so nobody else does.
+func (m *members) add(ready, busy int) {
+	s, b := m.load()
+	m.sum.Store(uint64(uint32(max(0, s+ready)))<<32 | uint64(uint32(max(0, b+busy))))
+}
+
+// part is what one status names: a version on an arc, and of which sub-tenant.
+type part struct{ arc, tenant string }
+
+// share is what one manager told of a part. view.mu is held.
+type share struct {
+	of          *members
+	ready, busy int  // as they count
+	seen        bool // in the status that is being taken in
+}
+
+// set counts a share anew.
+func (s *share) set(ready, busy int) {
+	s.of.add(ready-s.ready, busy-s.busy)
+	s.ready, s.busy = ready, busy
+}
+
+// mostMembers bounds what one status says of one part: sums stay far from their halves' ends.
+const mostMembers = 1 << 20
+
+// reservedArc reports whether a short name is that of a reserved arc.
+func reservedArc(name string) bool { return strings.HasPrefix(name, "r.") }
+
+// sums takes in what a manager tells of reserved arcs: all of it, or with partial what changed. mu is held.
+func (v *view) sums(m *managerSeen, told []schema.ArcStatus, partial bool) {
+	for i := range told {
+		a := &told[i]
+		if !reservedArc(a.Arc) {
+			continue
+		}
+		key := part{a.Arc, a.Tenant}
+		s := m.shares[key]
+		if s == nil {
+			if m.shares == nil {
+				m.shares = make(map[part]*share)
+			}
+			s = &share{of: v.hold(a.Arc)}
+			m.shares[key] = s
+		}
+		s.set(min(max(0, a.Ready), mostMembers), min(max(0, a.Busy), mostMembers))
+		s.seen = true
+	}
+	if partial {
+		return
+	}
+	for key, s := range m.shares {
+		if !s.seen {
+			v.drop(m, key)
+		}
+		s.seen = false
+	}
+}
+
+// silent counts what a manager told as busy as idle: nobody who is busy tells it too seldom, and the view may err towards the
+// reserved arc alone, where the catcher repairs it (DESIGN 5). mu is held.
+func (m *managerSeen) silent() {
+	for _, s := range m.shares {
+		s.set(s.ready, 0)
+	}
+}
+
+// unsum takes everything out that a manager told. mu is held.
+func (v *view) unsum(m *managerSeen) {
+	for key := range m.shares {
+		v.drop(m, key)
+	}
+}
+
+func (v *view) drop(m *managerSeen, key part) {
+	m.shares[key].set(0, 0)
+	delete(m.shares, key)
+	v.release(key.arc)
+}
+
+// hold gives the sums of an arc, release gives them back; they are forgotten with the last holder. mu is held.
+func (v *view) hold(arc string) *members {
+	m := v.arcs[arc]
+	if m == nil {
+		m = new(members)
+		v.arcs[arc] = m
+	}
+	m.refs++
+	return m
+}
+
+func (v *view) release(arc string) {
+	if m := v.arcs[arc]; m != nil {
+		if m.refs--; m.refs == 0 {
+			delete(v.arcs, arc)
+		}
+	}
+}
+
+// merge puts what a partial status tells into the whole one that is kept. mu is held.
+func merge(whole *schema.ManagerStatus, part *schema.ManagerStatus) {
+	whole.Number = part.Number
+	for i := range part.Arcs {
+		a := &part.Arcs[i]
+		at := 0
+		for at < len(whole.Arcs) && !sameArc(&whole.Arcs[at], a) {
+			at++
+		}
+		if at == len(whole.Arcs) {
+			whole.Arcs = append(whole.Arcs, *a)
+		} else {
+			whole.Arcs[at] = *a
+		}
+	}
+}
+
+func sameArc(a, b *schema.ArcStatus) bool {
+	return a.Arc == b.Arc && a.Function == b.Function && a.Version == b.Version && a.Tenant == b.Tenant && a.Account == b.Account
+}
