@@ -31,11 +31,17 @@ type claimer struct {
 func (b *bundle) claimer(t testing.TB, function string) *claimer {
 	t.Helper()
 	nn := subjects.UnreservedArc(subjects.DefaultAccount, function, "", schema.DefaultFabric().Arcs)
+	return b.claimerOf(t, b.Names.CallsU(), b.Names.UnreservedDurable(nn))
+}
+
+// claimerOf is a claimer that pulls from this consumer.
+func (b *bundle) claimerOf(t testing.TB, stream, durable string) *claimer {
+	t.Helper()
 	sub, err := b.manager.SubscribeSync(subjects.ManagerInbox("m1", nats.NewInbox()[7:]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &claimer{b, "$JS.API.CONSUMER.MSG.NEXT." + b.Names.CallsU() + "." + b.Names.UnreservedDurable(nn), sub}
+	c := &claimer{b, "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + durable, sub}
 	t.Cleanup(func() { _ = sub.Unsubscribe() })
 	return c
 }

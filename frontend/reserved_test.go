@@ -1,0 +1,220 @@
+package frontend_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/frontend"
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// S10, S20, S21 and the rows between them, on real subjects: every decision is made on what was told before the call came.
+func TestReservedArc(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{functions: []*schema.FunctionRecord{published("f")}})
+	unreserved := b.claimer(t, "f")
+	unreserved.held(t, "f", schema.ReasonUnreserved).end(t) // no record
+	b.nothingInFlight(t)
+	r := b.reserve(t, "f", 2)
+	members := r.claimer(t)
+	unreserved.held(t, "f", schema.ReasonUnreserved).end(t) // no member
+	b.nothingInFlight(t)
+	m := b.tells(t, "m2", r.arc(2, 0))
+	one, two := members.held(t, "f", schema.ReasonReserved), members.held(t, "f", schema.ReasonReserved)
+	m.tell(t, r.arc(2, 2))
+	three := unreserved.held(t, "f", schema.ReasonScale)
+	m.tell(t, r.arc(2, 1))
+	four := members.held(t, "f", schema.ReasonSpillover)
+	b.send(t, "f", nil) // $LATEST is never reserved
+	latest := unreserved.claim(t).ack(t)
+	latest.wants(t, schema.ReasonUnreserved)
+	for _, c := range []*claim{one, two, three, four, latest} {
+		c.end(t)
+	}
+	b.nothingInFlight(t)
+
+	// S33: L = 0, members serve on while they are in use, and none is reserved.
+	r.record.State, r.record.Limit = schema.ReservationDraining, 0
+	m.tell(t, r.arc(3, 1))
+	r.put(t)
+	natstest.Eventually(t, patience, func() bool {
+		b.send(t, "f", nats.Header{schema.HeaderQualifier: {"1"}})
+		c := members.claim(t).ack(t)
+		c.end(t)
+		return c.call.Reason == schema.ReasonSpillover
+	}, "a draining reservation reserves")
+	b.nothingInFlight(t)
+
+	// The key is purged: nothing is left of it.
+	if err := b.kv(t, topology.Reservations).Purge(t.Context(), subjects.ReservationKey("default", "f", "1")); err != nil {
+		t.Fatal(err)
+	}
+	r.record.Marker = 0
+	r.seen(t)
+	unreserved.held(t, "f", schema.ReasonUnreserved).end(t)
+	b.nothingInFlight(t)
+}
+
+// S21: theta 0.9.
+func TestTheta(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{
+		functions: []*schema.FunctionRecord{published("f")}, fabric: func(f *schema.Fabric) { f.Theta = 0.9 },
+	})
+	r := b.reserve(t, "f", 1)
+	members, unreserved := r.claimer(t), b.claimer(t, "f")
+	m := b.tells(t, "m2", r.arc(10, 0))
+	members.held(t, "f", schema.ReasonReserved)
+	m.tell(t, r.arc(10, 9))
+	unreserved.held(t, "f", schema.ReasonScale)
+	m.tell(t, r.arc(10, 8))
+	members.held(t, "f", schema.ReasonSpillover)
+}
+
+// S15: every call counts once, under its last reason.
+func TestReasonsSum(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{functions: []*schema.FunctionRecord{published("f"), published("g")}})
+	r := b.reserve(t, "f", 1)
+	members, unreserved := r.claimer(t), b.claimer(t, "f")
+	m := b.tells(t, "m2", r.arc(1, 0))
+	held := []*claim{members.held(t, "f", schema.ReasonReserved), members.held(t, "f", schema.ReasonSpillover)}
+	m.tell(t, r.arc(1, 1))
+	held = append(held, unreserved.held(t, "f", schema.ReasonScale))
+	m.tell(t)
+	held = append(held, unreserved.held(t, "f", schema.ReasonUnreserved))
+	m.tell(t, r.arc(5, 0))
+	sub := b.send(t, "f", one())
+	held = append(held, unreserved.move(t, members.claim(t)))
+	for _, c := range held {
+		c.answer(t, []byte("1"), nil)
+		c.end(t)
+	}
+	if got := next(t, sub).Header.Get(schema.HeaderReason); got != "overflow" {
+		t.Errorf("the moved call's answer says %q", got)
+	}
+	wantRefusal(t, next(t, b.send(t, "f", one(schema.HeaderTimeout, "50ms"))), schema.CodeCapacityExceeded, "start-by")
+	b.send(t, "g", one())
+	b.claimer(t, "g").run(t, schema.ReasonUnreserved)
+	b.nothingInFlight(t)
+	got := b.f.Counters()
+	f := got.Routed[frontendName("f")]
+	if f.Reserved != 1 || f.Spillover != 2 || f.Scale != 1 || f.Overflow != 1 || f.Unreserved != 1 || f.Sum() != 6 {
+		t.Errorf("counted %+v", f)
+	}
+	if g := got.Routed[frontendName("g")]; g.Unreserved != 1 || g.Sum() != 1 {
+		t.Errorf("counted %+v", g)
+	}
+	if total := f.Sum() + got.Routed[frontendName("g")].Sum(); total != got.Calls {
+		t.Errorf("%d calls have a reason, %d came", total, got.Calls)
+	}
+}
+
+// The numbers behind a decision are those of calls at all frontends (C) and of all managers (S, B); what a frontend or a manager
+// told goes with it.
+func TestCountsOfOthers(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{functions: []*schema.FunctionRecord{published("f")}})
+	other := b.start(t, settings{})
+	r := b.reserve(t, "f", 3)
+	natstest.Eventually(t, patience, func() bool { return other.Sees("default", "f", "1", r.record.Marker) }, "the other sees nothing")
+	members, unreserved := r.claimer(t), b.claimer(t, "f")
+	b.tells(t, "m2", r.arc(2, 2))
+	b.tells(t, "m3", r.arc(1, 1))
+	for _, f := range []*frontend.Frontend{b.f, other} {
+		// Calls from this process come by no connection, so nothing orders them after what is told.
+		natstest.Eventually(t, patience, func() bool {
+			ready, busy := f.Members("default", "f", "1")
+			return ready == 3 && busy == 3
+		}, "members are not counted")
+	}
+	elsewhere := func(n int64) {
+		t.Helper()
+		natstest.Eventually(t, patience, func() bool { return b.f.Elsewhere("default", "f", "1") == n },
+			fmt.Sprintf("the other's calls are not counted as %d", n))
+	}
+	invoke := func(f *frontend.Frontend, from *claimer, reason schema.Reason) *claim {
+		t.Helper()
+		go func() {
+			_, _ = f.Invoke(t.Context(), &schema.Request{Account: "default", Function: "f", Qualifier: "1"})
+		}()
+		c := from.claim(t).ack(t)
+		c.wants(t, reason)
+		return c
+	}
+	first := invoke(other, members, schema.ReasonReserved)
+	elsewhere(1)
+	second := invoke(other, members, schema.ReasonReserved)
+	elsewhere(2)
+	third := invoke(b.f, members, schema.ReasonReserved)  // 1 + 2 elsewhere = L
+	fourth := invoke(b.f, unreserved, schema.ReasonScale) // L + 1, and all members are busy
+	first.answer(t, []byte("1"), nil)
+	elsewhere(1)
+	fifth := invoke(b.f, unreserved, schema.ReasonScale) // 1 + 2 + 1 elsewhere
+	for _, c := range []*claim{third, fourth, fifth} {
+		c.answer(t, []byte("1"), nil)
+	}
+	b.nothingInFlight(t)
+	natstest.Eventually(t, patience, func() bool { return other.Elsewhere("default", "f", "1") == 0 }, "calls that ended are counted")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = other.Stop(ctx) // with a call in flight: it tells no end, its silence does
+	elsewhere(0)
+	second.answer(t, []byte("1"), nil)
+}
+
+// A member that went idle is told before the answer of the call that made it so, and read before the caller's next call,
+// however much else is told: else that call would go cold. Without [frontend.statusQueue.catchUp] some do.
+func TestIdleIsReadBeforeTheNextCall(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{functions: []*schema.FunctionRecord{published("f")}})
+	r := b.reserve(t, "f", 1)
+	r.record.State, r.record.Limit = schema.ReservationDraining, 0 // so that B alone decides
+	r.put(t)
+	members := r.claimer(t)
+	crowd := make([]schema.ArcStatus, 300)
+	for i := range crowd {
+		crowd[i] = schema.ArcStatus{Arc: fmt.Sprintf("r.1.default.other.1.%d", i), Account: "default", Function: "other", Version: "1", Ready: 1}
+	}
+	m := b.tells(t, "m2", append(crowd, r.arc(1, 0))...)
+	natstest.Eventually(t, patience, func() bool {
+		b.send(t, "f", one())
+		c := members.claim(t).ack(t)
+		c.end(t)
+		return c.call.Reason == schema.ReasonSpillover
+	}, "does not drain")
+	b.nothingInFlight(t)
+	for i := range 200 {
+		sub := b.send(t, "f", one())
+		members.pull(t)
+		msg, err := members.sub.NextMsg(patience)
+		if err != nil {
+			t.Fatalf("call %d did not come to the reserved arc: %+v", i, b.f.Counters().Routed)
+		}
+		c := &claim{b: b, msg: msg}
+		if err := schema.DecodeCall(msg.Data, &c.call); err != nil {
+			t.Fatal(err)
+		}
+		c.ack(t)
+		m.tell(t, append(crowd, r.arc(1, 1))...) // busy
+		for range 5 {
+			m.mu.Lock()
+			m.publish(t, m.status) // what else is told
+			m.mu.Unlock()
+		}
+		m.change(t, r.arc(1, 0))
+		c.answer(t, []byte("1"), nil)
+		next(t, sub)
+		c.end(t)
+	}
+	b.nothingInFlight(t)
+	if got := b.f.Counters().Routed[frontendName("f")]; got.Scale != 0 {
+		t.Errorf("calls were decided on a view that was out of date: %+v", got)
+	}
+}
