@@ -318,7 +318,7 @@ func (m *Manager) tend(now time.Duration) {
 		next := c.next
 		switch {
 		case c.age+now-c.came > c.call.StartBy:
-			m.pool.Abandon(c.home, c)
+			m.pool.Abandon(time.Now(), c.home, c)
 			m.waiting.remove(c)
 			m.drop(c)
 		case now-c.touched >= time.Second && c.reconnects == m.reconnects():

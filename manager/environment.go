@@ -68,7 +68,7 @@ func (m *Manager) unbound(environment string, err error) {
 		return
 	}
 	m.mu.Lock()
-	plan := m.pool.Failed(time.Now(), environment)
+	plan := m.pool.Failed(time.Now(), environment, bindingFailure(err).Message)
 	m.mu.Unlock()
 	refused := plan.Fail
 	plan.Fail = nil
@@ -93,7 +93,7 @@ func (m *Manager) notify(ev schema.EnvironmentEvent) {
 		m.endTurn(ev.Environment, turn)
 	case schema.EnvironmentFailed:
 		m.mu.Lock()
-		plan := m.pool.Failed(now, ev.Environment)
+		plan := m.pool.Failed(now, ev.Environment, initFailure(ev.Error))
 		m.mu.Unlock()
 		m.count.failedInits.Add(1)
 		m.carryOut(plan, ev.Error)
@@ -105,6 +105,14 @@ func (m *Manager) notify(ev schema.EnvironmentEvent) {
 		m.carryOut(plan, nil)
 		m.changed()
 	}
+}
+
+// initFailure is why an init failed, as the status of a reservation tells it.
+func initFailure(e *schema.FunctionError) string {
+	if e == nil {
+		return "the init failed"
+	}
+	return e.Type + ": " + e.Message
 }
 
 // changed tells who waits for the pool's end, the offers and the status that environments came or went.

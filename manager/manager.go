@@ -275,7 +275,8 @@ func (m *Manager) pulseLoop(ctx context.Context) {
 		}
 		m.pulse.beat(m.now())
 		m.mu.Lock()
-		plan := m.pool.Tick(time.Now(), m.view.Load().fabric.KeepAlive)
+		fabric := &m.view.Load().fabric
+		plan := m.pool.Tick(time.Now(), fabric.KeepAlive, fabric.Reclaim)
 		m.mu.Unlock()
 		m.carryOut(plan, nil)
 		m.lapse()

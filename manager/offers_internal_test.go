@@ -89,7 +89,7 @@ func TestAstray(t *testing.T) {
 			if !o.look(astrayFor) || o.idle().open != 5 {
 				t.Errorf("%d pulls are left open for 5 environments", o.idle().open)
 			}
-			o.m.pool.Tick(o.begin.Add(time.Hour), time.Minute) // what goes of itself is taken back at once
+			o.m.pool.Tick(o.begin.Add(time.Hour), time.Minute, time.Minute) // what goes of itself is taken back at once
 			if !o.look(astrayFor+time.Millisecond) || o.idle() != nil {
 				t.Error("pulls are left open for environments that ended")
 			}

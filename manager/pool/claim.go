@@ -42,7 +42,8 @@ type Decision struct {
 }
 
 // Claim decides about a claim for this home. spec may be nil; then [Unknown] is the answer where the pool has no group
-// of this home, so that a warm call needs no record to be looked up.
+// of this home, so that a warm call needs no record to be looked up. A claim of a reserved home makes nothing: it runs in a member
+// or waits for one that covers it, else it is refused, without a spec too. [Pool.SetShare] makes members.
 func (p *Pool[C]) Claim(now time.Time, home Home, spec *Spec, claim C) Decision {
 	return p.claim(now, home, spec, claim, true)
 }
@@ -56,7 +57,10 @@ func (p *Pool[C]) Warm(now time.Time, home Home, claim C) Decision {
 func (p *Pool[C]) claim(now time.Time, home Home, spec *Spec, claim C, may bool) Decision {
 	g := p.groups[home]
 	if g == nil {
-		if spec == nil {
+		switch {
+		case home.Reservation != 0 && may:
+			return Decision{Action: Refuse, Room: p.Room(), Places: 1}
+		case spec == nil:
 			return Decision{}
 		}
 		g = &group[C]{home: home, spec: *spec}
@@ -78,13 +82,13 @@ func (p *Pool[C]) claim(now time.Time, home Home, spec *Spec, claim C, may bool)
 		return d
 	}
 	if len(g.claims) >= g.cover() {
-		end, ok := p.clear(now, g.spec.Places)
-		if !ok {
+		if home.Reservation != 0 || p.Room() < g.spec.Places {
 			d.Action = Refuse
 			return d
 		}
+		d.End = p.clear(now, g.spec.Places)
 		made := p.make(now, g)
-		d.End, d.Make = end, &made
+		d.Make = &made
 	}
 	g.claims = append(g.claims, claim)
 	p.waiting++
@@ -99,8 +103,9 @@ func (p *Pool[C]) Covered(home Home) bool {
 }
 
 // Abandon forgets a waiting claim, for instance past its start-by. It reports whether the claim waited.
-func (p *Pool[C]) Abandon(home Home, claim C) bool {
+func (p *Pool[C]) Abandon(now time.Time, home Home, claim C) bool {
 	g := p.groups[home]
+	p.now = now
 	if g == nil {
 		return false
 	}
@@ -120,7 +125,7 @@ type Turn[C comparable] struct {
 	Claim C             // of Run
 	Start schema.Start  // of Run: cold for an environment's first call if it went there straight from its init
 	Init  time.Duration // of a cold Run
-	End   bool          // end the environment: nobody will name its home again
+	End   bool          // end the environment: nobody will name its home again, or a reserved home lacks its places
 	Arc   string        // of the environment; "" if it got no turn
 }
 
@@ -133,6 +138,9 @@ func (p *Pool[C]) Parked(now time.Time, id string, init time.Duration) Turn[C] {
 	}
 	if e.state == starting {
 		e.init = init
+		if s := e.group.share; s != nil {
+			s.inited(now)
+		}
 	}
 	return p.turn(now, e)
 }
@@ -154,7 +162,7 @@ func (p *Pool[C]) turn(now time.Time, e *environment[C]) Turn[C] {
 	g := e.group
 	defer p.settle(g)
 	if len(g.claims) == 0 {
-		if g.spec.Past || p.draining {
+		if g.spec.Past || p.draining || g.home.Reservation == 0 && p.owed > p.capacity-p.used {
 			p.move(now, e, closing)
 			return Turn[C]{End: true, Arc: g.spec.Arc}
 		}
@@ -177,6 +185,9 @@ func (p *Pool[C]) Finished(now time.Time, id string, reusable bool) (arc string)
 		return ""
 	}
 	if reusable {
+		if s := e.group.share; s != nil {
+			s.deaths = 0
+		}
 		p.move(now, e, finishing)
 	} else {
 		p.move(now, e, dying)

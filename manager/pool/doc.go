@@ -4,7 +4,7 @@
 //
 // An environment's life, and what moves it:
 //
-//	Claim, Abandon, … (cover is short)
+//	Claim, … (cover is short), SetShare, … (members lack)
 //	      │ Make
 //	      ▼
 //	 ┌─────────┐  Parked   ┌──────┐  Claim, or Parked with   ┌──────┐
@@ -12,9 +12,9 @@
 //	 └────┬────┘           └──┬───┘ ◄──────Release────────── └──┬───┘
 //	      │ Failed            │ ▲                               │ Finished
 //	      │                   │ │ Parked        ┌───────────┐   │
-//	      │   evicted, idle   │ └────────────── │ finishing │ ◄─┘
-//	      │   for too long,   ▼                 └─────┬─────┘
-//	      │   gone by      ┌─────────┐                │
+//	      │ evicted, surplus, │ └────────────── │ finishing │ ◄─┘
+//	      │ idle for too long,▼                 └─────┬─────┘
+//	      │ gone by        ┌─────────┐                │
 //	      └──────────────► │ closing │ ◄──────────────┘ not reusable
 //	                       └────┬────┘
 //	                            ▼ Gone
@@ -30,6 +30,8 @@
 //   - A finishing environment covers for [Patience]; one that takes longer may be stuck, so another is made.
 //   - Room is free places and those of idle environments that may be evicted; the least recently used ones go first,
 //     and reserved ones never.
+//   - A reserved home has a share, its members: they are made ahead of claims, and no claim of it makes another. What is above
+//     the share is used while it is there, and ends as far as the reclaim window shows it idle (shares.go, DESIGN 6).
 //   - A failed init fails one claim, the oldest, and only if nothing else covers it: so a broken function costs one
 //     init a claim and never loops by itself.
 //

@@ -21,6 +21,9 @@ type naive struct {
 	envs     []*naiveEnvironment
 	claims   []naiveClaim // that wait, oldest first
 	past     map[pool.Home]bool
+	shares   map[pool.Home]*naiveShare
+	shared   []pool.Home // of shares, oldest first
+	specs    map[pool.Home]pool.Spec
 }
 
 type naiveEnvironment struct {
@@ -31,8 +34,8 @@ type naiveEnvironment struct {
 	since  time.Time
 	number uint64 // of its promise
 	stale  bool   // finishing for longer than Patience at a tick
-	calls  int
-	order  int // of its last change of state, to order equal times
+	calls  int    // that it ran
+	order  int    // of its last change of state, to order equal times
 }
 
 type naiveClaim struct {
@@ -72,7 +75,11 @@ func (n *naive) free() int {
 	return free
 }
 
-func (n *naive) room() int {
+// room is the places for claims, evictions done.
+func (n *naive) room() int { return max(0, n.all()-n.owed()) }
+
+// all is the places that are free, or of environments that may be evicted.
+func (n *naive) all() int {
 	room := max(0, n.free())
 	for _, e := range n.evictable() {
 		room += e.spec.Places
@@ -88,7 +95,7 @@ func (n *naive) soon(homes []pool.Home, specs map[pool.Home]pool.Spec) int {
 		}
 		soon += len(n.in(h, "dying")) * specs[h].Places
 	}
-	return soon
+	return max(0, soon-max(0, n.owed()-n.all()))
 }
 
 func (n *naive) waiting(home pool.Home) []int {
@@ -123,9 +130,9 @@ func (n *naive) offered(arc string, homes []pool.Home, specs map[pool.Home]pool.
 	return sum
 }
 
-// evict says which environments must go for so many places.
-func (n *naive) evict(places int) (ids []string, ok bool) {
-	if n.room() < places {
+// evict says which environments must go for so many places, where there is so much room.
+func (n *naive) evict(places, room int) (ids []string, ok bool) {
+	if room < places {
 		return nil, false
 	}
 	for _, e := range n.evictable() {
@@ -151,7 +158,11 @@ func (n *naive) made(got []pool.Make, home pool.Home, order int) {
 // covered does what must follow when a home's cover shrank, and compares.
 func (n *naive) covered(home pool.Home, spec pool.Spec, plan *pool.Plan[int], order int) {
 	for w := n.waiting(home); len(w) > n.cover(home); w = n.waiting(home) {
-		ids, ok := n.evict(spec.Places)
+		var ids []string
+		ok := false
+		if home.Reservation == 0 {
+			ids, ok = n.evict(spec.Places, n.room())
+		}
 		if ok {
 			if len(plan.Make) == 0 || len(plan.End) < len(ids) || !slices.Equal(plan.End[:len(ids)], ids) {
 				n.t.Fatalf("plan %+v, want one made and %v ended", plan, ids)
@@ -187,33 +198,50 @@ func TestHistories(t *testing.T) {
 
 func history(t *testing.T, seed uint64, steps int) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	capacity := 1 + r.IntN(12)
+	capacity, places, most, reserving := 1+r.IntN(12), 3, 5, r.IntN(2) == 0
+	if reserving {
+		capacity, places, most = 8+r.IntN(12), 1, 12
+	}
 	p := pool.New[int]("e", capacity)
-	n := &naive{t: t, capacity: capacity, now: t0, past: make(map[pool.Home]bool)}
+	n := &naive{t: t, capacity: capacity, now: t0, past: make(map[pool.Home]bool), shares: make(map[pool.Home]*naiveShare)}
 	specs := make(map[pool.Home]pool.Spec)
+	n.specs = specs
 	var homes []pool.Home
-	for i := range 4 {
+	for i := range 5 {
 		h := home(fmt.Sprint("f", i))
-		if i == 3 {
-			h.Reservation = 9
+		if i >= 3 {
+			h.Reservation = uint64(i)
 		}
 		homes = append(homes, h)
-		specs[h] = pool.Spec{Account: "default", Function: h.FunctionID, Arc: fmt.Sprint("u.", i%2), Places: 1 + r.IntN(3)}
+		specs[h] = pool.Spec{Account: "default", Function: h.FunctionID, Arc: fmt.Sprint("u.", i%2), Places: 1 + r.IntN(places)}
 	}
 	claims := 0
 	for step := range steps {
-		n.now = n.now.Add(time.Duration(r.IntN(20)) * time.Millisecond)
+		n.now = n.now.Add(time.Duration(5*r.IntN(4)) * time.Millisecond)
+		if r.IntN(60) == 0 {
+			n.now = n.now.Add(time.Duration(r.IntN(3000)) * time.Millisecond)
+		}
 		h := homes[r.IntN(len(homes))]
+		if reserving {
+			h = homes[2+r.IntN(3)]
+		}
 		s := specs[h]
+		sick := step/50%4 == 3 // environments fail
 		var e *naiveEnvironment
 		if len(n.envs) > 0 {
 			e = n.envs[r.IntN(len(n.envs))]
 		}
-		what := r.IntN(12)
+		what := r.IntN(14)
 		switch {
 		case what < 3:
 			claims++
 			n.claim(p.Claim(n.now, h, &s, claims), h, s, claims, step)
+		case what >= 12 && h.Reservation != 0 && r.IntN(3) == 0:
+			n.setShare(p, h, s, pool.Share{Members: r.IntN(most), Hold: r.IntN(4) == 0, Draining: r.IntN(2) == 0}, step)
+		case what == 12 && (reserving || r.IntN(4) == 0):
+			n.tick(p, specs, step)
+		case sick && what < 6 && e != nil && e.home.Reservation != 0 && (e.state == "starting" || e.state == "idle" && e.calls == 0):
+			n.gone(p, e, specs[e.home], step)
 		case what < 6 && e != nil:
 			n.parked(p.Parked(n.now, e.id, time.Millisecond), e, step, e.state == "starting" || e.state == "finishing")
 		case what == 6 && e != nil:
@@ -223,6 +251,8 @@ func history(t *testing.T, seed uint64, steps int) {
 				e.state, e.since, e.order, e.stale = "finishing", n.now, step, false
 				if !reusable {
 					e.state = "dying"
+				} else if s := n.shares[e.home]; s != nil {
+					s.deaths = 0
 				}
 			}
 		case what == 7 && e != nil && r.IntN(3) == 0:
@@ -242,11 +272,12 @@ func history(t *testing.T, seed uint64, steps int) {
 			n.tick(p, specs, step)
 		case what == 9 && len(n.claims) > 0 && r.IntN(4) == 0:
 			c := n.claims[r.IntN(len(n.claims))]
-			if !p.Abandon(c.home, c.id) {
+			if !p.Abandon(n.now, c.home, c.id) {
 				t.Fatalf("seed %d step %d: claim %d does not wait", seed, step, c.id)
 			}
 			n.drop(c.id)
 		}
+		n.settleShares(p)
 		if got, want := p.Room(), n.room(); got != want {
 			t.Fatalf("seed %d step %d: room %d, want %d", seed, step, got, want)
 		}
@@ -264,8 +295,8 @@ func history(t *testing.T, seed uint64, steps int) {
 		if got := p.Live(); got != len(n.envs) {
 			t.Fatalf("seed %d step %d: %d environments, want %d", seed, step, got, len(n.envs))
 		}
-		if used := capacity - n.free(); used > capacity {
-			t.Fatalf("seed %d step %d: %d places used of %d", seed, step, used, capacity)
+		if n.free() < 0 {
+			t.Fatalf("seed %d step %d: %d places too many are used", seed, step, -n.free())
 		}
 	}
 }
@@ -281,7 +312,11 @@ func (n *naive) claim(d pool.Decision, h pool.Home, s pool.Spec, id, order int) 
 		return
 	}
 	if len(n.waiting(h)) >= n.cover(h) {
-		ids, ok := n.evict(s.Places)
+		var ids []string
+		ok := false
+		if h.Reservation == 0 {
+			ids, ok = n.evict(s.Places, n.room())
+		}
 		if !ok {
 			if d.Action != pool.Refuse {
 				n.t.Fatalf("claim: %+v, want it refused", d)
@@ -301,54 +336,6 @@ func (n *naive) claim(d pool.Decision, h pool.Home, s pool.Spec, id, order int) 
 	n.claims = append(n.claims, naiveClaim{h, id})
 }
 
-func (n *naive) promise(p *pool.Pool[int], h pool.Home, s pool.Spec, order int) {
-	number, arc := p.Promise(n.now, h)
-	there := n.in(h, "idle")
-	if len(there) == 0 {
-		if number != 0 {
-			n.t.Fatalf("promise %d, want none", number)
-		}
-		return
-	}
-	e := there[len(there)-1]
-	if number == 0 || arc != s.Arc {
-		n.t.Fatalf("promise %d on %q, want %s on %q", number, arc, e.id, s.Arc)
-	}
-	e.state, e.since, e.order, e.number = "promised", n.now, order, number
-}
-
-func (n *naive) redeem(p *pool.Pool[int], e *naiveEnvironment, h pool.Home, order int) {
-	d := p.Redeem(n.now, h, e.number)
-	if e.state != "promised" || e.home != h {
-		if d.Action != pool.Unknown {
-			n.t.Fatalf("%s is %s: %+v", e.id, e.state, d)
-		}
-		return
-	}
-	if d.Action != pool.Run || d.Environment != e.id {
-		n.t.Fatalf("redeem: %+v, want %s", d, e.id)
-	}
-	e.state, e.order = "busy", order
-	e.calls++
-}
-
-// lapse takes back one promise at most: two that become idle in one step would have no order.
-func (n *naive) lapse(p *pool.Pool[int], order int) {
-	var oldest *naiveEnvironment
-	for _, e := range n.envs {
-		if e.state == "promised" && n.now.Sub(e.since) > pool.PromiseFor && (oldest == nil || e.number < oldest.number) {
-			oldest = e
-		}
-	}
-	id, ok := p.Lapsed(n.now)
-	if ok != (oldest != nil) || ok && id != oldest.id {
-		n.t.Fatalf("lapsed: %q, want %+v", id, oldest)
-	}
-	if ok {
-		n.parked(p.Release(n.now, id), oldest, order, true)
-	}
-}
-
 func (n *naive) parked(turn pool.Turn[int], e *naiveEnvironment, order int, may bool) {
 	if !may {
 		if turn.Run || turn.End || turn.Arc != "" {
@@ -357,7 +344,17 @@ func (n *naive) parked(turn pool.Turn[int], e *naiveEnvironment, order int, may 
 		return
 	}
 	e.order, e.stale = order, false
+	if s := n.shares[e.home]; s != nil && e.state == "starting" {
+		s.inited(n.now)
+	}
 	w := n.waiting(e.home)
+	if len(w) == 0 && e.home.Reservation == 0 && n.owed() > n.free() {
+		if !turn.End {
+			n.t.Fatalf("%s: %+v, want it ended: a reservation lacks its places", e.id, turn)
+		}
+		e.state = "closing"
+		return
+	}
 	if len(w) == 0 {
 		if turn.Run || turn.End {
 			n.t.Fatalf("%s: %+v, want it idle", e.id, turn)
@@ -381,11 +378,19 @@ func (n *naive) gone(p *pool.Pool[int], e *naiveEnvironment, s pool.Spec, order 
 	failed := e.state == "starting"
 	var plan pool.Plan[int]
 	if failed {
-		plan = p.Failed(n.now, e.id)
+		plan = p.Failed(n.now, e.id, "broken")
 	} else {
 		plan = p.Gone(n.now, e.id)
 	}
 	n.envs = slices.DeleteFunc(n.envs, func(x *naiveEnvironment) bool { return x == e })
+	if s := n.shares[e.home]; s != nil {
+		switch {
+		case failed:
+			s.failed(n.now, "broken")
+		case e.state == "idle" && e.calls == 0 && n.now.Sub(e.since) < time.Second:
+			s.died(n.now)
+		}
+	}
 	if w := n.waiting(e.home); failed && len(w) > n.cover(e.home) {
 		if !slices.Equal(plan.Fail, w[:1]) {
 			n.t.Fatalf("failed init: %+v, want claim %d to fail", plan, w[0])
@@ -394,16 +399,21 @@ func (n *naive) gone(p *pool.Pool[int], e *naiveEnvironment, s pool.Spec, order 
 	} else if len(plan.Fail) > 0 {
 		n.t.Fatalf("%+v, want no claim to fail", plan)
 	}
+	n.forget()
+	n.refill(&plan, order)
 	n.covered(e.home, s, &plan, order)
 	if len(plan.Make)+len(plan.End)+len(plan.Refuse) > 0 {
 		n.t.Fatalf("too much: %+v", plan)
 	}
 }
 
-const keepAlive = 400 * time.Millisecond
+const (
+	keepAlive = 400 * time.Millisecond
+	reclaim   = 300 * time.Millisecond
+)
 
 func (n *naive) tick(p *pool.Pool[int], specs map[pool.Home]pool.Spec, order int) {
-	plan := p.Tick(n.now, keepAlive)
+	plan := p.Tick(n.now, keepAlive, reclaim)
 	var late []*naiveEnvironment
 	for _, e := range n.envs {
 		if e.state == "finishing" && !e.stale && n.now.Sub(e.since) > pool.Patience {
@@ -424,7 +434,10 @@ func (n *naive) tick(p *pool.Pool[int], specs map[pool.Home]pool.Spec, order int
 			e.state = "closing"
 		}
 	}
+	n.reclaim(&plan)
+	n.refill(&plan, order)
 	if len(plan.Make)+len(plan.End)+len(plan.Refuse)+len(plan.Fail) > 0 {
 		n.t.Fatalf("tick, too much: %+v", plan)
 	}
+	n.unable(p)
 }

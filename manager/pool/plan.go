@@ -15,9 +15,9 @@ type Plan[C comparable] struct {
 	Refuse []C      // claims that lost their cover and for which there is no room, newest first
 }
 
-// Failed says that the init of an environment failed. The oldest claim of its home fails with it if more wait than are
+// Failed says that the init of an environment failed, and why. The oldest claim of its home fails with it if more wait than are
 // covered; the others are covered anew.
-func (p *Pool[C]) Failed(now time.Time, id string) Plan[C] {
+func (p *Pool[C]) Failed(now time.Time, id, why string) Plan[C] {
 	var plan Plan[C]
 	e := p.environments[id]
 	if e == nil {
@@ -28,6 +28,11 @@ func (p *Pool[C]) Failed(now time.Time, id string) Plan[C] {
 	if was == starting && len(g.claims) > g.cover() {
 		plan.Fail = append(plan.Fail, p.shift(g))
 	}
+	if was == starting && g.share != nil {
+		g.share.failed(now, why)
+	}
+	p.settle(g)
+	p.refill(now, &plan)
 	p.cover(now, g, &plan)
 	p.settle(g)
 	return plan
@@ -40,16 +45,24 @@ func (p *Pool[C]) Gone(now time.Time, id string) Plan[C] {
 	if e == nil {
 		return plan
 	}
+	g := e.group
+	if g.share != nil && e.state == idle && e.calls == 0 && now.Sub(e.since) < early {
+		g.share.died(now)
+	}
 	p.drop(now, e)
-	p.cover(now, e.group, &plan)
-	p.settle(e.group)
+	p.settle(g)
+	p.refill(now, &plan)
+	p.cover(now, g, &plan)
+	p.settle(g)
 	return plan
 }
 
-// Tick looks at the time: finishing environments that have not parked for [Patience] no longer cover, and idle
-// unreserved ones that nobody has used for keepAlive end. keepAlive 0 keeps them for ever.
-func (p *Pool[C]) Tick(now time.Time, keepAlive time.Duration) Plan[C] {
+// Tick looks at the time: finishing environments that have not parked for [Patience] no longer cover; idle unreserved ones that
+// nobody has used for keepAlive end, keepAlive 0 keeps them for ever; and members of reservations above their share end that the
+// reclaim window has shown to be idle.
+func (p *Pool[C]) Tick(now time.Time, keepAlive, reclaim time.Duration) Plan[C] {
 	var plan Plan[C]
+	p.now = now
 	for e := p.finishing.first; e != nil && now.Sub(e.since) > Patience; e = p.finishing.first {
 		p.uncover(e)
 		p.cover(now, e.group, &plan)
@@ -58,6 +71,7 @@ func (p *Pool[C]) Tick(now time.Time, keepAlive time.Duration) Plan[C] {
 	for e := p.idle.first; keepAlive > 0 && e != nil && now.Sub(e.since) > keepAlive; e = p.idle.first {
 		plan.End = append(plan.End, p.end(now, e))
 	}
+	p.tend(now, reclaim, &plan)
 	return plan
 }
 
@@ -124,12 +138,12 @@ func (p *Pool[C]) Resume() {
 	}
 }
 
-// cover makes environments until every waiting claim of the group is covered, or refuses what cannot be.
+// cover makes environments until every waiting claim of the group is covered, or refuses what cannot be: of a reserved home what
+// its members do not cover.
 func (p *Pool[C]) cover(now time.Time, g *group[C], plan *Plan[C]) {
 	for len(g.claims) > g.cover() {
-		end, ok := p.clear(now, g.spec.Places)
-		if ok {
-			plan.End = append(plan.End, end...)
+		if g.home.Reservation == 0 && p.Room() >= g.spec.Places {
+			plan.End = append(plan.End, p.clear(now, g.spec.Places)...)
 			plan.Make = append(plan.Make, p.make(now, g))
 			continue
 		}
@@ -140,16 +154,13 @@ func (p *Pool[C]) cover(now time.Time, g *group[C], plan *Plan[C]) {
 	}
 }
 
-// clear frees places, if it must by ending the least recently used idle unreserved environments. It ends none where
-// all of them would not suffice.
-func (p *Pool[C]) clear(now time.Time, places int) (end []string, ok bool) {
-	if p.Room() < places {
-		return nil, false
-	}
+// clear frees places, if it must by ending the least recently used idle unreserved environments. The caller has seen that there
+// is as much room.
+func (p *Pool[C]) clear(now time.Time, places int) (end []string) {
 	for p.capacity-p.used < places {
 		end = append(end, p.end(now, p.idle.first))
 	}
-	return end, true
+	return end
 }
 
 // end takes an idle environment out of the pool's use; its places are free at once.

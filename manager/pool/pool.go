@@ -35,12 +35,15 @@ type Pool[C comparable] struct {
 	spare    int // of these, places of idle unreserved ones
 	soon     int // of these, places of unreserved ones that will be idle and that no claim waits for
 	leaving  int // of these, places of dying ones
+	owed     int // places that reserved homes lack for their shares; see owes
 	waiting  int
 	freed    uint64
 	draining bool
+	now      time.Time // as it was told last
 
 	environments map[string]*environment[C]
 	groups       map[Home]*group[C]
+	shared       []*group[C]    // reserved ones that have a share or had one, in the order in which they got it
 	arcs         map[string]int // environments offered, by arc; no zero entries
 	idle         sequence[C]    // idle unreserved ones, least recently used first
 	promises     map[uint64]*environment[C]
@@ -87,10 +90,13 @@ type group[C comparable] struct {
 	fresh    int // finishing ones that cover
 	finish   int // all finishing ones
 	promised int
-	top      *environment[C]
+	top      *environment[C] // of the stack of idle ones
+	bottom   *environment[C]
 	claims   []C // oldest first
 	offered  int // counted in Pool.arcs
 	soon     int // counted in Pool.soon
+	owed     int // counted in Pool.owed
+	share    *share
 }
 
 // cover is how many waiting claims will find an environment without another being made.
@@ -111,21 +117,25 @@ func New[C comparable](prefix string, capacity int) *Pool[C] {
 // Capacity is the number of places.
 func (p *Pool[C]) Capacity() int { return p.capacity }
 
-// Room is the places that are free or can be freed by evicting idle environments; 0 while draining.
+// Room is the places that are free or can be freed by evicting idle environments, less those that reserved homes lack for their
+// shares; 0 while draining.
 func (p *Pool[C]) Room() int {
 	if p.draining {
 		return 0
 	}
-	return max(0, p.capacity-p.used) + p.spare
+	return max(0, p.room()-p.owed)
 }
 
+// room is the places that are free or can be freed.
+func (p *Pool[C]) room() int { return max(0, p.capacity-p.used) + p.spare }
+
 // Soon is the places that will be room in a moment: of environments that start or have answered and that no claim waits
-// for, and of those that are about to go. 0 while draining.
+// for, and of those that are about to go, less what reserved homes still lack then. 0 while draining.
 func (p *Pool[C]) Soon() int {
 	if p.draining {
 		return 0
 	}
-	return p.soon + p.leaving
+	return max(0, p.soon+p.leaving-max(0, p.owed-p.room()))
 }
 
 // Freed counts the times that room came up: an environment went idle or gave its places back. Room that is 0 twice with
@@ -166,17 +176,40 @@ type Group struct {
 	Spec    Spec
 	Counts  Counts
 	Waiting int
+	Share   Share  // of a reserved one
+	Unable  bool   // its share has not fitted for a while
+	Failing string // why its members cannot be made, "" while they can
 }
 
-// Groups calls yield for every home that has an environment or a waiting claim, until it returns false.
+// Ready is how many of them have been initialised and have not been told to end.
+func (n Counts) Ready() int { return n.Idle + n.Busy + n.Finishing + n.Promised }
+
+// Groups calls yield for every home that has an environment, a waiting claim or a share, until it returns false.
 func (p *Pool[C]) Groups(yield func(Group) bool) {
 	for _, g := range p.groups {
-		counts := Counts{Starting: g.start, Idle: g.idle, Busy: g.busy, Finishing: g.finish, Promised: g.promised}
-		counts.Closing = g.all - g.start - g.idle - g.busy - g.finish - g.promised
-		if !yield(Group{g.home, g.spec, counts, len(g.claims)}) {
+		if !yield(g.told(p.now)) {
 			return
 		}
 	}
+}
+
+// Group is what the pool has of this home; false if it has nothing of it.
+func (p *Pool[C]) Group(home Home) (Group, bool) {
+	g := p.groups[home]
+	if g == nil {
+		return Group{}, false
+	}
+	return g.told(p.now), true
+}
+
+func (g *group[C]) told(now time.Time) Group {
+	counts := Counts{Starting: g.start, Idle: g.idle, Busy: g.busy, Finishing: g.finish, Promised: g.promised}
+	counts.Closing = g.all - g.members()
+	t := Group{Home: g.home, Spec: g.spec, Counts: counts, Waiting: len(g.claims)}
+	if g.share != nil {
+		t.Share, t.Unable, t.Failing = g.share.Share, g.share.unable(now), g.share.failing()
+	}
+	return t
 }
 
 // Environments appends the ids of all environments that have not gone to dst.
@@ -192,6 +225,7 @@ func (p *Pool[C]) Live() int { return len(p.environments) }
 
 // make adds an environment to a group. The caller has seen to its places.
 func (p *Pool[C]) make(now time.Time, g *group[C]) Make {
+	p.now = now
 	p.made++
 	e := &environment[C]{id: p.prefix + strconv.FormatUint(p.made, 36), group: g, state: starting, since: now}
 	p.environments[e.id] = e
@@ -205,6 +239,7 @@ func (p *Pool[C]) make(now time.Time, g *group[C]) Make {
 // move takes an environment out of its state and puts it into another, with everything that is counted by state.
 func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 	g := e.group
+	p.now = now
 	switch e.state {
 	case starting:
 		g.start--
@@ -300,14 +335,20 @@ func (p *Pool[C]) settle(g *group[C]) {
 	}
 	p.soon += soon - g.soon
 	g.soon = soon
-	if g.all == 0 && len(g.claims) == 0 {
-		delete(p.groups, g.home)
+	if g.share != nil {
+		p.settleShare(g)
+	}
+	if g.all == 0 && len(g.claims) == 0 && (g.share == nil || g.share.Members == 0) {
+		p.forget(g)
 	}
 }
 
 func (g *group[C]) stack(e *environment[C]) {
 	if g.top != nil {
 		g.top.above = e
+	}
+	if g.bottom == nil {
+		g.bottom = e
 	}
 	e.below, g.top = g.top, e
 }
@@ -320,6 +361,8 @@ func (g *group[C]) unstack(e *environment[C]) {
 	}
 	if e.below != nil {
 		e.below.above = e.above
+	} else {
+		g.bottom = e.above
 	}
 	e.below, e.above = nil, nil
 }

@@ -126,10 +126,10 @@ func TestFinishingCovers(t *testing.T) {
 	if d := p.Claim(at(12), home("f"), nil, 2); d.Action != pool.Wait || d.Make != nil {
 		t.Fatalf("claim: %+v, want it to wait for e1", d)
 	}
-	if plan := p.Tick(at(50), 0); len(plan.Make) != 0 {
+	if plan := p.Tick(at(50), 0, time.Hour); len(plan.Make) != 0 {
 		t.Fatalf("39 ms after the answer: %+v, want nothing", plan)
 	}
-	plan := p.Tick(at(62), 0)
+	plan := p.Tick(at(62), 0, time.Hour)
 	if len(plan.Make) != 1 {
 		t.Fatalf("51 ms after the answer: %+v, want another made", plan)
 	}
@@ -164,10 +164,8 @@ func TestNeverEvictsReserved(t *testing.T) {
 	p := pool.New[int]("e", 1)
 	reserved := home("r")
 	reserved.Reservation = 7
-	d := p.Claim(t0, reserved, spec("r"), 1)
-	p.Parked(t0, d.Make.Environment, 0)
-	p.Finished(at(1), d.Make.Environment, true)
-	p.Parked(at(1), d.Make.Environment, 0)
+	plan := p.SetShare(t0, reserved, *spec("r"), pool.Share{Members: 1})
+	p.Parked(t0, plan.Make[0].Environment, 0)
 	if p.Room() != 0 {
 		t.Fatalf("room %d, want 0: a reserved environment is no room", p.Room())
 	}
@@ -177,7 +175,7 @@ func TestNeverEvictsReserved(t *testing.T) {
 	if d := p.Claim(at(2), home("r"), spec("r"), 3); d.Action != pool.Refuse {
 		t.Fatalf("an unreserved claim of the same key: %+v, want it refused", d)
 	}
-	if plan := p.Tick(at(1_000_000), time.Second); len(plan.End) != 0 {
+	if plan := p.Tick(at(1_000_000), time.Second, time.Hour); len(plan.End) != 0 {
 		t.Fatalf("tick: %+v, want the reserved environment kept", plan)
 	}
 }
@@ -188,11 +186,11 @@ func TestFailedInit(t *testing.T) {
 	p := pool.New[int]("e", 10)
 	a := p.Claim(t0, home("f"), spec("f"), 1)
 	b := p.Claim(t0, home("f"), spec("f"), 2)
-	plan := p.Failed(at(1), a.Make.Environment)
+	plan := p.Failed(at(1), a.Make.Environment, "broken")
 	if !slices.Equal(plan.Fail, []int{1}) || len(plan.Make) != 0 {
 		t.Fatalf("first failure: %+v, want claim 1 to fail and nothing made", plan)
 	}
-	plan = p.Failed(at(2), b.Make.Environment)
+	plan = p.Failed(at(2), b.Make.Environment, "broken")
 	if !slices.Equal(plan.Fail, []int{2}) || len(plan.Make) != 0 {
 		t.Fatalf("second failure: %+v, want claim 2 to fail and nothing made", plan)
 	}
@@ -207,7 +205,7 @@ func TestFailedInitWithOtherCover(t *testing.T) {
 	p.Claim(at(10), home("f"), nil, 1)
 	made := p.Claim(at(11), home("f"), nil, 2)
 	p.Finished(at(12), "e1", true)
-	if plan := p.Failed(at(13), made.Make.Environment); len(plan.Fail)+len(plan.Make)+len(plan.Refuse) != 0 {
+	if plan := p.Failed(at(13), made.Make.Environment, "broken"); len(plan.Fail)+len(plan.Make)+len(plan.Refuse) != 0 {
 		t.Fatalf("failure: %+v, want nothing: e1 covers the claim", plan)
 	}
 	if turn := p.Parked(at(14), "e1", 0); turn.Claim != 2 {
@@ -232,7 +230,7 @@ func TestGoneUncovers(t *testing.T) {
 	if d := p.Claim(at(212), home("f"), nil, 2); d.Action != pool.Wait || d.Make != nil {
 		t.Fatalf("claim: %+v, want it to wait for e1", d)
 	}
-	plan := p.Tick(at(300), 0)
+	plan := p.Tick(at(300), 0, time.Hour)
 	if !slices.Equal(plan.Refuse, []int{2}) || p.Waiting() != 0 {
 		t.Fatalf("stuck without room: %+v, want claim 2 refused", plan)
 	}
@@ -272,11 +270,11 @@ func TestRelease(t *testing.T) {
 func TestKeepAlive(t *testing.T) {
 	t.Parallel()
 	p := warm(t, 4, 2, "a", "b")
-	plan := p.Tick(at(1001), time.Second)
+	plan := p.Tick(at(1001), time.Second, time.Hour)
 	if want := []string{"e1"}; !slices.Equal(plan.End, want) {
 		t.Fatalf("ended %v, want %v", plan.End, want)
 	}
-	plan = p.Tick(at(5000), time.Second)
+	plan = p.Tick(at(5000), time.Second, time.Hour)
 	if want := []string{"e2", "e3", "e4"}; !slices.Equal(plan.End, want) {
 		t.Fatalf("ended %v, want %v", plan.End, want)
 	}
@@ -351,7 +349,7 @@ func TestAbandon(t *testing.T) {
 	t.Parallel()
 	p := pool.New[int]("e", 4)
 	d := p.Claim(t0, home("f"), spec("f"), 1)
-	if !p.Abandon(home("f"), 1) || p.Abandon(home("f"), 1) || p.Abandon(home("g"), 1) {
+	if !p.Abandon(at(1), home("f"), 1) || p.Abandon(at(1), home("f"), 1) || p.Abandon(at(1), home("g"), 1) {
 		t.Fatal("abandon: want true once, for the claim that waits")
 	}
 	if turn := p.Parked(at(1), d.Make.Environment, 0); turn.Run {

@@ -1,0 +1,51 @@
+package pool_test
+
+import "github.com/hearth-run/hearth/manager/pool"
+
+func (n *naive) promise(p *pool.Pool[int], h pool.Home, s pool.Spec, order int) {
+	number, arc := p.Promise(n.now, h)
+	there := n.in(h, "idle")
+	if len(there) == 0 {
+		if number != 0 {
+			n.t.Fatalf("promise %d, want none", number)
+		}
+		return
+	}
+	e := there[len(there)-1]
+	if number == 0 || arc != s.Arc {
+		n.t.Fatalf("promise %d on %q, want %s on %q", number, arc, e.id, s.Arc)
+	}
+	e.state, e.since, e.order, e.number = "promised", n.now, order, number
+}
+
+func (n *naive) redeem(p *pool.Pool[int], e *naiveEnvironment, h pool.Home, order int) {
+	d := p.Redeem(n.now, h, e.number)
+	if e.state != "promised" || e.home != h {
+		if d.Action != pool.Unknown {
+			n.t.Fatalf("%s is %s: %+v", e.id, e.state, d)
+		}
+		return
+	}
+	if d.Action != pool.Run || d.Environment != e.id {
+		n.t.Fatalf("redeem: %+v, want %s", d, e.id)
+	}
+	e.state, e.order = "busy", order
+	e.calls++
+}
+
+// lapse takes back one promise at most: two that become idle in one step would have no order.
+func (n *naive) lapse(p *pool.Pool[int], order int) {
+	var oldest *naiveEnvironment
+	for _, e := range n.envs {
+		if e.state == "promised" && n.now.Sub(e.since) > pool.PromiseFor && (oldest == nil || e.number < oldest.number) {
+			oldest = e
+		}
+	}
+	id, ok := p.Lapsed(n.now)
+	if ok != (oldest != nil) || ok && id != oldest.id {
+		n.t.Fatalf("lapsed: %q, want %+v", id, oldest)
+	}
+	if ok {
+		n.parked(p.Release(n.now, id), oldest, order, true)
+	}
+}
