@@ -180,10 +180,11 @@ func budgetOf(ctx context.Context, timeout time.Duration) time.Duration {
 
 // request sends m and waits for its reply, at most so long.
 func (c *Client) request(ctx context.Context, m *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-	ctx, stop := context.WithTimeout(ctx, wait)
-	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > wait {
+		defer time.AfterFunc(wait, func() { cancel(context.DeadlineExceeded) }).Stop() // one context less than with a deadline of its own
+	}
 	defer c.denied.watch(&waiter{subject: m.Subject, cancel: cancel})()
 	open := !c.nc.IsClosed()
 	reply, err := c.nc.RequestMsgWithContext(ctx, m)

