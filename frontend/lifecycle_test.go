@@ -3,6 +3,7 @@ package frontend_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -97,6 +98,51 @@ func TestStartWaitsForTheSetUp(t *testing.T) {
 	if err := f.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A frontend that is started before any manager says what it waits for, and what to do.
+func TestStartSaysWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	b := natstest.Start(t, natstest.Bare())
+	told := make(chan slog.Record, 16)
+	f, err := frontend.New(b.Connect(t), frontend.Config{Names: b.Names, Logger: slog.New(records(told))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	started := make(chan error, 1)
+	go func() { started <- f.Start(ctx) }()
+	select {
+	case r := <-told:
+		var attributes []string
+		r.Attrs(func(a slog.Attr) bool { attributes = append(attributes, a.String()); return true })
+		if r.Level != slog.LevelWarn || !strings.Contains(r.Message, "hearth manager") || !strings.Contains(strings.Join(attributes, " "), "HEARTH_functions") {
+			t.Errorf("%s %s %v", r.Level, r.Message, attributes)
+		}
+	case <-time.After(patience):
+		t.Error("nothing is said")
+	}
+	cancel()
+	if err := <-started; err == nil {
+		t.Error("it started")
+	}
+	if err := f.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// records is a logger's end that hands on what is worth a look.
+type records chan<- slog.Record
+
+func (records) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+func (r records) WithAttrs([]slog.Attr) slog.Handler         { return r }
+func (r records) WithGroup(string) slog.Handler              { return r }
+func (r records) Handle(_ context.Context, record slog.Record) error {
+	select {
+	case r <- record.Clone():
+	default: // nobody looks any more
+	}
+	return nil
 }
 
 // Stop lets calls end, refuses new ones, and answers who still waits when its time is over.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sourcegraph/conc"
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/watch"
@@ -22,19 +23,29 @@ const (
 // awaitSetUp waits until managers have set the fabric up, and loads what calls need: functions, reservations, ring, fabric,
 // arcs. It ends with ctx, naming what was missing.
 func (f *Frontend) awaitSetUp(ctx context.Context, js jetstream.JetStream) error {
-	functions, err := f.bucket(ctx, js, topology.Functions)
+	var w waiting
+	telling, end := context.WithCancel(ctx)
+	var loop conc.WaitGroup
+	loop.Go(func() { w.tell(telling, f.log) })
+	defer loop.Wait()
+	defer end()
+	return f.loadSetUp(ctx, js, &w)
+}
+
+func (f *Frontend) loadSetUp(ctx context.Context, js jetstream.JetStream, waits *waiting) error {
+	functions, err := f.bucket(ctx, js, waits, topology.Functions)
 	if err != nil {
 		return err
 	}
-	ring, err := f.bucket(ctx, js, topology.Ring)
+	ring, err := f.bucket(ctx, js, waits, topology.Ring)
 	if err != nil {
 		return err
 	}
-	arcs, err := f.bucket(ctx, js, topology.Arcs)
+	arcs, err := f.bucket(ctx, js, waits, topology.Arcs)
 	if err != nil {
 		return err
 	}
-	reservations, err := f.bucket(ctx, js, topology.Reservations)
+	reservations, err := f.bucket(ctx, js, waits, topology.Reservations)
 	if err != nil {
 		return err
 	}
@@ -76,16 +87,18 @@ func (f *Frontend) awaitSetUp(ctx context.Context, js jetstream.JetStream) error
 		{"functions", w.functions.Start}, {"ring", w.ring.Start}, {"fabric", w.fabric.Start}, {"arcs", w.arcs.Start},
 		{"reservations", w.reservations.Start},
 	} {
+		waits.on("the values of " + c.name)
 		if err := c.start(ctx); err != nil {
 			return fmt.Errorf("load %s: %w", c.name, err)
 		}
 	}
-	if err := await(ctx, haveFabric, "key fabric, which the first manager writes"); err != nil {
+	if err := await(ctx, haveFabric, waits, "key fabric, which the first manager writes"); err != nil {
 		return err
 	}
-	if err := await(ctx, haveRing, "key ring, which the controller writes"); err != nil {
+	if err := await(ctx, haveRing, waits, "key ring, which the controller writes"); err != nil {
 		return err
 	}
+	waits.on("stream " + f.names.CallsU())
 	return f.awaitStream(ctx)
 }
 
@@ -109,14 +122,16 @@ func (w *watches) stop() {
 }
 
 // bucket opens a KV bucket, waiting until a manager has made it.
-func (f *Frontend) bucket(ctx context.Context, js jetstream.JetStream, kind string) (jetstream.KeyValue, error) {
+func (f *Frontend) bucket(ctx context.Context, js jetstream.JetStream, waits *waiting, kind string) (jetstream.KeyValue, error) {
 	name := f.names.Bucket(kind)
+	waits.on("bucket " + name)
 	for {
 		kv, err := js.KeyValue(ctx, name)
 		if err == nil {
 			return kv, nil
 		}
 		if !errors.Is(err, jetstream.ErrBucketNotFound) {
+			waits.on(fmt.Sprintf("bucket %s (%v)", name, err))
 			f.log.Debug("bucket does not answer yet", "bucket", name, "error", err)
 		}
 		if err := pause(ctx, setUpAgain); err != nil {
@@ -188,7 +203,8 @@ func decode[T any](b []byte) (T, error) {
 	return v, err
 }
 
-func await(ctx context.Context, ready <-chan struct{}, what string) error {
+func await(ctx context.Context, ready <-chan struct{}, waits *waiting, what string) error {
+	waits.on(what)
 	select {
 	case <-ready:
 		return nil
