@@ -21,8 +21,8 @@ func (a *app) drain() *cobra.Command {
 		Use:   "drain MANAGER",
 		Short: "Take a manager off the ring in order, or let it back",
 		Long: `Take a manager off the ring and wait until it is empty: it claims no more calls, gives back those that have not started, and
-lets the others end. It stays there, drained, until it is stopped or let back with --cancel. Ctrl-C ends the waiting, not the
-drain.`,
+lets the others end. It stays there, drained, until it is let back with --cancel or stopped; one that starts again comes back
+active, so leave it stopped to keep it out. Ctrl-C ends the waiting, not the drain.`,
 		Example: "  hearth drain m2\n  hearth drain m2 --cancel\n  hearth drain m2 --json",
 		GroupID: groupFabric,
 		Args:    exactly("MANAGER"),
@@ -51,11 +51,32 @@ drain.`,
 	return cmd
 }
 
+// namedManager says of a manager that is not known where those that are stand, and which one is nearest.
+func namedManager(ctx context.Context, c *client.Client, manager string, err error) error {
+	var refused *schema.Error
+	if !errors.As(err, &refused) || refused.Code != schema.CodeNotFound {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	hint := "`hearth ring` lists the managers"
+	if ring, err := c.Ring(ctx, ""); err == nil {
+		var known []string
+		for _, m := range ring.Managers {
+			known = append(known, m.ID)
+		}
+		if best := nearest(manager, known); best != "" {
+			hint = "did you mean " + best + "? " + hint
+		}
+	}
+	return &schema.Error{Code: refused.Code, Message: refused.Message + "; " + hint, Cause: err}
+}
+
 // awaitDrain orders a drain, or its end, and waits until it is done.
 func (a *app) awaitDrain(ctx context.Context, c *client.Client, manager string, back bool) (*schema.DrainOutput, error) {
 	out, err := c.Drain(ctx, schema.DrainInput{Manager: manager, Cancel: back})
 	if err != nil {
-		return nil, err
+		return nil, namedManager(ctx, c, manager, err)
 	}
 	word := "draining " + manager
 	if back {

@@ -159,8 +159,11 @@ func TestDrain(t *testing.T) {
 	if got := f.must(t, "drain", "m1", "--cancel"); got != "m1 is back on the ring\n" {
 		t.Errorf("%q", got)
 	}
-	if r := f.run(t, "drain", "m7"); r.code != exitUsage || !strings.Contains(r.stderr, "m1, m2") {
-		t.Errorf("no such manager: exit %d: %s", r.code, r.stderr)
+	for id, says := range map[string]string{"m3": "did you mean m1? `hearth ring`", "elsewhere": "m1, m2; `hearth ring` lists"} {
+		if r := f.run(t, "drain", id); r.code != exitUsage || !strings.Contains(r.stderr, "m1, m2") || !strings.Contains(r.stderr, says) ||
+			strings.Contains(r.stderr, "hearth ls") {
+			t.Errorf("no such manager: exit %d: %s", r.code, r.stderr)
+		}
 	}
 	// Ctrl-C leaves the drain going.
 	ctx, interrupt := context.WithCancelCause(t.Context())
@@ -197,4 +200,36 @@ func TestDrain(t *testing.T) {
 	interrupt(errInterrupted)
 	call.Wait()
 	f.must(t, "rm", "fn")
+}
+
+// A drain ends with its process: whoever starts a manager wants it on the ring. The help says so.
+func TestDrainedManagerComesBackActive(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t, natstest.Bare())
+	at := []string{"--server", server.URL}
+	dir := filepath.Join(t.TempDir(), "data")
+	start := func() *role {
+		return startRole(t, append(at, "manager", "--id", "m1", "--data", dir, "--driver", "null", "--capacity", "2")...)
+	}
+	m := start()
+	startRole(t, append(at, "frontend", "--http", "none")...)
+	home := surroundings{config: t.TempDir()}
+	if r := home.run(t, append(at, "drain", "m1")...); r.code != exitOK {
+		t.Fatalf("exit %d: %s", r.code, r.stderr)
+	}
+	state := func() string {
+		for _, m := range decode[struct{ Managers []struct{ ID, State string } }](t, home.run(t, append(at, "ring", "--json")...).stdout).Managers {
+			return m.State
+		}
+		return ""
+	}
+	if got := state(); got != "draining" {
+		t.Errorf("drained it is %q", got)
+	}
+	m.stop()
+	start()
+	eventually(t, "it is active", func() bool { return state() == "active" })
+	if help := home.run(t, "drain", "--help").stdout; !strings.Contains(help, "starts again comes back") {
+		t.Errorf("the help does not say it: %s", help)
+	}
 }
