@@ -42,8 +42,8 @@ type KeyRequest struct {
 
 // AgreeKey gives the key that all managers of the fabric hold to one whose data folder has none, and keeps it there: the
 // folder's own proposal, if the fabric has no key yet, else the fabric's, of which it asks the managers of the ring. nc is a
-// connection with the rights of this manager. If nobody gives it in time, the error is a [schema.CodeConflict] that says
-// what to do.
+// connection with the rights of this manager. If nobody gives it in time, or variables are sealed to a key that the fabric does
+// not name any more, the error is a [schema.CodeConflict] that says what to do: never is another key made in its place.
 func AgreeKey(ctx context.Context, nc *nats.Conn, r KeyRequest) (*seal.Key, error) {
 	r.Patience = cmp.Or(r.Patience, keyPatience)
 	if r.Logger == nil {
@@ -64,6 +64,9 @@ func AgreeKey(ctx context.Context, nc *nats.Conn, r KeyRequest) (*seal.Key, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := proposable(ctx, js, keys, r.Names, own.ID()); err != nil {
+		return nil, err
+	}
 	has, err := proposeKey(ctx, keys, own)
 	if err != nil {
 		return nil, err
@@ -76,6 +79,44 @@ func AgreeKey(ctx context.Context, nc *nats.Conn, r KeyRequest) (*seal.Key, erro
 	}
 	return key, key.Keep(r.Dir)
 }
+
+// proposable refuses to publish key id in a fabric that names none where variables are sealed to another one: as if nothing
+// were lost, every function that has some would fail one by one.
+func proposable(ctx context.Context, js jetstream.JetStream, keys jetstream.KeyValue, names subjects.Names, id string) error {
+	_, err := keys.Get(ctx, schema.SealKeyName)
+	if !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return err // nil: the fabric has its key, which counts
+	}
+	secrets, err := js.KeyValue(ctx, names.Bucket(topology.Secrets))
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", topology.Secrets, err)
+	}
+	all, err := secrets.WatchAll(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the sealed variables: %w", err)
+	}
+	defer func() { _ = all.Stop() }() // fails on a closed connection only
+	for {
+		select {
+		case entry := <-all.Updates():
+			if entry == nil {
+				return nil // that was all
+			}
+			record, err := decode[schema.SecretRecord](entry.Value())
+			if entry.Operation() != jetstream.KeyValuePut || err != nil || record.KeyID == id {
+				continue // what is damaged nobody opens
+			}
+			return schema.Errorf(schema.CodeConflict, "variables of this fabric are sealed to key %s, and bucket %s names no key any more, so "+
+				"none is made: start a manager first whose data folder has it in file %s; %s", record.KeyID, keys.Bucket(), seal.FileName, keyLost)
+		case <-ctx.Done():
+			return fmt.Errorf("look at the sealed variables: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// keyLost is what is left to do where no copy of the key is.
+const keyLost = "if every copy is lost, nobody can open them again: make a new fabric (another data folder, or another --prefix) and deploy " +
+	"the functions there"
 
 // proposeKey publishes the public half of own if the fabric has none, and gives what it has then.
 func proposeKey(ctx context.Context, keys jetstream.KeyValue, own *seal.Key) (schema.SealKeyRecord, error) {
@@ -189,7 +230,8 @@ func (r *KeyRequest) notGiven(id string, asked []string) error {
 		who = "of the ring's managers (" + strings.Join(asked, ", ") + ") none gave it"
 	}
 	return schema.Errorf(schema.CodeConflict, "variables of this fabric are sealed to key %s, which this manager's folder does not have, and "+
-		"%s within %v: start a manager that has it, or copy the file %s of its data folder into %s", id, who, r.Patience, seal.FileName, r.Dir)
+		"%s within %v: start a manager that has it, or copy the file %s of its data folder, or of a backup, into %s; %s", id, who, r.Patience,
+		seal.FileName, r.Dir, keyLost)
 }
 
 // handOver answers a manager that asks for the key. Only managers may publish to this subject; the answer is sealed to the

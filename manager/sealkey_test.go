@@ -2,6 +2,8 @@ package manager_test
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,8 +11,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/sourcegraph/conc"
 
+	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/internal/seal"
 	"github.com/hearth-run/hearth/manager"
@@ -111,7 +115,7 @@ func TestKeyThatNobodyGives(t *testing.T) {
 			}
 		}
 	}
-	refused("nobody else is on the ring")
+	refused("nobody else is on the ring", "if every copy is lost", "new fabric")
 	// One that holds none, and one that gives a foreign one, which bucket keys does not name.
 	startNode(t, f, f.Connect(t), "m3", func(c *manager.Config, _ *echoWorker) { c.Seal = nil })
 	refused("m3")
@@ -127,6 +131,64 @@ func TestKeyThatNobodyGives(t *testing.T) {
 	startNode(t, f, f.Connect(t), "m5", holds(key))
 	if got, err := agree(t, f, "m2", dir, patience); err != nil || got.ID() != key.ID() {
 		t.Errorf("with one that has it: %v, %v", got, err)
+	}
+}
+
+// Where variables are sealed to a key that nobody names any more, no other key takes its place: neither one that a folder without
+// any would propose, nor one that a manager brings along. Whoever has the right one is taken.
+func TestNoKeyTakesThePlaceOfALostOne(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	lost, other := t.TempDir(), t.TempDir()
+	key, err := agree(t, f, "m1", lost, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := seal.Seal(key.Public(), "id.1", schema.Variables{"A": "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := schema.Marshal(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket := func(kind string) jetstream.KeyValue {
+		kv, err := f.JetStream(t).KeyValue(t.Context(), f.Names.Bucket(kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kv
+	}
+	if _, err := bucket(topology.Secrets).Put(t.Context(), "id.1", value); err != nil {
+		t.Fatal(err)
+	}
+	keys := bucket(topology.Keys)
+	if err := keys.Delete(t.Context(), schema.SealKeyName); err != nil { // a bucket that was lost and made again
+		t.Fatal(err)
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		if schema.CodeOf(err) != schema.CodeConflict || !strings.Contains(err.Error(), key.ID()) || !strings.Contains(err.Error(), "new fabric") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if _, err := keys.Get(t.Context(), schema.SealKeyName); !errors.Is(err, jetstream.ErrKeyNotFound) {
+			t.Errorf("%s: a key was published: %v", what, err)
+		}
+	}
+	_, err = agree(t, f, "m2", other, time.Second)
+	refused("a folder without a key", err)
+	if _, err := seal.Load(other); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it kept a key: %v", err)
+	}
+	foreign, err := seal.Draft(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNode(t, f, f.Connect(t), "m3", holds(foreign))
+	refused("a manager with another key", n.Start(t.Context()))
+	startNode(t, f, f.Connect(t), "m1", holds(key))
+	if got, err := agree(t, f, "m2", other, patience); err != nil || got.ID() != key.ID() {
+		t.Errorf("after the one that has it came: %v, %v", got, err)
 	}
 }
 

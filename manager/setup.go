@@ -128,6 +128,9 @@ func (m *Manager) publishSeal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := proposable(ctx, m.js, keys, m.names, m.cfg.Seal.KeyID); err != nil {
+		return err
+	}
 	value, err := schema.Marshal(*m.cfg.Seal)
 	if err != nil {
 		return err
@@ -149,7 +152,7 @@ func (m *Manager) publishSeal(ctx context.Context) error {
 	}
 	if has.KeyID != m.cfg.Seal.KeyID {
 		return schema.Errorf(schema.CodeConflict, "variables of this fabric are sealed to key %s, this manager holds %s: copy the file "+
-			"seal.key of the data folder of a manager that has it", has.KeyID, m.cfg.Seal.KeyID)
+			"seal.key of the data folder of a manager that has it; %s", has.KeyID, m.cfg.Seal.KeyID, keyLost)
 	}
 	return nil
 }

@@ -100,8 +100,8 @@ func read(path string) (*Key, error) {
 		return nil, fmt.Errorf("sealing key %s: is no regular file", path)
 	}
 	if wide := info.Mode().Perm() & 0o077; wide != 0 {
-		return nil, fmt.Errorf("sealing key %s: has mode %04o, others can read it; run `chmod 600 %s`, or, if they may have, "+
-			"remove it and deploy every function with variables again", path, info.Mode().Perm(), path)
+		return nil, fmt.Errorf("sealing key %s: has mode %04o, others can read it; run `chmod 600 %s`, and if they may have, "+
+			"change the values of all variables", path, info.Mode().Perm(), path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 1<<10))
 	if err != nil {
@@ -110,8 +110,8 @@ func read(path string) (*Key, error) {
 	digits, ok := strings.CutPrefix(strings.TrimSpace(string(text)), fileHead)
 	private, err := hex.DecodeString(digits)
 	if !ok || err != nil || len(private) != 32 {
-		return nil, fmt.Errorf("sealing key %s: is damaged; restore it from a backup, or remove it and deploy every function "+
-			"with variables again", path)
+		return nil, fmt.Errorf("sealing key %s: is damaged; restore it from a backup or the data folder of another manager, or remove "+
+			"it where another manager of the ring has the key and gives it", path)
 	}
 	k, err := newKey([32]byte(private))
 	if err != nil {
