@@ -125,7 +125,7 @@ type EventsInput struct {
 	MaxItems     int      `json:"MaxItems,omitempty"`
 }
 
-// EventsOutput is the answer of ListEvents: counts, and a page of the events that wait.
+// EventsOutput is the answer of ListEvents: counts, and a page of the events that wait or run.
 type EventsOutput struct {
 	FunctionName string      `json:"function"`
 	Waiting      uint64      `json:"waiting"`      // accepted, not claimed yet
@@ -136,11 +136,11 @@ type EventsOutput struct {
 	NextMarker   string      `json:"next_marker,omitempty"`
 }
 
-// EventItem is one event that waits.
+// EventItem is one event that waits or runs.
 type EventItem struct {
 	Sequence  uint64      `json:"sequence"` // in its stream
 	RequestID string      `json:"request_id,omitempty"`
-	State     string      `json:"state"` // waiting (or running: the stream cannot tell which), retrying
+	State     string      `json:"state"` // waiting, running, retrying: as they are counted
 	Qualifier string      `json:"qualifier,omitempty"`
 	Tenant    string      `json:"tenant,omitempty"`
 	Bytes     int         `json:"bytes"`

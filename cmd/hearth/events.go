@@ -16,7 +16,7 @@ func (a *app) events() *cobra.Command {
 		Use:   "events NAME",
 		Short: "Show the events of a function that wait or run",
 		Long: `Count the events of a function: those that wait to be run for the first time, that run now, that wait for another try, and
-its dead letters. Those that wait are listed, the oldest first. With --json it is one object.`,
+its dead letters. All but the dead letters are listed, the oldest first. With --json it is one object.`,
 		Example:           "  hearth events count\n  hearth events count --json | jq .retrying",
 		GroupID:           groupFunctions,
 		Args:              exactly("NAME"),

@@ -14,15 +14,16 @@ import (
 
 // The states of an event that lies in a stream.
 const (
-	eventWaiting  = "waiting" // or running: the stream cannot tell which
+	eventWaiting  = "waiting"
+	eventRunning  = "running"
 	eventRetrying = "retrying"
 )
 
 // pageBytes bounds the payloads that are read for one page of a list: an event may have 1 MiB.
 const pageBytes = 8 << 20
 
-// listEvents counts a function's events, and lists those that wait: first the accepted ones in their order, then those that
-// wait for another try.
+// listEvents counts a function's events, and lists them: first the accepted ones in their order, then those that have been tried.
+// Which of them run, counts and list take from the same look at the pollers' consumers.
 func (s *Service) listEvents(ctx context.Context, account string, request []byte) (any, error) {
 	in, err := decode[schema.EventsInput](request)
 	if err != nil {
@@ -44,62 +45,67 @@ func (s *Service) listEvents(ctx context.Context, account string, request []byte
 		return nil, err
 	}
 	out := &schema.EventsOutput{FunctionName: name, Events: []schema.EventItem{}}
-	if err := s.countEvents(ctx, account, name, out); err != nil {
+	running, err := s.countEvents(ctx, account, name, out)
+	if err != nil {
 		return nil, err
 	}
 	if out.Waiting+out.Running+out.Retrying+out.DeadLetters == 0 {
 		_, err := s.read(ctx, account, name) // events may outlive their function, so the name is judged only now
 		return out, err
 	}
-	return out, s.pageOfEvents(ctx, account, name, stage, after[0], size, out)
+	return out, s.pageOfEvents(ctx, account, name, stage, after[0], size, running, out)
 }
+
+// outEvents is what is out at the pollers of a function: of its accepted events, and of those that became due for another try.
+type outEvents struct{ first, again claims }
 
 // countEvents asks the streams what lies there, and the pollers' consumers how much of it is out. The answers are of
 // different moments, and a count never falls below nothing by that.
-func (s *Service) countEvents(ctx context.Context, account, name string, out *schema.EventsOutput) error {
+func (s *Service) countEvents(ctx context.Context, account, name string, out *schema.EventsOutput) (running outEvents, err error) {
 	events, retries, durable := s.cfg.Names.Events(account), s.cfg.Names.Stream(topology.Retries), s.cfg.Names.EventDurable(account, name)
-	runningFirst, err := s.claimed(ctx, events, durable)
-	if err != nil {
-		return err
+	if running.first, err = s.claimed(ctx, events, durable); err != nil {
+		return running, err
 	}
-	runningAgain, err := s.claimed(ctx, retries, durable)
-	if err != nil {
-		return err
+	if running.again, err = s.claimed(ctx, retries, durable); err != nil {
+		return running, err
 	}
 	var first uint64
 	for _, filter := range s.cfg.Names.EventFilters(account, name) {
 		n, err := s.count(ctx, events, filter)
 		if err != nil {
-			return err
+			return running, err
 		}
 		first += n
 	}
 	held, err := s.count(ctx, retries, s.cfg.Names.RetryHeldOf(account, name))
 	if err != nil {
-		return err
+		return running, err
 	}
 	due, err := s.count(ctx, retries, s.cfg.Names.RetryDue(account, name))
 	if err != nil {
-		return err
+		return running, err
 	}
 	if out.DeadLetters, err = s.count(ctx, s.cfg.Names.Stream(topology.DeadLetters), s.cfg.Names.Dead(account, name)); err != nil {
-		return err
+		return running, err
 	}
-	runningFirst, runningAgain = min(runningFirst, first), min(runningAgain, due)
+	runningFirst, runningAgain := min(running.first.n, first), min(running.again.n, due)
 	out.Waiting, out.Running, out.Retrying = first-runningFirst, runningFirst+runningAgain, held+due-runningAgain
-	return nil
+	return running, nil
 }
 
 // pageOfEvents lists from where the page before ended.
-func (s *Service) pageOfEvents(ctx context.Context, account, name, stage string, after uint64, size int, out *schema.EventsOutput) error {
+func (s *Service) pageOfEvents(ctx context.Context, account, name, stage string, after uint64, size int, running outEvents,
+	out *schema.EventsOutput,
+) error {
 	names := s.cfg.Names
 	retries := names.Stream(topology.Retries)
 	for _, part := range [...]struct {
 		state, stream string
 		filters       []string
+		out           claims
 	}{
-		{eventWaiting, names.Events(account), names.EventFilters(account, name)},
-		{eventRetrying, retries, []string{names.RetryHeldOf(account, name), names.RetryDue(account, name)}},
+		{eventWaiting, names.Events(account), names.EventFilters(account, name), running.first},
+		{eventRetrying, retries, []string{names.RetryHeldOf(account, name), names.RetryDue(account, name)}, running.again},
 	} {
 		if stage == eventRetrying && part.state == eventWaiting {
 			continue
@@ -125,6 +131,9 @@ func (s *Service) pageOfEvents(ctx context.Context, account, name, stage string,
 			}
 			item := s.eventItem(m)
 			item.State = part.state
+			if part.out.hold(m.Sequence) && (part.state == eventWaiting || m.Subject == names.RetryDue(account, name)) {
+				item.State = eventRunning
+			}
 			out.Events = append(out.Events, item)
 			last, bytes = m.Sequence, bytes+len(m.Data)
 		}

@@ -328,7 +328,18 @@ func TestEventsAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	counted := func(out schema.EventsOutput) {
+		t.Helper()
+		rows := make(map[string]uint64)
+		for _, e := range out.Events {
+			rows[e.State]++
+		}
+		if rows["waiting"] != out.Waiting || rows["running"] != out.Running || rows["retrying"] != out.Retrying {
+			t.Errorf("%v are listed, %d waiting, %d running, %d retrying counted", rows, out.Waiting, out.Running, out.Retrying)
+		}
+	}
 	whole := list(object{"FunctionName": "f"})
+	counted(whole)
 	if whole.FunctionName != "f" || whole.Waiting != 2 || whole.Running != 1 || whole.Retrying != 2 || whole.DeadLetters != 1 {
 		t.Errorf("%+v", whole)
 	}
@@ -350,14 +361,29 @@ func TestEventsAreListed(t *testing.T) {
 		t.Fatalf("%d items", len(whole.Events))
 	}
 	one, two, held := whole.Events[0], whole.Events[1], whole.Events[3]
-	if one.State != "waiting" || one.RequestID != "8d2f9f3a-3a44-4d0b-9b3e-7a2c4a5f0001" || one.Qualifier != "live" || one.Bytes != 2 || one.Due != nil {
+	if one.State != "running" || one.RequestID != "8d2f9f3a-3a44-4d0b-9b3e-7a2c4a5f0001" || one.Qualifier != "live" || one.Bytes != 2 || one.Due != nil {
 		t.Errorf("%+v", one)
 	}
-	if two.Tenant != "acme" || two.Sequence != 2 {
+	if two.State != "waiting" || two.Tenant != "acme" || two.Sequence != 2 {
 		t.Errorf("%+v", two)
 	}
 	if held.State != "retrying" || held.Attempts != 1 || held.Due == nil || !held.Due.Equal(due) || held.LastError == nil || held.Bytes != 4 || !held.Accepted.Equal(accepted) {
 		t.Errorf("%+v", held)
+	}
+
+	// The due one is out too: the retry that is held still is not.
+	if consumer, err = b.js.CreateConsumer(t.Context(), b.Names.Stream(topology.Retries), jetstream.ConsumerConfig{
+		Durable: b.Names.EventDurable(subjects.DefaultAccount, "f"), AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: b.Names.RetryDue(subjects.DefaultAccount, "f"),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := consumer.Next(jetstream.FetchMaxWait(patience)); err != nil {
+		t.Fatal(err)
+	}
+	whole = list(object{"FunctionName": "f"})
+	counted(whole)
+	if whole.Running != 2 || whole.Events[3].State != "retrying" || whole.Events[4].State != "running" {
+		t.Errorf("%+v", whole)
 	}
 }
 

@@ -98,16 +98,27 @@ func (s *Service) count(ctx context.Context, stream, filter string) (n uint64, e
 	return n, nil
 }
 
-// claimed is how many messages of a durable are out at a poller; none where nobody has made it.
-func (s *Service) claimed(ctx context.Context, stream, durable string) (uint64, error) {
+// claims is what of a work queue is out at the pollers of one durable, at one moment.
+type claims struct {
+	n    uint64 // messages that are delivered and not acknowledged
+	upTo uint64 // highest sequence that was delivered
+}
+
+// hold reports whether a message that still lies in the stream, under the durable's filter, is out: what was acknowledged lies
+// there no more.
+func (c claims) hold(sequence uint64) bool { return c.n > 0 && sequence <= c.upTo }
+
+// claimed asks for the claims of a durable; there are none where nobody has made it.
+func (s *Service) claimed(ctx context.Context, stream, durable string) (claims, error) {
 	c, err := s.store.js.Consumer(ctx, stream, durable)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return 0, nil
+		return claims{}, nil
 	case err != nil:
-		return 0, fmt.Errorf("look at consumer %s of %s: %w", durable, stream, err)
+		return claims{}, fmt.Errorf("look at consumer %s of %s: %w", durable, stream, err)
 	}
-	return uint64(c.CachedInfo().NumAckPending), nil
+	info := c.CachedInfo()
+	return claims{uint64(info.NumAckPending), info.Delivered.Stream}, nil
 }
 
 // sequenceMarker is the marker of a page that ends with a message of a stream.
