@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,12 +17,15 @@ import (
 )
 
 // controller writes the ring (DESIGN 6). Every manager has one; it acts while it holds the lease `controller`, and every
-// act is a compare-and-set, so that two of them are harmless. It alone watches the members' leases, and judges them by
+// act is a compare-and-set, so that two of them are harmless. It opens and retires the arcs of reservations (keeper). It alone watches the members' leases, and judges them by
 // their arrival on its own monotonic clock.
 type controller struct {
 	m     *Manager
 	lease lease
 	ring  jetstream.KeyValue
+
+	keeper  atomic.Pointer[keeper] // nil without the lease
+	renewed moment                 // when the lease was renewed last
 
 	watching conc.WaitGroup
 	stop     context.CancelFunc // of the watch, nil without one
@@ -53,7 +57,11 @@ func (c *controller) step(ctx context.Context) {
 		c.m.log.Error("take the controller's lease", "error", err)
 		return
 	}
+	asked := c.m.now()
 	held, err := c.lease.put(ctx, value)
+	if err == nil && held {
+		c.renewed.set(asked)
+	}
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
@@ -66,7 +74,10 @@ func (c *controller) step(ctx context.Context) {
 		ctx, c.stop = context.WithCancel(ctx)
 		standing := c.m.standing()
 		c.view = standing
+		k := newKeeper(c.m)
+		c.keeper.Store(k)
 		c.watching.Go(func() { c.watch(ctx, standing) })
+		c.watching.Go(func() { k.run(ctx) })
 	default:
 		c.write(ctx, c.view)
 	}
@@ -78,14 +89,34 @@ func (c *controller) ownRecord(b []byte) bool {
 	return schema.Unmarshal(b, &rec) == nil && rec.Incarnation == c.m.incarnation
 }
 
-// resign stops to watch the members.
+// resign stops to watch the members and to work the reservations. What is on its way is cut off: it may be repeated.
 func (c *controller) resign() {
 	if c.stop != nil {
+		c.keeper.Store(nil)
 		c.stop()
 		c.watching.Wait()
 		c.stop = nil
 	}
 }
+
+// stirred hears that managers tell something else of reserved arcs, turned that the ring may be another.
+func (c *controller) stirred(arcs []string) {
+	if k := c.keeper.Load(); k != nil && len(arcs) > 0 {
+		k.stirred(arcs)
+	}
+}
+
+func (c *controller) turned(v *view) {
+	if k := c.keeper.Load(); k != nil {
+		k.turned(v)
+	}
+}
+
+// moment is a moment of the own clock that several goroutines look at.
+type moment struct{ at atomic.Int64 }
+
+func (m *moment) set(at time.Duration) { m.at.Store(int64(at)) }
+func (m *moment) get() time.Duration   { return time.Duration(m.at.Load()) }
 
 // watch hears of the members' leases until its context ends, beginning again where the watch breaks.
 func (c *controller) watch(ctx context.Context, since standing) {

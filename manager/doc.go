@@ -50,7 +50,8 @@
 //     the stream itself, which exactly one of several can (startline.go, DESIGN 3). While disconnected nothing starts.
 //   - Its view of ring, fabric and arcs comes from watches (ring.go). A stale one costs a rank, never a call.
 //   - Its lease is renewed each half second (member.go). The manager that holds the lease `controller` writes the ring, by
-//     compare-and-set, from the leases' arrivals on its own clock (controller.go, DESIGN 6).
+//     compare-and-set, from the leases' arrivals on its own clock (controller.go, DESIGN 6), and opens, keeps and retires the
+//     arcs of reservations: package reservation decides, reservations.go, opening.go and sweeper.go do.
 //   - A frontend whose status says that it has come back is named everything again: calls that run, and those that ended in the
 //     last half minute, which it may not have heard (returns.go).
 //   - After a reconnect the server may have lost what lay in memory: the set-up runs again and everything is offered anew

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"context"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -77,3 +78,6 @@ func (m *Manager) Knows(id, function string) bool {
 
 // Stalled reports whether the server has not answered for so long that every claim is in doubt.
 func (m *Manager) Stalled() bool { return m.flow.stalled(m.now()) }
+
+// Keep works the reservations as if this manager were the controller, beside whoever is, until ctx ends.
+func (m *Manager) Keep(ctx context.Context) { newKeeper(m).run(ctx) }

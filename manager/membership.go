@@ -77,29 +77,57 @@ func (p *peers) free(now time.Duration) (places, managers int) {
 }
 
 // toldOwn keeps what this manager told of itself, beside what the others tell.
-func (p *peers) toldOwn(s *schema.ManagerStatus, now time.Duration) {
+func (p *peers) toldOwn(s *schema.ManagerStatus, now time.Duration) (stirred []string) {
 	next := newPeer(s, now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	was := p.own
 	p.own = next
+	return next.stirred(was)
+}
+
+// stirred are the reserved arcs of which this status tells other members than the one before, which may be nil: how many there
+// are, and how many there should be. That one is busy now and idle then moves no reservation.
+func (p *peer) stirred(was *peer) (arcs []string) {
+	if was == nil {
+		was = &peer{}
+	}
+	for arc, of := range p.reserved {
+		if !slices.EqualFunc(of, was.reserved[arc], sameMembers) {
+			arcs = append(arcs, arc)
+		}
+	}
+	for arc := range was.reserved {
+		if _, still := p.reserved[arc]; !still {
+			arcs = append(arcs, arc)
+		}
+	}
+	return arcs
+}
+
+func sameMembers(a, b schema.ArcStatus) bool {
+	return a.Tenant == b.Tenant && a.Share == b.Share && a.Ready == b.Ready && a.Starting == b.Starting && a.Unable == b.Unable && a.Failed == b.Failed
 }
 
 // toldPart lays a partial status over the last whole one of the same life. Without one, the next whole one says it all.
-func (p *peers) toldPart(s *schema.ManagerStatus, now time.Duration) {
+func (p *peers) toldPart(s *schema.ManagerStatus, now time.Duration) (stirred []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was := p.byID[s.ID]
 	if was == nil || was.incarnation != s.Incarnation || s.Number < was.number {
-		return
+		return nil
 	}
 	was.number, was.at = s.Number, now
 	for i := range s.Arcs {
-		was.take(&s.Arcs[i])
+		if was.take(&s.Arcs[i]) {
+			stirred = append(stirred, s.Arcs[i].Arc)
+		}
 	}
+	return stirred
 }
 
-// take lays what is told of one arc over what was.
-func (p *peer) take(a *schema.ArcStatus) {
+// take lays what is told of one arc over what was, and reports whether it has other members now.
+func (p *peer) take(a *schema.ArcStatus) (stirred bool) {
 	w := warmth{a.Arc, a.Account, a.Function, a.Version, a.Tenant}
 	switch {
 	case a.Idle <= 0:
@@ -111,19 +139,22 @@ func (p *peer) take(a *schema.ArcStatus) {
 		p.idle[w] = a.Idle
 	}
 	if !isReserved(a.Arc) {
-		return
+		return false
 	}
 	of := p.reserved[a.Arc]
 	at := slices.IndexFunc(of, func(b schema.ArcStatus) bool { return b.Tenant == a.Tenant })
 	switch {
 	case at >= 0:
+		stirred = !sameMembers(of[at], *a)
 		of[at] = *a
 	case len(p.reserved) < maxWarm && len(of) < maxWarm:
 		if p.reserved == nil {
 			p.reserved = make(map[string][]schema.ArcStatus)
 		}
 		p.reserved[a.Arc] = append(of, *a)
+		stirred = true
 	}
+	return stirred
 }
 
 // appendMember appends what this manager told of an arc, if it told anything and that still counts.

@@ -53,14 +53,14 @@ func (m *Manager) heard(msg *nats.Msg) {
 		m.log.Debug("not a status of whose it says", "subject", msg.Subject, "bytes", len(msg.Data))
 		return
 	}
-	m.peers.told(&s, m.now())
+	m.control.stirred(m.peers.told(&s, m.now()))
 }
 
-// told takes in a status; an older one of the same life, as another way could bring, changes nothing.
-func (p *peers) told(s *schema.ManagerStatus, now time.Duration) {
+// told takes in a status; an older one of the same life, as another way could bring, changes nothing. It gives the reserved
+// arcs whose members are others than before.
+func (p *peers) told(s *schema.ManagerStatus, now time.Duration) (stirred []string) {
 	if s.Partial {
-		p.toldPart(s, now)
-		return
+		return p.toldPart(s, now)
 	}
 	next := newPeer(s, now)
 	p.mu.Lock()
@@ -77,12 +77,13 @@ func (p *peers) told(s *schema.ManagerStatus, now time.Duration) {
 			}
 		}
 		if len(p.byID) >= maxPeers {
-			return
+			return nil
 		}
 	case was.incarnation == s.Incarnation && s.Number < was.number:
-		return
+		return nil
 	}
 	p.byID[s.ID] = next
+	return next.stirred(was)
 }
 
 // newPeer is what a whole status says.

@@ -95,6 +95,7 @@ func (m *Manager) reread() {
 	if v.fabric.Arcs != before.fabric.Arcs {
 		m.setUpSoon()
 	}
+	m.control.turned(v)
 	m.offers.kick()
 	m.tellSoon()
 	m.settled()

@@ -45,7 +45,7 @@ func (m *Manager) statusLoop(ctx context.Context) {
 		number++
 		s := m.Status()
 		s.Number = number
-		m.peers.toldOwn(&s, m.now())
+		m.control.stirred(m.peers.toldOwn(&s, m.now()))
 		m.tell(subject, s)
 	}
 }

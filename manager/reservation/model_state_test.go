@@ -310,6 +310,7 @@ func (s *state) facts(c *controller, told int) *reservation.Facts {
 	f := &reservation.Facts{
 		Ring: alone, RingEpoch: 1, T: 1, Told: true, Members: make(map[uint64][]reservation.Member, openings),
 		Sights: make(map[uint64]reservation.Sight, openings), Shard: func() (int, bool) { return 0, true },
+		Used: func() bool { return false },
 	}
 	for i := range s.arcs {
 		if epoch := uint64(s.arcs[i].epoch); epoch != 0 {

@@ -21,9 +21,11 @@ type Facts struct {
 	Members map[uint64][]Member // by epoch
 	Sights  map[uint64]Sight    // by epoch
 
-	Shard func() (shard int, ok bool) // the lowest with a free place; asked only where an opening begins
-	Used  bool                        // the revision that was read is the epoch of another reservation
-	Free  string                      // what is free on the ring, in words
+	// Asked only where an opening begins: the lowest shard with a free place, and whether the revision that was read is the epoch
+	// of another reservation.
+	Shard func() (shard int, ok bool)
+	Used  func() bool
+	Free  string // what is free on the ring, in words
 }
 
 // Next is the next step for a reservation, given its record as it was read at that revision.
@@ -81,7 +83,7 @@ func begin(rec *schema.ReservationRecord, revision uint64, f *Facts) Step {
 		return Step{}
 	}
 	next := clone(rec)
-	if f.Used {
+	if f.Used() {
 		return Step{Act: Write, Record: next} // which gets it a revision of its own
 	}
 	shard, ok := f.Shard()

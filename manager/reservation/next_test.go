@@ -27,7 +27,7 @@ func active(limit, managers int) (schema.ReservationRecord, *reservation.Facts) 
 	f := &reservation.Facts{
 		Ring: ring(managers), RingEpoch: 3, T: 4, Told: true, Members: map[uint64][]reservation.Member{},
 		Sights: map[uint64]reservation.Sight{7: {Looked: true, Consumer: true, Marker: 90}},
-		Shard:  func() (int, bool) { return 2, true }, Free: "12 places are free at 2 managers",
+		Shard:  func() (int, bool) { return 2, true }, Used: func() bool { return false }, Free: "12 places are free at 2 managers",
 	}
 	share(&rec, f)
 	rec.Length = len(f.Members[7])
@@ -147,12 +147,12 @@ func TestBegin(t *testing.T) {
 
 	rec, f = active(4, 2)
 	rec.Epoch, rec.Marker, rec.State = 0, 0, schema.ReservationProvisioning
-	f.Used = true
+	f.Used = func() bool { return true }
 	before := rec
 	if !next(t, &rec, f) || !reflect.DeepEqual(rec, before) {
 		t.Fatalf("an epoch that another reservation has: %+v", rec)
 	}
-	f.Used, f.Shard = false, func() (int, bool) { return 0, false }
+	f.Used, f.Shard = func() bool { return false }, func() (int, bool) { return 0, false }
 	if !next(t, &rec, f) || rec.Epoch != 0 || rec.Failed == "" {
 		t.Fatalf("without a free place: %+v", rec)
 	}
