@@ -139,9 +139,16 @@ func TestCredentialsOutliveARestart(t *testing.T) {
 	}
 	logs := &lines{}
 	cfg.Logger = slog.New(slog.NewTextHandler(logs, nil))
+	shop := credential(t, deploy.CredentialConfig{Role: deploy.RoleClient, ID: "shop", DataDir: cfg.DataDir})
 	f := up(t, cfg)
 	if _, err := connect(t, client.Options{URL: f.NATSURL, Creds: c.File}).Ring(within(t), ""); err != nil {
 		t.Error(err)
+	}
+	if _, err := connect(t, client.Options{URL: f.NATSURL, Creds: shop.File}).Invoke(within(t), client.Call{Function: "nobody"}); schema.CodeOf(err) != schema.CodeNotFound {
+		t.Error(err)
+	}
+	if strings.Contains(logs.String(), "NATS account") { // clients of an embedded server have one of their own
+		t.Errorf("a warning: %s", logs)
 	}
 	if !strings.Contains(logs.String(), "manager-m9.nk") {
 		t.Errorf("nothing is said of what cannot be used: %s", logs)
@@ -178,10 +185,14 @@ func TestBlockOfAnotherServer(t *testing.T) {
 		startManager(t, cfg)
 	}
 	cfg := frontendConfig(t, s.URL)
-	cfg.ID, cfg.Server.Creds, cfg.Logger = "f.1", made["frontendf.1"].File, slog.New(refusals{quiet(t).Handler(), t})
+	logs := &lines{}
+	cfg.ID, cfg.Server.Creds, cfg.Logger = "f.1", made["frontendf.1"].File, slog.New(refusals{slog.NewTextHandler(logs, nil), t})
 	startFrontend(t, cfg)
 	create(t, connect(t, client.Options{URL: s.URL, Creds: made["admin"].File}), "echo")
 	calls(t, connect(t, client.Options{URL: s.URL, Creds: made["clientshop"].File}), "echo", `1`)
+	if !strings.Contains(logs.String(), "is in the NATS account of the fabric itself") {
+		t.Errorf("one account for all, and nothing is said of it: %s", logs)
+	}
 }
 
 // A client's file that an older hearth wrote is completed with the inbox prefix and stays the same user; one of another client is

@@ -77,6 +77,7 @@ func (f *Frontend) receive(req micro.Request) (seenTo bool) {
 		f.counters.dropped.Add(1)
 		return true
 	}
+	f.lookWhence(reply)
 	r, err := f.read(req)
 	if err != nil {
 		f.turnDown(req, r, err)

@@ -87,6 +87,7 @@ type Frontend struct {
 	stable            bool         // Config.Stable
 	twin              atomic.Value // string: incarnation of another holder of this id that was heard
 	stopping, serving atomic.Bool
+	sharing           atomic.Bool // a client in the fabric's own NATS account was seen, and told of
 	life              lifecycle.Guard
 	halted            sync.Once
 	cancel            context.CancelFunc

@@ -182,7 +182,13 @@ func EventInbox(id, rest string) string { return "_HE." + Escape(id) + "." + res
 // ClientInbox is an inbox of a client that has a credential of its own. A
 // token of its own in front, and not one that begins with _INBOX: permissions name whole tokens, so that the fabric's nodes
 // could not be given the right to answer there.
-func ClientInbox(name, rest string) string { return "_HC." + Escape(name) + "." + rest }
+func ClientInbox(name, rest string) string { return clientInboxes + Escape(name) + "." + rest }
+
+const clientInboxes = "_HC."
+
+// OfClient reports whether an inbox is one of [ClientInbox]: its holder is in the NATS account of whoever sees it so, for the
+// server gives the inboxes of other accounts names of its own.
+func OfClient(reply string) bool { return strings.HasPrefix(reply, clientInboxes) }
 
 // ManagerInbox is an inbox of a manager.
 func ManagerInbox(id, rest string) string { return "_HM." + Escape(id) + "." + rest }
