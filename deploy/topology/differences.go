@@ -72,6 +72,10 @@ func raise(has, want jetstream.StreamConfig) (jetstream.StreamConfig, bool) {
 	if want.MaxConsumers > 0 && has.MaxConsumers < want.MaxConsumers {
 		has.MaxConsumers, changed = want.MaxConsumers, true
 	}
+	// A bound that is lacking, where it only drops what is old: somebody's own number stays.
+	if want.MaxMsgsPerSubject > 0 && has.MaxMsgsPerSubject <= 0 && want.Discard == jetstream.DiscardOld && !isBucket(want) {
+		has.MaxMsgsPerSubject, changed = want.MaxMsgsPerSubject, true
+	}
 	return has, changed
 }
 

@@ -31,6 +31,11 @@ func TestEnsureBesideAnother(t *testing.T) {
 	}
 	leases := topology.Bucket(names, topology.Members)
 	leases.MaxAge = time.Hour
+	logs := func(perSubject int64) jetstream.StreamConfig {
+		c := topology.LogsStream(names)
+		c.MaxMsgsPerSubject = perSubject
+		return c
+	}
 	plain := other(func(*jetstream.StreamConfig) {})
 	for name, tt := range map[string]struct {
 		stream   jetstream.StreamConfig
@@ -73,6 +78,22 @@ func TestEnsureBesideAnother(t *testing.T) {
 			check: func(t *testing.T, l layout) {
 				if c := l.streams["HEARTH_CALLS_U"]; c.MaxBytes != 64<<20 || c.MaxMsgsPerSubject != 10 {
 					t.Errorf("bytes %d, per subject %d", c.MaxBytes, c.MaxMsgsPerSubject)
+				}
+			},
+		},
+		"logs get the bound of a function that they lack": {
+			stream: logs(-1),
+			check: func(t *testing.T, l layout) {
+				if c := l.streams["HEARTH_LOGS"]; c.MaxMsgsPerSubject != 65_536 || c.MaxBytes != 512<<20 || c.MaxAge != 7*24*time.Hour {
+					t.Errorf("%d batches of a subject, %d bytes, %v", c.MaxMsgsPerSubject, c.MaxBytes, c.MaxAge)
+				}
+			},
+		},
+		"an operator's own bound of logs is left": {
+			stream: logs(10),
+			check: func(t *testing.T, l layout) {
+				if c := l.streams["HEARTH_LOGS"]; c.MaxMsgsPerSubject != 10 {
+					t.Errorf("%d batches of a subject", c.MaxMsgsPerSubject)
 				}
 			},
 		},
@@ -125,5 +146,41 @@ func TestEnsureBesideAnother(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A function that writes all the time pushes out its own lines: those of another, older than all of them, stay.
+func TestLogsOfOneFunctionAreBounded(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	js, nc := f.JetStream(t), f.Connect(t)
+	quiet, noisy := f.Names.Log("default", "quiet", "1", ""), f.Names.Log("default", "noisy", "1", "")
+	if _, err := js.Publish(within(t), quiet, []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	const most, more = 65_536, 500
+	for i := range most + more {
+		if err := nc.Publish(noisy, []byte("2")); err != nil {
+			t.Fatal(err)
+		}
+		if i%1000 == 999 { // a publish without a reply subject has no back pressure
+			if _, err := js.Publish(within(t), f.Names.Log("default", "other", "1", ""), []byte("3")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stream, err := js.Stream(within(t), f.Names.Stream(topology.Logs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(within(t), noisy, []byte("last")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(within(t), jetstream.WithSubjectFilter(f.Names.LogsAll()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := info.State.Subjects; n[noisy] != most || n[quiet] != 1 {
+		t.Errorf("%d batches of the noisy one, %d of the quiet one; want %d and 1", n[noisy], n[quiet], most)
 	}
 }

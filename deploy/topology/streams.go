@@ -28,7 +28,8 @@ const (
 	deadMaxBytes    = 256 << 20
 	logsMaxBytes    = 512 << 20
 	logsMaxAge      = 7 * 24 * time.Hour
-	spareConsumers  = 64 // above those that a CALLS stream is meant to have: a raised number of arcs, people who look
+	logsPerSubject  = 65_536 // batches of one function version and sub-tenant
+	spareConsumers  = 64     // above those that a CALLS stream is meant to have: a raised number of arcs, people who look
 	eventsConsumers = 20_000
 	dedupWindow     = 2 * time.Minute
 	unlimited       = -1
@@ -152,12 +153,15 @@ func DeadLettersStream(names subjects.Names) jetstream.StreamConfig {
 	return c
 }
 
-// LogsStream holds what functions wrote; the oldest lines go first.
+// LogsStream holds what functions wrote; the oldest lines go first, of a function that writes all the time its own: batches of
+// ordinary calls have some KB, so that it takes about a quarter of the stream at most. The server counts messages of a subject and
+// no bytes: a lower number would bound also floods, whose batches have 64 KB, and leave minutes of an ordinary function's lines.
 func LogsStream(names subjects.Names) jetstream.StreamConfig {
 	c := queue(names.Stream(Logs), logsMaxBytes, names.LogsAll())
 	c.Retention = jetstream.LimitsPolicy
 	c.Discard = jetstream.DiscardOld
 	c.MaxAge = logsMaxAge
+	c.MaxMsgsPerSubject = logsPerSubject
 	c.AllowDirect = true
 	return c
 }
