@@ -54,8 +54,9 @@ func (f *Frontend) stop(ctx context.Context) error {
 }
 
 // quietLooks is for how many looks in a row nothing may have arrived before a frontend that has left takes it that nothing
-// is on the way to its handler.
-const quietLooks = 3
+// is on the way to its handler. It is a tenth of a second: on a machine that has much else to do a handler may not run for some
+// of them though it has more, and what came to it then would be refused.
+const quietLooks = 10
 
 // leaveWait bounds the wait for the server to say that it gives this frontend nothing more.
 const leaveWait = 2 * time.Second
