@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/e2e/fabric"
+	"github.com/hearth-run/hearth/schema"
 )
 
 func TestMain(m *testing.M) {
@@ -173,42 +173,16 @@ func (g *gate) open() {
 	}
 }
 
-// commands runs client commands: a fabric in one process, or one that is spread over several.
-type commands interface {
-	MustCLI(args ...string) string
-}
-
-// ring is what `hearth ring --json` prints.
-type ring struct {
-	Managers []ringManager
-	Arcs     []struct {
-		Subject          string
-		Ranks            []string
-		Pending, Claimed int
-	}
-}
-
-type ringManager struct {
-	ID           string
-	State        string
-	Environments struct{ Idle, Busy, Starting int }
-}
-
-func readRing(t testing.TB, f commands, args ...string) ring {
-	t.Helper()
-	var r ring
-	out := f.MustCLI(append([]string{"ring", "--json"}, args...)...)
-	if err := json.NewDecoder(strings.NewReader(out)).Decode(&r); err != nil {
-		t.Fatalf("ring --json: %v\n%s", err, out)
-	}
-	return r
+// looks is a fabric in one process, or one that is spread over several, as it is looked at.
+type looks interface {
+	Ring(function string) *schema.RingOutput
 }
 
 // quiet waits until no environment is busy or starting and no message is left on any arc.
-func quiet(t testing.TB, f commands) {
+func quiet(t testing.TB, f looks) {
 	t.Helper()
 	eventually(t, "no environment busy, no message on an arc", func() bool {
-		r := readRing(t, f)
+		r := f.Ring("")
 		for _, m := range r.Managers {
 			if m.Environments.Busy+m.Environments.Starting > 0 {
 				return false

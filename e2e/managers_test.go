@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/e2e/fabric"
+	"github.com/hearth-run/hearth/schema"
 )
 
 // patience of callers whose call has to outlast the loss of a process: longer than that takes to be noticed on a slow
@@ -91,7 +92,7 @@ func TestManagerStandsStill(t *testing.T) {
 		victim.Pause()
 		stood := time.Now()
 		unread := l.beginAll(t, 4, "fn", "")
-		eventually(t, "the calls are claimed", func() bool { return claimed(readRing(t, f)) == len(unread) })
+		eventually(t, "the calls are claimed", func() bool { return claimed(f.Ring("")) == len(unread) })
 		for _, e := range unread {
 			if got := l.await(withDeadline(t), e); got != fine {
 				t.Errorf("call %s lay unread at a manager that stood still: %s", e.tag, got)
@@ -140,11 +141,11 @@ func (l *ledger) onlyEnds(t testing.TB, allowed ...end) {
 }
 
 // busiest is the manager that has most of so many busy environments.
-func busiest(t testing.TB, f commands, n int) (id string) {
+func busiest(t testing.TB, f looks, n int) (id string) {
 	t.Helper()
 	eventually(t, fmt.Sprint(n, " environments are busy"), func() bool {
 		busy, most := 0, 0
-		for _, m := range readRing(t, f).Managers {
+		for _, m := range f.Ring("").Managers {
 			busy += m.Environments.Busy
 			if m.Environments.Busy > most {
 				id, most = m.ID, m.Environments.Busy
@@ -156,9 +157,9 @@ func busiest(t testing.TB, f commands, n int) (id string) {
 }
 
 // managerOf is what the ring tells of a manager; the zero value if it is not there.
-func managerOf(t testing.TB, f commands, id string) (m ringManager) {
+func managerOf(t testing.TB, f looks, id string) (m schema.RingManager) {
 	t.Helper()
-	for _, m := range readRing(t, f).Managers {
+	for _, m := range f.Ring("").Managers {
 		if m.ID == id {
 			return m
 		}
@@ -166,7 +167,7 @@ func managerOf(t testing.TB, f commands, id string) (m ringManager) {
 	return m
 }
 
-func claimed(r ring) (n int) {
+func claimed(r *schema.RingOutput) (n int) {
 	for _, a := range r.Arcs {
 		n += a.Claimed
 	}
@@ -179,7 +180,7 @@ func functionOf(t testing.TB, f *fabric.Spread, manager string, flags ...string)
 	for i := range 40 {
 		name := fmt.Sprintf("of-%s-%d", manager, i)
 		f.DeployFn(name, flags...)
-		if r := readRing(t, f, name); len(r.Arcs) == 1 && r.Arcs[0].Ranks[0] == manager {
+		if r := f.Ring(name); len(r.Arcs) == 1 && r.Arcs[0].Ranks[0] == manager {
 			return name
 		}
 	}

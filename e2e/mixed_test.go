@@ -26,7 +26,7 @@ func TestMixed(t *testing.T) {
 			calls = 10_000
 		}
 		f := fabric.StartSpread(t, fabric.SpreadOptions{Managers: 3, Frontends: 2, Capacity: 24})
-		f.DeployFn("fn", "--timeout", "1s", "--retry-delay", "1s")
+		f.DeployFn("fn", "--timeout", "3s", "--retry-delay", "1s") // a good call never takes so long
 		c := f.Anonymous()
 		l := newLedger(t, &f.Door, newRecord(t))
 		seed := uint64(time.Now().UnixNano())

@@ -105,12 +105,14 @@ func (h *hostile) events(n int) {
 	}
 	accepted := 0
 	for reply, subject := range sent {
+		answer := ""
 		eventually(h.t, fmt.Sprintf("an answer to the event on %q", subject), func() bool {
 			mu.Lock()
 			defer mu.Unlock()
-			return answers[reply] != "" || refused.of("publish", subject)
+			answer = answers[reply]
+			return answer != "" || refused.of("publish", subject)
 		})
-		if strings.Contains(answers[reply], `"stream"`) && !strings.Contains(answers[reply], `"error"`) {
+		if strings.Contains(answer, `"stream"`) && !strings.Contains(answer, `"error"`) {
 			accepted++
 		}
 	}
@@ -257,8 +259,10 @@ func (h *hostile) nodes(n int) {
 		if err := nc.FlushWithContext(withDeadline(h.t)); err != nil {
 			h.t.Fatal(err)
 		}
+		refused.mu.Lock()
 		if len(refused.text) > 0 {
 			h.t.Errorf("not everything was said: %v", refused.text[0])
 		}
+		refused.mu.Unlock()
 	}
 }

@@ -31,7 +31,7 @@ func TestServerRestarts(t *testing.T) {
 		g.wait(t, 2)
 		waiting := l.beginAll(t, 4, "slow", "")
 		waitingHTTP := l.postAll(f.Frontends[1], 4, "slow", "")
-		eventually(t, "the calls are claimed", func() bool { return claimed(readRing(t, f)) == 8 })
+		eventually(t, "the calls are claimed", func() bool { return claimed(f.Ring("")) == 8 })
 
 		f.Server.Kill()
 		f.Server.Start()

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait for something that must happen.
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // bundle is a fabric with one frontend, and what stands for its managers.
 type bundle struct {

@@ -46,10 +46,11 @@ func TestStartByWaitsForWhatWasStarted(t *testing.T) {
 	t.Parallel()
 	b := setup(t, settings{})
 	claims := b.claimer(t, "echo")
-	sub := b.send(t, "echo", nats.Header{schema.HeaderTimeout: {"100ms"}})
-	c := claims.claim(t).ack(t)
+	claims.pull(t)
+	sub := b.send(t, "echo", nats.Header{schema.HeaderTimeout: {"1s"}})
+	c := claims.next(t).ack(t)
 	// A second call that nobody takes marks the time: it is refused after the first one's start-by has passed.
-	wantRefusal(t, next(t, b.send(t, "echo", nats.Header{schema.HeaderTimeout: {"300ms"}})), schema.CodeCapacityExceeded, "")
+	wantRefusal(t, next(t, b.send(t, "echo", nats.Header{schema.HeaderTimeout: {"1200ms"}})), schema.CodeCapacityExceeded, "")
 	if n := b.f.Counters().InFlight; n != 1 {
 		t.Errorf("%d calls in flight, want the started one", n)
 	}
@@ -67,8 +68,9 @@ func TestStartByBeatsAClaimThatDoesNotStart(t *testing.T) {
 	t.Parallel()
 	b := setup(t, settings{})
 	claims := b.claimer(t, "echo")
-	sub := b.send(t, "echo", nats.Header{schema.HeaderTimeout: {"100ms"}})
-	claims.claim(t)
+	claims.pull(t)
+	sub := b.send(t, "echo", nats.Header{schema.HeaderTimeout: {"1s"}})
+	claims.next(t)
 	wantRefusal(t, next(t, sub), schema.CodeCapacityExceeded, "start-by")
 	if n := b.waiting(t); n != 0 {
 		t.Errorf("%d messages are left", n)

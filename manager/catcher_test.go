@@ -26,20 +26,6 @@ func opened(t testing.TB, g *gate) {
 	})
 }
 
-// patient sends calls that may wait for a minute until they start: a machine that is busy with other things is no shortage.
-func (c *caller) patient(name string, key schema.Key, n int) *answers {
-	c.t.Helper()
-	a := c.listen()
-	for range n {
-		call := c.call(name, key, a.inbox)
-		call.StartBy = time.Minute
-		if err := c.nc.Publish(c.subject(call), schema.EncodeCall(nil, call)); err != nil {
-			c.t.Fatal(err)
-		}
-	}
-	return a
-}
-
 // told logs what managers did, should the test fail.
 func told(t testing.TB, nodes []*node) {
 	t.Cleanup(func() {
@@ -90,20 +76,24 @@ func TestBurst(t *testing.T) {
 	f := natstest.Start(t)
 	g := newGate()
 	var nodes []*node
-	for i := range 6 {
-		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(40), gated(g), set("quiet", "2s")))
+	places := 40
+	if racing {
+		places = 10
 	}
-	c := newCaller(t, f, "f1")
+	burst := 5 * places
+	for i := range 6 {
+		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(places), gated(g), set("quiet", "2s"), many))
+	}
+	c := ofMany(newCaller(t, f, "f1"))
 	opened(t, g)
 	told(t, nodes)
 	settled(t, c, nodes)
 	key := c.deploy("resize")
-	const burst = 200
-	a := c.patient("resize", key, burst)
-	natstest.Eventually(t, 3*patience, func() bool { return g.held() == burst }, "all calls of the burst run")
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
+	a := c.send("resize", key, burst)
+	natstest.Eventually(t, patience, func() bool { return g.held() == burst }, "all calls of the burst run")
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", c.arcs)
 	if got := c.length(nn); got < 5 {
-		t.Errorf("the arc has %d managers of 40, and runs %d calls", got, burst)
+		t.Errorf("the arc has %d managers of %d, and runs %d calls", got, places, burst)
 	}
 	close(g.open)
 	for _, msg := range a.want(burst) {
@@ -111,7 +101,7 @@ func TestBurst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	natstest.Eventually(t, 3*patience, func() bool { return c.length(nn) == 2 }, "the arc has its first length again")
+	natstest.Eventually(t, patience, func() bool { return c.length(nn) == 2 }, "the arc has its first length again")
 	warm := 0
 	for _, n := range nodes {
 		k := n.Counters()
@@ -121,7 +111,7 @@ func TestBurst(t *testing.T) {
 			t.Errorf("%s refused %d calls", n.ID(), k.TurnedAway)
 		}
 	}
-	if warm != burst {
+	if warm < burst { // one more was made for each claim that another manager has started meanwhile
 		t.Errorf("%d warm environments are left, want all %d until they are idle for long", warm, burst)
 	}
 	// Those of managers that left the arc are still offered.
@@ -140,14 +130,14 @@ func TestBeyondAllCapacity(t *testing.T) {
 	g := newGate()
 	var nodes []*node
 	for i := range 3 {
-		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(4), gated(g)))
+		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(4), gated(g), many))
 	}
-	c := newCaller(t, f, "f1")
+	c := ofMany(newCaller(t, f, "f1"))
 	opened(t, g)
 	told(t, nodes)
 	settled(t, c, nodes)
 	key := c.deploy("resize")
-	runs := c.patient("resize", key, 12)
+	runs := c.send("resize", key, 12)
 	natstest.Eventually(t, patience, func() bool { return g.held() == 12 }, "every place is taken")
 	a := c.listen()
 	const beyond = 50
@@ -252,9 +242,9 @@ func TestNearlyFullRefusesNobody(t *testing.T) {
 	f := natstest.Start(t)
 	var nodes []*node
 	for i := range 3 {
-		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(3)))
+		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(3), asksLate, many))
 	}
-	c := newCaller(t, f, "f1")
+	c := ofMany(newCaller(t, f, "f1"))
 	settled(t, c, nodes)
 	const callers, calls = 8, 60
 	keys := make([]schema.Key, 4)
@@ -275,9 +265,7 @@ func TestNearlyFullRefusesNobody(t *testing.T) {
 	}
 	wg.Wait()
 	close(failed)
-	for err := range failed {
-		t.Error(err)
-	}
+	unstarted(t, nodes, failed)
 	for _, n := range nodes {
 		k := n.Counters()
 		t.Logf("%s: caught %d, grown %d, nacks %d, refused %d, cold %d, warm %d", n.ID(), k.Caught, k.Grown, k.Nacks, k.TurnedAway, k.Cold, k.Warm)

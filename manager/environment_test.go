@@ -32,7 +32,7 @@ func TestFailingInit(t *testing.T) {
 		}
 	}
 	for range 6 {
-		<-c.ended
+		c.end()
 	}
 	if got := inits.Load(); got > 6 {
 		t.Errorf("%d inits for 6 calls", got)
@@ -53,7 +53,7 @@ func TestEvictsLeastRecentlyUsed(t *testing.T) {
 		keys[name] = c.deploy(name)
 	}
 	for _, name := range []string{"a", "b", "c", "a"} {
-		c.invoke(name, keys[name])
+		c.invoke(name, keys[name]) // idle again before it is answered
 	}
 	if got := start(c.invoke("d", keys["d"])); got != schema.StartCold {
 		t.Fatalf("d is %s", got)
@@ -163,7 +163,7 @@ func TestFunctionGone(t *testing.T) {
 		if schema.CodeOf(err) != want.code {
 			t.Errorf("%s: %v, want %s", name, err, want.code)
 		}
-		<-c.ended
+		c.end()
 	}
 	if n.worker.live() != 0 || c.stored() != 0 {
 		t.Errorf("%d environments, %d calls left", n.worker.live(), c.stored())

@@ -3,6 +3,7 @@ package manager_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -23,7 +24,8 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
-const patience = 20 * time.Second
+// patience bounds every wait for something that must happen; it is no promise about speed.
+const patience = time.Minute
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -36,6 +38,20 @@ type node struct {
 
 // setting changes a node before it starts.
 type setting func(*manager.Config, *echoWorker)
+
+// many is for tests with several managers, and ofMany for their caller: few arcs where a race is looked for.
+func many(c *manager.Config, w *echoWorker) {
+	if racing {
+		fewArcs(c, w)
+	}
+}
+
+func ofMany(c *caller) *caller {
+	if racing {
+		c.arcs = 8
+	}
+	return c
+}
 
 func capacity(n int) setting { return func(c *manager.Config, _ *echoWorker) { c.Capacity = n } }
 
@@ -117,6 +133,18 @@ func newCaller(t testing.TB, f *natstest.Fabric, id string) *caller {
 	return c
 }
 
+// end waits until the end of a call is told, and gives its token.
+func (c *caller) end() uint64 {
+	c.t.Helper()
+	select {
+	case token := <-c.ended:
+		return token
+	case <-time.After(patience):
+		c.t.Fatal("no end is told")
+		return 0
+	}
+}
+
 // deploy writes a function's record, as the control handlers do, and gives its key.
 func (c *caller) deploy(name string, change ...func(*schema.FunctionRecord)) schema.Key {
 	c.t.Helper()
@@ -154,7 +182,7 @@ func (c *caller) call(name string, key schema.Key, reply string) *schema.Call {
 	n := c.next.Add(1)
 	return &schema.Call{
 		Key: key, RequestID: fmt.Sprintf("r-%s-%d", name, n), Account: subjects.DefaultAccount, Function: name, Frontend: "f1",
-		Token: n, Reply: reply, Reason: schema.ReasonUnreserved, Attempt: 1, StartBy: 10 * time.Second, Timeout: 3 * time.Second,
+		Token: n, Reply: reply, Reason: schema.ReasonUnreserved, Attempt: 1, StartBy: time.Minute, Timeout: 3 * time.Second,
 		Payload: fmt.Appendf(nil, "payload %d", n),
 	}
 }
@@ -218,6 +246,22 @@ func (c *caller) tryInvoke(name string, key schema.Key) error {
 		return fmt.Errorf("call %s answered %q, want %q", call.RequestID, msg.Data, call.Payload)
 	}
 	return nil
+}
+
+// unstarted takes what went wrong in calls and gives how many of them started nowhere: a manager that could not see its
+// acknowledgement leave for 2 s does not start the call, and here is no frontend to say so. Anything else fails the test.
+func unstarted(t testing.TB, nodes []*node, failed <-chan error) (n int64) {
+	t.Helper()
+	most := int64(0)
+	for _, node := range nodes {
+		most += node.Counters().Uncrossed
+	}
+	for err := range failed {
+		if n++; n > most || !errors.Is(err, nats.ErrTimeout) {
+			t.Error(err)
+		}
+	}
+	return n
 }
 
 // answers collects what comes to one inbox.

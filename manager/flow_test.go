@@ -58,7 +58,7 @@ func TestHeldBackStartsNothing(t *testing.T) {
 		if held.Counters().Uncrossed > 0 {
 			return
 		}
-		if try == 5 {
+		if try == 20 {
 			t.Fatal("no call met the manager that is not heard")
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -28,6 +30,39 @@ func TestHandOver(t *testing.T) {
 	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
 	ranks := subjects.NewRing(0, []string{"m0", "m1"}).Unreserved(nil, nn, 0)
 	first, second := nodes[ranks[0]], nodes[ranks[1]]
+	// A promise that does not come within 20 ms is no promise: a machine that is busy with other things may take several tries.
+	for try := 1; ; try++ {
+		onlyWarmAt(t, c, first, second, nodes, key)
+		before := []manager.Counters{first.Counters(), second.Counters()}
+		a := c.listen()
+		call := c.call("resize", key, a.inbox)
+		msg := c.steal(nn, call, a)
+		if msg == nil && try < 20 {
+			continue // an idle environment's pull had it before the server saw ours
+		}
+		first.Deliver(subjects.UnreservedName(nn), msg)
+		answer := a.want(1)[0]
+		natstest.Eventually(t, patience, func() bool { return c.stored() == 0 }, "the call is out of the stream")
+		if n := first.starts(call.RequestID) + second.starts(call.RequestID); n != 1 {
+			t.Errorf("started %d times", n)
+		}
+		one, two := first.Counters(), second.Counters()
+		if one.Unpromised > before[0].Unpromised && try < 20 {
+			continue
+		}
+		if got := answer.Header.Get(schema.HeaderManager); got != second.ID() || start(answer) != schema.StartWarm {
+			t.Errorf("the call is %s at %s, want warm at %s", start(answer), got, second.ID())
+		}
+		if over, taken := one.HandedOver-before[0].HandedOver, two.TakenOver-before[1].TakenOver; over != 1 || taken != 1 {
+			t.Errorf("handed over %d, taken over %d in try %d, unpromised %d", over, taken, try, one.Unpromised)
+		}
+		return
+	}
+}
+
+// onlyWarmAt has function resize warm at the second rank of its arc alone, with both on the ring and the first knowing of it.
+func onlyWarmAt(t *testing.T, c *caller, first, second *node, nodes []*node, key schema.Key) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := first.Drain(ctx); err != nil {
@@ -41,39 +76,33 @@ func TestHandOver(t *testing.T) {
 	}
 	settled(t, c, nodes)
 	natstest.Eventually(t, patience, func() bool { return first.Knows(second.ID(), "resize") }, "the first rank knows of the environment")
-	// A pull of class 0 stands for an idle environment of another function at the first rank.
-	th := &theft{t: t, c: c, arc: subjects.UnreservedName(nn)}
+}
+
+// steal publishes a call and takes its delivery by a pull of class 0, which stands for an idle environment of another function
+// at the first rank. It gives nil where another had it, who has answered.
+func (c *caller) steal(nn int, call *schema.Call, a *answers) *nats.Msg {
+	c.t.Helper()
 	sub, err := c.nc.SubscribeSync(c.nc.NewInbox())
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	th.sub = sub
 	next := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsU() + "." + c.names.UnreservedDurable(nn)
 	body := fmt.Sprintf(`{"batch":1,"expires":%d,"group":%q,"priority":0}`, int64(time.Hour), topology.PriorityGroup)
-	before := c.waitingPulls(nn)
 	if err := c.nc.PublishRequest(next, sub.Subject, []byte(body)); err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
-	natstest.Eventually(t, patience, func() bool { return c.waitingPulls(nn) > before }, "the pull is open")
-	a := c.listen()
-	call := c.call("resize", key, a.inbox)
+	defer func() { _ = sub.Unsubscribe() }() // with it the pull ends
 	c.publish(call)
-	msg, err := th.sub.NextMsg(patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first.Deliver(th.arc, msg)
-	answer := a.want(1)[0]
-	if got := answer.Header.Get(schema.HeaderManager); got != second.ID() || start(answer) != schema.StartWarm {
-		t.Errorf("the call is %s at %s, want warm at %s", start(answer), got, second.ID())
-	}
-	if one, two := first.Counters(), second.Counters(); one.HandedOver != 1 || two.TakenOver != 1 || one.Unpromised != 0 {
-		t.Errorf("handed over %d, taken over %d, unpromised %d", one.HandedOver, two.TakenOver, one.Unpromised)
-	}
-	natstest.Eventually(t, patience, func() bool { return c.stored() == 0 }, "the call is out of the stream")
-	if n := first.starts(call.RequestID) + second.starts(call.RequestID); n != 1 {
-		t.Errorf("started %d times", n)
-	}
+	var msg *nats.Msg
+	natstest.Eventually(c.t, patience, func() bool {
+		answered, _, err := a.sub.Pending()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		msg, err = sub.NextMsg(time.Millisecond)
+		return err == nil || answered > 0
+	}, "somebody has the call")
+	return msg
 }
 
 // stranger is a manager that only tells: its lease, and a status by which it has something idle of function resize.
@@ -82,47 +111,61 @@ type stranger struct {
 	promise      atomic.Pointer[func(*nats.Msg)]
 }
 
-// stranger puts one onto the ring beside m0, until the test ends.
+// stranger puts one onto the ring beside m0. It tells of itself until it is asked for something.
 func (c *caller) stranger(f *natstest.Fabric, n *node) *stranger {
 	c.t.Helper()
 	nc := f.Connect(c.t)
 	s := &stranger{}
+	asked := make(chan struct{})
+	once := sync.OnceFunc(func() { close(asked) })
 	if _, err := nc.Subscribe(c.names.ManagerClaim("m9"), func(msg *nats.Msg) {
 		if msg.Reply == "" {
 			s.given.Add(1)
 			return
 		}
 		s.asked.Add(1)
+		once()
 		if answer := s.promise.Load(); answer != nil {
 			(*answer)(msg)
 		}
 	}); err != nil {
 		c.t.Fatal(err)
 	}
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
-	number := uint64(0)
-	tell := func() {
-		number++
-		lease, err := schema.Marshal(schema.MemberRecord{V: schema.Version, ID: "m9", Incarnation: "9", State: schema.MemberActive, Reads: 1})
-		if err != nil {
-			c.t.Error(err)
-			return
-		}
-		_, _ = c.bucket(topology.Members).Put(context.Background(), schema.MemberPrefix+"m9", lease) // again in a moment
-		status, err := schema.Marshal(schema.ManagerStatus{
-			V: schema.Version, ID: "m9", Incarnation: "9", Number: number, State: schema.MemberActive, Capacity: 4,
-			Arcs: []schema.ArcStatus{{
-				Arc: subjects.UnreservedName(nn), Account: subjects.DefaultAccount, Function: "resize", Version: schema.Latest, Ready: 1, Idle: 1,
-			}},
-		})
-		if err != nil {
-			c.t.Error(err)
-			return
-		}
-		_ = nc.Publish(c.names.ManagerStatus("m9"), status) // again in a moment
+	if err := nc.Flush(); err != nil {
+		c.t.Fatal(err)
 	}
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
+	lease, err := schema.Marshal(schema.MemberRecord{V: schema.Version, ID: "m9", Incarnation: "9", State: schema.MemberActive, Reads: 1})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	members := c.bucket(topology.Members)
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for number := uint64(1); ; number++ {
+			_, _ = members.Put(context.Background(), schema.MemberPrefix+"m9", lease) // again in a moment
+			status, err := schema.Marshal(schema.ManagerStatus{
+				V: schema.Version, ID: "m9", Incarnation: "9", Number: number, State: schema.MemberActive, Capacity: 4,
+				Arcs: []schema.ArcStatus{{
+					Arc: subjects.UnreservedName(nn), Account: subjects.DefaultAccount, Function: "resize", Version: schema.Latest, Ready: 1, Idle: 1,
+				}},
+			})
+			if err != nil {
+				c.t.Error(err)
+				return
+			}
+			_ = nc.Publish(c.names.ManagerStatus("m9"), status) // again in a moment
+			select {
+			case <-asked:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	c.t.Cleanup(func() { once(); telling.Wait() })
 	natstest.Eventually(c.t, patience, func() bool {
-		tell()
 		return slices.Contains(c.ring().Members, "m9") && n.Knows("m9", "resize")
 	}, "the stranger is on the ring and known")
 	return s
@@ -143,35 +186,41 @@ func TestHandOverFails(t *testing.T) {
 	for name, number := range map[string]uint64{"refused": 0, "silent": 1, "dies": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := natstest.Start(t)
-			n := startNode(t, f, f.Connect(t), "m0")
-			c := newCaller(t, f, "f1")
-			told(t, []*node{n})
-			key := c.deploy("resize")
-			s := c.stranger(f, n)
-			if name != "silent" {
-				s.promise.Store(answers9(c.nc, number))
-			}
-			a := c.listen()
-			call := c.call("resize", key, a.inbox)
-			call.StartBy = time.Minute
-			c.publish(call)
-			if got := a.want(1)[0]; refused(got) != nil || got.Header.Get(schema.HeaderManager) != "m0" {
-				t.Fatalf("answer %v", got.Header)
-			}
-			if s.asked.Load() != 1 {
-				t.Errorf("asked %d times, want once", s.asked.Load())
-			}
-			k := n.Counters()
-			if name == "dies" {
-				if k.HandedOver != 1 || s.given.Load() != 1 || k.LocksWon != 1 {
-					t.Errorf("handed over %d, given %d, locks %d", k.HandedOver, s.given.Load(), k.LocksWon)
+			for try := 1; ; try++ {
+				f := natstest.Start(t)
+				n := startNode(t, f, f.Connect(t), "m0")
+				c := newCaller(t, f, "f1")
+				told(t, []*node{n})
+				key := c.deploy("resize")
+				s := c.stranger(f, n)
+				if name != "silent" {
+					s.promise.Store(answers9(c.nc, number))
 				}
-			} else if k.HandedOver != 0 || k.Unpromised != 1 || s.given.Load() != 0 {
-				t.Errorf("handed over %d, unpromised %d, given %d", k.HandedOver, k.Unpromised, s.given.Load())
-			}
-			if n.starts(call.RequestID) != 1 {
-				t.Errorf("started %d times", n.starts(call.RequestID))
+				a := c.listen()
+				call := c.call("resize", key, a.inbox)
+				c.publish(call)
+				if got := a.want(1)[0]; refused(got) != nil || got.Header.Get(schema.HeaderManager) != "m0" {
+					t.Fatalf("answer %v", got.Header)
+				}
+				natstest.Eventually(t, patience, func() bool { return s.asked.Load() > 0 }, "the stranger is asked")
+				if s.asked.Load() != 1 {
+					t.Errorf("asked %d times, want once", s.asked.Load())
+				}
+				if n.starts(call.RequestID) != 1 {
+					t.Errorf("started %d times", n.starts(call.RequestID))
+				}
+				k := n.Counters()
+				if name == "dies" {
+					if k.Unpromised > 0 && try < 20 {
+						continue // the promise took longer than 20 ms: this machine is busy with other things
+					}
+					if k.HandedOver != 1 || s.given.Load() != 1 || k.LocksWon != 1 {
+						t.Errorf("handed over %d, given %d, locks %d", k.HandedOver, s.given.Load(), k.LocksWon)
+					}
+				} else if k.HandedOver != 0 || k.Unpromised != 1 || s.given.Load() != 0 {
+					t.Errorf("handed over %d, unpromised %d, given %d", k.HandedOver, k.Unpromised, s.given.Load())
+				}
+				return
 			}
 		})
 	}

@@ -3,9 +3,11 @@ package manager_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,13 +107,18 @@ func TestKeyThatNobodyGives(t *testing.T) {
 	dir := t.TempDir()
 	refused := func(says ...string) {
 		t.Helper()
-		_, err := agree(t, f, "m2", dir, time.Second)
-		if schema.CodeOf(err) != schema.CodeConflict {
-			t.Fatalf("%v, want %s", err, schema.CodeConflict)
-		}
-		for _, part := range append(says, key.ID(), dir, seal.FileName) {
-			if !strings.Contains(err.Error(), part) {
-				t.Errorf("%q does not say %q", err, part)
+		text := ""
+		natstest.Eventually(t, patience, func() bool { // until it has found all of them on the ring
+			_, err := agree(t, f, "m2", dir, time.Second)
+			if schema.CodeOf(err) != schema.CodeConflict {
+				t.Fatalf("%v, want %s", err, schema.CodeConflict)
+			}
+			text = err.Error()
+			return !slices.ContainsFunc(says, func(part string) bool { return !strings.Contains(text, part) })
+		}, fmt.Sprintf("it says %q", says))
+		for _, part := range []string{key.ID(), dir, seal.FileName} {
+			if !strings.Contains(text, part) {
+				t.Errorf("%q does not say %q", text, part)
 			}
 		}
 	}

@@ -17,9 +17,10 @@ func TestWarmReuse(t *testing.T) {
 			f := natstest.Start(t)
 			var nodes []*node
 			for i := range managers {
-				nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprintf("m%d", i)))
+				nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprintf("m%d", i), many))
 			}
-			c := newCaller(t, f, "f1")
+			c := ofMany(newCaller(t, f, "f1"))
+			told(t, nodes)
 			settled(t, c, nodes)
 			key := c.deploy("resize")
 			at := ""

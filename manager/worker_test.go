@@ -21,7 +21,8 @@ type echoWorker struct {
 	init func(b *schema.Binding) *schema.FunctionError
 	// run runs in the call, before its answer. nil means nothing.
 	run func(run *schema.Run)
-	// park runs between the answer and the environment's asking for the next call.
+	// park runs between the answer and the environment's asking for the next call, which comes with the answer where it is nil,
+	// as a lean runtime asks: then the caller's next call meets an environment that is idle, however slow the machine is.
 	park func(environment string)
 	// inline answers on the goroutine that starts the call, as the null driver does.
 	inline bool
@@ -37,6 +38,9 @@ type echoWorker struct {
 	double       atomic.Int64 // calls that met an environment that was not idle
 	starts       sync.Map     // request id -> *atomic.Int64
 }
+
+// asksLate has environments ask for their next call once they have answered, as most runtimes do.
+func asksLate(_ *manager.Config, w *echoWorker) { w.park = func(string) {} }
 
 type echoEnvironment struct {
 	binding *schema.Binding
@@ -109,17 +113,21 @@ func (w *echoWorker) Start(run *schema.Run) {
 		doomed := w.doomed != nil && w.doomed(run)
 		out := &schema.Outcome{Payload: run.Call.Payload, Reusable: !doomed}
 		run.Ended(run, out)
-		w.answer(run, nil)
 		if doomed {
+			w.answer(run, nil)
 			w.mu.Lock()
 			delete(w.environments, run.Environment)
 			w.mu.Unlock()
 			e.notify(schema.EnvironmentEvent{Environment: run.Environment, Kind: schema.EnvironmentGone})
 			return
 		}
-		if w.park != nil {
-			w.park(run.Environment)
+		if w.park == nil {
+			w.parked(run.Environment, e, 0)
+			w.answer(run, nil)
+			return
 		}
+		w.answer(run, nil)
+		w.park(run.Environment)
 		w.parked(run.Environment, e, 0)
 	})
 }

@@ -185,7 +185,7 @@ func TestAnswersThenExits(t *testing.T) {
 func TestDoesNotReturn(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	binding := b.binding(func(b *schema.Binding) { b.Timeout = 100 * time.Millisecond })
+	binding := b.binding(func(b *schema.Binding) { b.Timeout = 2 * time.Second }) // time to answer on a slow machine
 	b.made("e1", binding)
 	if m, o := b.call("e1", binding, quoted("stay")); string(m.Data) != `"stayed"` || !o.Reusable {
 		t.Fatalf("answer %q, %+v", m.Data, o)

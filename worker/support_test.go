@@ -27,7 +27,7 @@ import (
 )
 
 // patience is how long a test waits for what has to come.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // store is a code store in memory, by hash.
 type store map[string][]byte

@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/schema"
 )
 
 // Door is how a scenario reaches a fabric: the command, and the Go client.
@@ -26,6 +28,9 @@ type Door struct {
 	bin  *Binaries
 	home string
 	logs func() string // of the fabric's processes
+
+	looks  sync.Once
+	looker *client.Client // of Ring
 }
 
 // environ is the environment of every command: a home of its own, and nothing else that could tell it where a fabric is.
@@ -85,6 +90,20 @@ func (d *Door) Anonymous() *client.Client { return d.connect(client.Options{URL:
 
 // Admin is a Go client with the admin's credential.
 func (d *Door) Admin() *client.Client { return d.connect(client.Options{URL: d.NATS, Creds: d.Creds}) }
+
+// Ring is what `hearth ring` shows, of a function or of all arcs. Scenarios look at it until something is so: a command for each
+// look would be most of what the machine does.
+func (d *Door) Ring(function string) *schema.RingOutput {
+	d.t.Helper()
+	d.looks.Do(func() { d.looker = d.Admin() })
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	ring, err := d.looker.Ring(ctx, function)
+	if err != nil {
+		d.t.Fatalf("look at the ring: %v\nfabric:\n%s", err, d.logs())
+	}
+	return ring
+}
 
 func (d *Door) connect(o client.Options) *client.Client {
 	d.t.Helper()

@@ -24,7 +24,8 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
-const patience = 20 * time.Second
+// patience bounds every wait for something that must happen.
+const patience = time.Minute
 
 // bundle is a fabric with one control service, as each test gets its own.
 type bundle struct {

@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every wait for something that must happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // bundle is a fabric with a manager, whose worker is scripted, and a frontend.
 type bundle struct {

@@ -109,6 +109,7 @@ func TestProxyCuts(t *testing.T) {
 	}
 	say("t.a")
 	expect(t, heard, "t.a")
+	before := nc.Stats().Reconnects // nats.go counts those that the proxy refused too
 	p.Cut()
-	natstest.Eventually(t, 20*time.Second, func() bool { return nc.Stats().Reconnects == 2 }, "the connection is back")
+	natstest.Eventually(t, 20*time.Second, func() bool { return nc.Stats().Reconnects > before }, "the connection is back")
 }

@@ -129,9 +129,7 @@ func TestCacheLoadsAndFollows(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.shows(t, map[string]int{"a": 3})
-	if b.cache.Revision() != rev+1 {
-		t.Errorf("revision %d after a deletion at %d", b.cache.Revision(), rev+1)
-	}
+	natstest.Eventually(t, patience, func() bool { return b.cache.Revision() == rev+1 }, "the deletion has been seen")
 }
 
 func TestCacheKeepsTheLastGoodValue(t *testing.T) {
