@@ -84,5 +84,8 @@ func (n Names) ParseRetryDue(subject string) (account, function string, ok bool)
 	}
 	account, ok1 := name(a)
 	function, ok2 := name(f)
-	return account, function, ok1 && ok2
+	if !ok1 || !ok2 {
+		return "", "", false
+	}
+	return account, function, true
 }

@@ -144,17 +144,19 @@ func FuzzParseRetryDue(f *testing.F) {
 	}
 	for _, s := range []string{
 		names.RetryDue("default", "f"), names.RetryDue("a.b", "_"), names.RetryHeld("default", "f", "x/1"), "hearth.retry.due.", "hearth.retry.due.a.b.c",
-		"hearth.retry.due.*.>", "hearth.retry", "",
+		"hearth.retry.due.*.>", "hearth.retry.due.0.=", "hearth.retry", "",
 	} {
-		f.Add(s)
+		f.Add(s, "default", "a.b")
 	}
-	f.Fuzz(func(t *testing.T, subject string) {
-		account, function, ok := names.ParseRetryDue(subject)
-		if ok && names.RetryDue(account, function) != subject {
-			t.Errorf("%q is read as %q, %q, which is %q", subject, account, function, names.RetryDue(account, function))
+	f.Fuzz(func(t *testing.T, subject, account, function string) {
+		a, fn, ok := names.ParseRetryDue(subject)
+		if ok && names.RetryDue(a, fn) != subject || !ok && a+fn != "" {
+			t.Errorf("%q is read as %q, %q, %v, which is %q", subject, a, fn, ok, names.RetryDue(a, fn))
 		}
-		if !ok && account+function != "" && names.RetryDue(account, function) == subject {
-			t.Errorf("%q is not read", subject)
+		s := names.RetryDue(account, function)
+		a, fn, ok = names.ParseRetryDue(s)
+		if whole := account != "" && function != "" && len(s) <= subjects.MaxSubject; ok != whole || ok && (a != account || fn != function) {
+			t.Errorf("%q of %q spelled %q, read as %q, %q, %v", function, account, s, a, fn, ok)
 		}
 	})
 }
