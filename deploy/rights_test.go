@@ -165,8 +165,15 @@ func TestRights(t *testing.T) {
 				"$JS.ACK.HEARTH_EVENTS_default.e-default~f.1.1.1.1.0", "$JS.ACK.HEARTH_RETRIES.e-default~f.1.1.1.1.0",
 				"$JS.API.STREAM.MSG.GET.HEARTH_EVENTS_default", "$JS.API.STREAM.MSG.DELETE.HEARTH_EVENTS_default",
 				"$JS.API.STREAM.MSG.GET.HEARTH_RETRIES",
+				// What calls on reserved arcs need, of the first shard and of the last.
+				"hearth.arc.r.0.default.f.1.7", "hearth.arc.r.63.default.f.1.7", "$JS.API.STREAM.INFO.HEARTH_CALLS_R0",
+				"$JS.API.STREAM.MSG.DELETE.HEARTH_CALLS_R0", "$JS.API.STREAM.MSG.DELETE.HEARTH_CALLS_R63",
+				"$JS.API.STREAM.MSG.GET.HEARTH_CALLS_R0", "$JS.API.STREAM.MSG.GET.HEARTH_CALLS_R63",
+				"$JS.API.CONSUMER.CREATE.KV_HEARTH_reservations.x.$KV.HEARTH_reservations.>",
 			},
 			not: []string{
+				"hearth.open.r.63.default.f.1.7", "$JS.API.STREAM.CREATE.HEARTH_CALLS_R0", "$JS.API.STREAM.DELETE.HEARTH_CALLS_R0",
+				"$JS.API.STREAM.MSG.DELETE.HEARTH_CALLS_R64", "$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_R0.r-7", "$JS.ACK.HEARTH_CALLS_R0.r-7.1.1.1.1.0",
 				"hearth.status.frontend.f2", "hearth.status.manager.m1", "hearth.m.m1.claim", "hearth.m.m1.key", "hearth.open.r.0.a.b.c.1", "hearth.log.default.f.1._",
 				"$KV.HEARTH_ring.ring", "$KV.HEARTH_members.controller", "$KV.HEARTH_members.manager.m1", "$KV.HEARTH_keys.seal", "$KV.HEARTH_limits.x",
 				"$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_U.u-0", "$JS.ACK.HEARTH_CALLS_U.u-0.1.1.1.1.0", "$JS.API.STREAM.PURGE.HEARTH_CALLS_R0",

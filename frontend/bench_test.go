@@ -30,6 +30,22 @@ func benchFrontend(b testing.TB) *Frontend {
 	return f
 }
 
+// reserveBench gives version "1" of echo with an open arc that has members.
+func (f *Frontend) reserveBench(b testing.TB) *version {
+	b.Helper()
+	record := *benchFunction().record
+	record.Versions = []schema.VersionRecord{record.Latest}
+	record.Versions[0].Version = "1"
+	f.functions.changed(&record, functionKey(target{subjects.DefaultAccount, "echo"}), 2, false)
+	f.reservationChanged(subjects.ReservationKey(record.Account, record.Name, "1"), schema.ReservationRecord{
+		Account: record.Account, Function: record.Name, FunctionID: record.ID, Version: "1", Limit: 1 << 20,
+		State: schema.ReservationActive, Epoch: 7, Shard: 3, Marker: 9,
+	}, 1, false)
+	v := f.functions.get(target{subjects.DefaultAccount, "echo"}).versions["1"]
+	f.view.told(schema.ManagerStatus{ID: "m1", Arcs: []schema.ArcStatus{{Arc: v.tally.reservation.Load().name, Ready: 1 << 19}}}, 1)
+	return v
+}
+
 // The decision, the arc and its subject cost no allocation; admission of a plain call neither.
 func TestHotPathAllocations(t *testing.T) {
 	f := benchFrontend(t)
@@ -39,6 +55,7 @@ func TestHotPathAllocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reserved := f.reserveBench(t)
 	subject := f.names.Invoke(subjects.DefaultAccount, "echo", "")
 	for name, do := range map[string]func(){
 		"parse":  func() { f.names.ParseInvoke(subject) },
@@ -46,7 +63,13 @@ func TestHotPathAllocations(t *testing.T) {
 		"route":  func() { Route(v.tally.reservation.Load().load(1, fabric.Theta)) },
 		"arc":    func() { f.unreserved(v, "", fabric.Arcs) },
 		"header": func() { f.publication.header(fabric.StartBy) },
-		"ack":    func() { pubAck([]byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)) },
+		"reserved": func() {
+			if r := reserved.tally.reservation.Load(); !Route(r.load(1, fabric.Theta)).Reserved || r.header(fabric.StartBy) == nil {
+				t.Error("not reserved")
+			}
+		},
+		"shard": func() { f.streamNamed([]byte("HEARTH_CALLS_R3")) },
+		"ack":   func() { pubAck([]byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)) },
 	} {
 		do()
 		if n := testing.AllocsPerRun(100, do); n != 0 {
@@ -77,6 +100,14 @@ func BenchmarkRoute(b *testing.B) {
 	}
 }
 
+// BenchmarkLaunchReserved is [BenchmarkLaunch] on a reserved arc: one allocation more, of the copy that is published again
+// should the arc refuse it.
+func BenchmarkLaunchReserved(b *testing.B) {
+	f := benchFrontend(b)
+	f.reserveBench(b)
+	benchLaunch(b, f, &schema.Request{Account: subjects.DefaultAccount, Function: "echo", Qualifier: "1", Payload: make([]byte, 128)})
+}
+
 // BenchmarkLaunch is the frontend's whole work on one call but for NATS' own goroutines: admission, arc, envelope,
 // publication, bookkeeping, and the end.
 func BenchmarkLaunch(b *testing.B) {
@@ -88,6 +119,10 @@ func BenchmarkLaunch(b *testing.B) {
 		b.Fatal(err)
 	}
 	v.arc.Store(&unreservedArc{arcs: 64, number: 1, subject: "nobody.listens"})
+	benchLaunch(b, f, r)
+}
+
+func benchLaunch(b *testing.B, f *Frontend, r *schema.Request) {
 	f.startBys.count = 1 // keeps the wheel from being woken; it does not run
 	reply := nats.NewInbox()
 	b.ReportAllocs()

@@ -12,8 +12,10 @@
 //	door        endpoint.go (NATS), lambdaapi (HTTP): what only the door can see becomes a [schema.Request]
 //	admission   admission.go: names, sizes, sub-tenant, the version that the qualifier names. A refusal ends here, with
 //	            its code, and nothing is published
-//	arc         route.go: the one decision; publish.go: the arc's number and subject
-//	publication publish.go: one message, its reply subject this frontend's inbox, its time to live the start-by and a bit
+//	arc         route.go: the one decision, on what reservation.go (L, marker), members.go (S, B) and others.go (C of the
+//	            other frontends) keep ready, after queue.go has taken in what was told before the call came
+//	publication publish.go: one message, its reply subject this frontend's inbox, its time to live the start-by and a bit;
+//	            to a reserved arc it expects the open marker. moved.go: a refusal there costs one more, on the unreserved arc
 //	inbox       inbox.go: the PubAck (or why the stream did not take it), answers of HTTP callers, ends and beats;
 //	            held.go: payloads over 64 KB, which never enter the stream, for whoever claims their calls
 //
@@ -36,6 +38,9 @@
 //	                                                v              beats stop for 3 s, or never came for 2 s
 //	                                              lost: ExecutionLost, or published again (idempotent)
 //
+// Where a call's message lies, in which stream and under which sequence, its last PubAck says (moved.go, streams.go): a catcher
+// may have moved it from a reserved arc to the unreserved one. That keeps its state; one that was found gone is stored again.
+//
 // pending.go holds the calls and is moved by inbox.go (messages), startby.go (time) and lost.go (the sweep, each 500
 // ms). All silence is measured on clock.go's clock, which stands still while this frontend is cut off or stopped, so
 // that nobody is declared lost for its own absence.
@@ -43,7 +48,9 @@
 // # What it trusts, and for how long
 //
 // The caller: nothing; a reply subject that is not an inbox is dropped unanswered (SECURITY 2). The copy of functions:
-// until the watch brings a change; a name that it lacks is read from KV before it is called unknown. The ring: only
+// until the watch brings a change; a name that it lacks is read from KV before it is called unknown. Reservations:
+// no further than the server does, which compares the marker with every publication; S and B of a manager for two seconds,
+// busy for one, calls of another frontend for one. The ring: only
 // whether anybody is on it. Managers' statuses and beats: for what is told by themselves, for two and three seconds.
 // What it does not know for certain not to have started is never refused, and what may have started never leaves as an
 // error that clients send again by themselves.

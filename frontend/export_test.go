@@ -13,6 +13,11 @@ func (f *Frontend) Sees(account, function, version string, marker uint64) bool {
 	return r.marker == marker
 }
 
+// Doubts reports whether a reserved arc has refused a call since its record changed last.
+func (f *Frontend) Doubts(account, function, version string) bool {
+	return f.functions.get(target{account, function}).versions[version].tally.reservation.Load().suspect.Load() != 0
+}
+
 // Members are S and B of a version as a decision here would read them.
 func (f *Frontend) Members(account, function, version string) (ready, busy int) {
 	r := f.functions.get(target{account, function}).versions[version].tally.reservation.Load()

@@ -46,6 +46,12 @@ func TestJudge(t *testing.T) {
 		{"ended, its answer is under way", base(func(c *call) { c.over = start + 5 }), moment{tick: start + 5 + threeSeconds - 1, beat: silent}, 0, wait},
 		{"ended, its answer got lost", base(func(c *call) { c.over = start + 5 }), moment{tick: start + 5 + threeSeconds, beat: silent}, 0, lost},
 
+		{"gone from a shard for two seconds", base(func(c *call) { c.gone, c.reserved = start+4, &reservation{} }), moment{tick: start + 4 + twoSeconds, beat: silent}, 0, lost},
+		{"gone from a shard, and the PubAck of a copy may have been missed", base(func(c *call) { c.gone, c.reserved = start+4, &reservation{} }), moment{tick: start + 4 + twoSeconds, reconnected: start + 2, beat: silent}, 0, wait},
+		{"the copy has outlived its time to live", base(func(c *call) { c.gone, c.reserved = start+4, &reservation{} }), moment{tick: start + 12*uint64(time.Second/tickTime) + twoSeconds, reconnected: start + 2, beat: silent}, 0, lost},
+		{"reconnected before it was published", base(func(c *call) { c.gone, c.reserved = start+4, &reservation{} }), moment{tick: start + 4 + twoSeconds, reconnected: start - 1, beat: silent}, 0, lost},
+		{"the shard is not there any more", base(nil), moment{tick: start + twoSeconds, beat: silent, spoke: yes}, gone, notStarted},
+
 		{"stream lost, too early to tell", base(nil), moment{tick: start + 6, reconnected: start + 5, beat: silent, spoke: yes}, 2000, wait},
 		{"stream lost, all managers spoke", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, beat: silent, spoke: yes}, 2000, notStarted},
 		{"stream lost, one is silent", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, beat: silent, spoke: no}, 2000, wait},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/frontend"
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 )
@@ -151,6 +152,33 @@ func TestIdempotentRunsAgain(t *testing.T) {
 	}
 }
 
+// Each attempt of it is routed anew: here both to the reserved arc.
+func TestIdempotentRunsAgainOnItsReservedArc(t *testing.T) {
+	t.Parallel()
+	fn := published("twice")
+	fn.Versions[0].Idempotent = true
+	b := setup(t, settings{functions: []*schema.FunctionRecord{fn}})
+	r := b.reserve(t, "twice", 1)
+	b.tells(t, "m2", r.arc(1, 0))
+	members := r.claimer(t)
+	sub := b.send(t, "twice", one(schema.HeaderTimeout, "1m"))
+	first := members.claim(t).ack(t)
+	second := members.claim(t).ack(t)
+	if second.call.Attempt != 2 || second.call.RequestID != first.call.RequestID {
+		t.Errorf("second attempt %+v of %+v", second.call, first.call)
+	}
+	second.wants(t, schema.ReasonReserved)
+	second.answer(t, []byte("2"), nil)
+	if m := next(t, sub); string(m.Data) != "2" || m.Header.Get(schema.HeaderAttempt) != "2" {
+		t.Errorf("answer %q with %v", m.Data, m.Header)
+	}
+	second.end(t)
+	b.nothingInFlight(t)
+	if got := b.f.Counters().Routed[frontendName("twice")]; got != (frontend.Reasons{Reserved: 1}) {
+		t.Errorf("one call is counted as %+v", got)
+	}
+}
+
 // An idempotent function's caller that waits no longer hears that its call is lost.
 func TestIdempotentEndsWithItsCaller(t *testing.T) {
 	t.Parallel()
@@ -210,6 +238,56 @@ func TestServerRestart(t *testing.T) {
 		t.Errorf("answer %q with %v", m.Data, m.Header)
 	}
 	fresh.end(t)
+	b.nothingInFlight(t)
+}
+
+// The same of calls in a shard, which nobody need ever make again: what waited there was not started. The record still says
+// that the arc is open: calls are refused by it and take their unreserved arc, until it is opened anew.
+func TestServerRestartLosesAShard(t *testing.T) {
+	t.Parallel()
+	b, r := reservedBundle(t)
+	members := r.claimer(t)
+	sub := b.send(t, "f", one(schema.HeaderTimeout, "1m"))
+	c := members.claim(t).ack(t)
+	c.beat(t)
+	waits := b.send(t, "f", one(schema.HeaderTimeout, "1m"))
+	natstest.Eventually(t, patience, func() bool { return r.waiting(t) == 1 }, "the call is not stored")
+	b.Restart(t)
+	b.Ensure(t, schema.DefaultFabric())
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(stop)
+	wg.Go(func() {
+		beat := time.NewTicker(100 * time.Millisecond)
+		defer beat.Stop()
+		for {
+			c.beat(t)
+			select {
+			case <-stop:
+				return
+			case <-beat.C:
+			}
+		}
+	})
+	unreserved := b.claimer(t, "f")
+	stale := b.send(t, "f", one(schema.HeaderTimeout, "1m"))
+	first := unreserved.claim(t).ack(t)
+	first.wants(t, schema.ReasonUnreserved)
+	first.answer(t, []byte("2"), nil)
+	if m := next(t, stale); string(m.Data) != "2" {
+		t.Errorf("answer %q with %v", m.Data, m.Header)
+	}
+	first.end(t)
+	wantRefusal(t, next(t, waits), schema.CodeUnavailable, "restarted")
+	r.open(t)
+	b.send(t, "f", one(schema.HeaderTimeout, "1m"))
+	r.claimer(t).run(t, schema.ReasonReserved)
+	c.answer(t, []byte("1"), nil)
+	if m := next(t, sub); string(m.Data) != "1" {
+		t.Errorf("answer %q with %v", m.Data, m.Header)
+	}
+	c.end(t)
 	b.nothingInFlight(t)
 }
 

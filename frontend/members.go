@@ -66,7 +66,7 @@ func (v *view) sums(m *managerSeen, told []schema.ArcStatus, partial bool) {
 			m.shares[key] = s
 		}
 		s.set(min(max(0, a.Ready), mostMembers), min(max(0, a.Busy), mostMembers))
-		s.seen = true
+		s.seen = !partial
 	}
 	if partial {
 		return

@@ -1,8 +1,9 @@
 package frontend_test
 
 import (
-	"context"
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -162,11 +163,19 @@ func TestCountsOfOthers(t *testing.T) {
 	}
 	b.nothingInFlight(t)
 	natstest.Eventually(t, patience, func() bool { return other.Elsewhere("default", "f", "1") == 0 }, "calls that ended are counted")
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_ = other.Stop(ctx) // with a call in flight: it tells no end, its silence does
-	elsewhere(0)
 	second.answer(t, []byte("1"), nil)
+	elsewhere(0)
+	ghost, err := schema.Marshal(&schema.FrontendStatus{
+		V: schema.Version, ID: "ghost", Incarnation: "1", Number: 1, InFlight: map[string]int{"id-f.1": 5, "id-f.2": 7},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.manager.Publish(b.Names.FrontendStatus("ghost"), ghost); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere(5)
+	elsewhere(0) // it was killed: its silence ends what it told
 }
 
 // A member that went idle is told before the answer of the call that made it so, and read before the caller's next call,
@@ -217,4 +226,82 @@ func TestIdleIsReadBeforeTheNextCall(t *testing.T) {
 	if got := b.f.Counters().Routed[frontendName("f")]; got.Scale != 0 {
 		t.Errorf("calls were decided on a view that was out of date: %+v", got)
 	}
+}
+
+// Every door leads to the same decision, and every answer says what it was: HTTP's with the headers of NATS', an event's try to
+// the reserved arc as a sync call.
+func TestReservedByEveryDoor(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{http: true, functions: []*schema.FunctionRecord{published("f")}})
+	r := b.reserve(t, "f", 1)
+	b.tells(t, "m2", r.arc(2, 0))
+	members := r.claimer(t)
+	type result struct {
+		resp *http.Response
+		err  error
+	}
+	answered := make(chan result, 1)
+	go func() {
+		resp, err := http.Post(b.url+"/2015-03-31/functions/f/invocations?Qualifier=1", "application/json", strings.NewReader(`{}`))
+		answered <- result{resp, err}
+	}()
+	members.run(t, schema.ReasonReserved)
+	got := <-answered
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	defer got.resp.Body.Close()
+	if h := got.resp.Header; h.Get(schema.HeaderArc) != r.name() || h.Get(schema.HeaderReason) != "reserved" {
+		t.Errorf("headers %v", h)
+	}
+	b.nothingInFlight(t)
+	event := &nats.Msg{Subject: b.Names.Event(subjects.DefaultAccount, "f", ""), Header: one(), Data: []byte(`{}`)}
+	if _, err := b.JetStream(t).PublishMsg(t.Context(), event); err != nil {
+		t.Fatal(err)
+	}
+	members.run(t, schema.ReasonReserved)
+	b.nothingInFlight(t)
+	if got := b.f.Counters().Routed[frontendName("f")]; got != (frontend.Reasons{Reserved: 2}) {
+		t.Errorf("counted %+v", got)
+	}
+}
+
+// A reservation is its function's: one of the same name that was made anew has none, and records that cannot be used, of another
+// function, shard or key, change no call.
+func TestReservationsOfNobody(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{functions: []*schema.FunctionRecord{published("f"), published("h")}})
+	r := b.reserve(t, "f", 1)
+	b.tells(t, "m2", r.arc(2, 0))
+	members, unreserved := r.claimer(t), b.claimer(t, "f")
+	again := published("f")
+	again.ID = "another"
+	at := b.deploy(t, again)
+	natstest.Eventually(t, patience, func() bool {
+		_, revision, _ := b.f.Function("default", "f")
+		return revision == at
+	}, "not deployed")
+	unreserved.held(t, "f", schema.ReasonUnreserved).end(t)
+	b.nothingInFlight(t)
+	// The record comes before the function's as well as after it.
+	b.deploy(t, published("f"))
+	r.seen(t)
+	members.held(t, "f", schema.ReasonReserved).end(t)
+	b.nothingInFlight(t)
+	bad := r.record
+	bad.Shard = subjects.MaxShards
+	key := subjects.ReservationKey("default", "f", "1")
+	b.put(t, topology.Reservations, key, &bad)
+	b.put(t, topology.Reservations, "x", &r.record)
+	b.put(t, topology.Reservations, subjects.ReservationKey("default", "g", "1"), &r.record)
+	last := r.record
+	last.Account, last.Function, last.Version = "default", "echo", schema.Latest
+	last.FunctionID = "id-echo"
+	b.put(t, topology.Reservations, subjects.ReservationKey("default", "echo", schema.Latest), &last)
+	b.reserve(t, "h", 1)                               // seen after those before it
+	members.held(t, "f", schema.ReasonReserved).end(t) // the last good record
+	b.nothingInFlight(t)
+	b.send(t, "echo", nil)
+	b.claimer(t, "echo").run(t, schema.ReasonUnreserved)
+	b.nothingInFlight(t)
 }

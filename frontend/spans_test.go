@@ -78,6 +78,56 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+// What was decided on stands on the span of the publication too, and where a moved call went on the call's.
+func TestSpansOfReservedArcs(t *testing.T) {
+	t.Parallel()
+	exporter := tracetest.NewInMemoryExporter()
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Exporter: exporter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := setup(t, settings{
+		functions: []*schema.FunctionRecord{published("f")}, config: func(c *frontend.Config) { c.Telemetry = tel },
+	})
+	r := b.reserve(t, "f", 1)
+	b.tells(t, "m2", r.arc(4, 3))
+	members, unreserved := r.claimer(t), b.claimer(t, "f")
+	b.send(t, "f", one())
+	first := members.claim(t).ack(t)
+	b.send(t, "f", one())
+	moved := unreserved.move(t, members.claim(t))
+	// Its PubAck comes before any end.
+	moved.end(t)
+	natstest.Eventually(t, patience, func() bool { return b.f.Counters().InFlight == 1 }, "the moved call does not end")
+	first.end(t)
+	b.nothingInFlight(t)
+	natstest.Eventually(t, patience, func() bool { return len(exporter.GetSpans()) == 4 }, "not four spans")
+	got := map[string][]map[string]string{}
+	for _, s := range exporter.GetSpans() {
+		found := map[string]string{}
+		for _, a := range s.Attributes {
+			found[string(a.Key)] = a.Value.String()
+		}
+		got[s.Name] = append(got[s.Name], found)
+	}
+	for i, want := range []map[string]string{
+		{"hearth.arc": r.name(), "hearth.reason": "reserved", "hearth.limit": "1", "hearth.members": "4", "hearth.busy": "3", "hearth.in_flight": "1"},
+		{"hearth.arc": r.name(), "hearth.reason": "spillover", "hearth.limit": "1", "hearth.members": "4", "hearth.busy": "3", "hearth.in_flight": "2"},
+	} {
+		for key, value := range want {
+			if have := got[telemetry.SpanPublish][i][key]; have != value {
+				t.Errorf("publication %d: %s is %q, want %q", i, key, have, value)
+			}
+		}
+	}
+	if s := got[telemetry.SpanCall][0]; s["hearth.reason"] != "overflow" || s["hearth.arc"] != moved.arc.ArcName() {
+		t.Errorf("the moved call's span says %v", s)
+	}
+	if s := got[telemetry.SpanCall][1]; s["hearth.reason"] != "reserved" || s["hearth.arc"] != r.name() {
+		t.Errorf("the reserved call's span says %v", s)
+	}
+}
+
 // A broken trace context breaks no call, and goes nowhere.
 func TestBrokenTraceContext(t *testing.T) {
 	t.Parallel()

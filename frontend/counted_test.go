@@ -1,0 +1,85 @@
+package frontend_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/schema"
+)
+
+// C is exact: of calls that come at once each has a number of its own, and L of them are reserved.
+func TestDecisionsAtOnce(t *testing.T) {
+	t.Parallel()
+	const limit, rounds = 4, 40
+	b := setup(t, settings{functions: []*schema.FunctionRecord{published("f")}})
+	r := b.reserve(t, "f", limit)
+	b.tells(t, "m2", r.arc(limit, limit)) // all busy: what is above L goes elsewhere
+	natstest.Eventually(t, patience, func() bool {
+		ready, busy := b.f.Members("default", "f", "1")
+		return ready == limit && busy == limit
+	}, "members are not counted")
+	members, unreserved := r.claimer(t), b.claimer(t, "f")
+	for range rounds {
+		start := make(chan struct{})
+		for range 2 * limit {
+			go func() {
+				<-start
+				_, _ = b.f.Invoke(t.Context(), &schema.Request{Account: "default", Function: "f", Qualifier: "1"})
+			}()
+		}
+		close(start)
+		var claims []*claim
+		for range limit {
+			claims = append(claims, unreserved.claim(t).ack(t), members.claim(t).ack(t))
+		}
+		for i, c := range claims {
+			c.wants(t, []schema.Reason{schema.ReasonScale, schema.ReasonReserved}[i%2])
+			c.answer(t, []byte("1"), nil)
+		}
+		b.nothingInFlight(t)
+	}
+}
+
+// Calls of versions with a reservation are told as they come and go, those of others with the whole.
+func TestCallsAreToldOnChange(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{functions: []*schema.FunctionRecord{published("f")}})
+	other := b.start(t, settings{})
+	r := b.reserve(t, "f", 1)
+	natstest.Eventually(t, patience, func() bool { return other.Sees("default", "f", "1", r.record.Marker) }, "the other sees nothing")
+	sub, err := b.caller.SubscribeSync(b.Names.FrontendStatuses())
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := func() schema.FrontendStatus {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; {
+			if time.Now().After(deadline) {
+				t.Fatal("only whole statuses are told")
+			}
+			var s schema.FrontendStatus
+			if err := schema.Unmarshal(next(t, sub).Data, &s); err != nil {
+				t.Fatal(err)
+			}
+			if s.Partial {
+				return s
+			}
+		}
+	}
+	b.send(t, "echo", nil)
+	echo := b.claimer(t, "echo").claim(t).ack(t)
+	b.send(t, "f", one())
+	unreserved := b.claimer(t, "f")
+	c := unreserved.claim(t).ack(t)
+	first := changes()
+	if len(first.InFlight) != 1 || first.InFlight["id-f.1"] != 1 || first.ID != c.call.Frontend {
+		t.Errorf("told %+v", first)
+	}
+	c.end(t)
+	last := changes()
+	if n, named := last.InFlight["id-f.1"]; len(last.InFlight) != 1 || n != 0 || !named || last.Number <= first.Number {
+		t.Errorf("told %+v", last)
+	}
+	echo.end(t)
+}
