@@ -17,9 +17,7 @@ import (
 )
 
 const (
-	// ttlGrace is how much longer than its start-by a message may stand, in seconds: a net for frontends that die before
-	// they delete it. DESIGN 3.
-	ttlGrace = 2
+	ttlGrace = schema.TTLGrace
 	maxTTL   = int(schema.MaxTimeout/time.Second) + ttlGrace
 
 	// initTime is how long an environment's init may take before a call's own time-out begins (Lambda A6).
@@ -71,7 +69,7 @@ func (p *publication) header(startBy time.Duration) nats.Header {
 }
 
 func ttlSeconds(startBy time.Duration) int {
-	return min(int((startBy+time.Second-1)/time.Second)+ttlGrace, maxTTL)
+	return min(schema.CallTTL(startBy), maxTTL)
 }
 
 func (p *publication) buffer() *[]byte {

@@ -7,22 +7,31 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
-// arc is what this manager has to do with one arc.
+// arc is what this manager has to do with one arc: an unreserved one by its number, or the reserved one of an opening
+// (reserved.go).
 type arc struct {
 	name         string
-	next         string // where pulls go
-	number       int    // of an unreserved one
+	next         string   // where pulls go
+	number       int      // of an unreserved one
+	opening      *opening // of a reserved one, else nil
+	gone         bool     // of a reserved one: nothing is offered there any more
 	rank, length int
+	class        int // of idle pulls
 	sides        [kinds]side
 	held, heldAt time.Time // neither idle pulls nor room's until then; since when
 	backoff      time.Time // no pulls at all until then: the server refused some
+	refusals     int       // of pulls, one after the other
+	refusedAt    time.Time // the last
 	need                   // of its last rank, and of another
 }
 
-// arc is the arc of this name, made known if need be. Manager.mu is held.
+// arc is the arc of this name, made known if need be; nil for none that is open. Manager.mu is held.
 func (o *offers) arc(m *Manager, name string) *arc {
 	if a := o.arcs[name]; a != nil {
 		return a
+	}
+	if isReserved(name) {
+		return o.reservedArc(m, name)
 	}
 	nn, ok := unreservedNumber(name)
 	if !ok {
@@ -38,7 +47,25 @@ func (o *offers) arc(m *Manager, name string) *arc {
 }
 
 // stagger is the time to the first renewal: spread over a second, for all arcs at once would be a burst.
-func (a *arc) stagger() time.Duration { return renewEvery * time.Duration(1+a.number%32) / 32 }
+func (a *arc) stagger() time.Duration {
+	at := uint64(a.number)
+	if a.opening != nil {
+		at = a.opening.epoch
+	}
+	return renewEvery * time.Duration(1+at%32) / 32
+}
+
+// retire replaces every generation by none, and appends them to dst. Manager.mu is held.
+func (a *arc) retire(dst []*generation) []*generation {
+	for k := range kinds {
+		if s := &a.sides[k]; s.gen != nil {
+			s.gen.retire = true
+			dst = append(dst, s.gen)
+			s.gen = nil
+		}
+	}
+	return dst
+}
 
 func unreservedNumber(name string) (int, bool) {
 	if len(name) < 3 || name[:2] != "u." {

@@ -62,7 +62,7 @@ func (m *Manager) shrink() {
 	}
 	for _, a := range m.offers.arcs {
 		switch {
-		case a.rank < 0 || a.rank != a.length-1 || a.length <= subjects.UnreservedLength(v.ring.Len(), 0) || !m.offering:
+		case a.opening != nil || a.rank < 0 || a.rank != a.length-1 || a.length <= subjects.UnreservedLength(v.ring.Len(), 0) || !m.offering:
 		case used[a.name] || a.needed.IsZero():
 			a.needed = now
 		case now.Sub(a.needed) >= v.fabric.Quiet:

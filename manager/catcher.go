@@ -10,7 +10,7 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
-// The last two ranks of an arc keep one pull of the worst class open (DESIGN 2): what comes by it found neither an idle
+// The last two ranks of an unreserved arc keep one pull of the worst class open (DESIGN 2): what comes by it found neither an idle
 // environment nor room.
 //
 //	first delivery, something is warm here ───────────────────► it takes it
@@ -25,7 +25,7 @@ import (
 //
 // The statuses are behind by what they wait for others, so one look that sees nobody with room proves nothing: of nine
 // places and eight callers calls were refused. A call that is larger than the room of every manager never comes to a catcher,
-// for there is room: whoever was given it twice and cannot use it decides in the same way.
+// for there is room: whoever was given it twice and cannot use it decides in the same way. Reserved arcs: overflow.go.
 const (
 	catchBatch = 64
 	fullFor    = 2*statusSoon + offersTick // until what came free when a call was caught has been told
@@ -35,7 +35,12 @@ const (
 )
 
 // catches reports whether this manager keeps the arc's catcher, or one of them. Manager.mu is held.
-func (a *arc) catches() bool { return a.rank >= 0 && a.rank >= a.length-2 }
+func (a *arc) catches() bool {
+	if a.opening != nil {
+		return a.rank >= 0 && a.rank < reservedCatchers
+	}
+	return a.rank >= 0 && a.rank >= a.length-2
+}
 
 // catcher is the first deliveries that are kept for a moment.
 type catcher struct {
@@ -55,40 +60,53 @@ type kept struct {
 func (m *Manager) catch(c *claim, g *generation) {
 	m.count.caught.Add(1)
 	fabric := &m.view.Load().fabric
-	if c.ack.Delivered == 1 {
+	if wait, ok := c.patience(fabric.Catch); ok {
 		if m.takeCaught(c, g) {
 			return
 		}
 		m.catcher.mu.Lock()
-		m.catcher.kept = append(m.catcher.kept, kept{c, g, m.now() + fabric.Catch})
+		m.catcher.kept = append(m.catcher.kept, kept{c, g, m.now() + wait})
 		m.catcher.mu.Unlock()
 		signal(m.catcher.wake)
 		return
 	}
-	if most := fabric.MaxEnvironments; most > 0 && m.capped(c, most) {
+	if most := fabric.MaxEnvironments; most > 0 && !c.target.Reserved && m.capped(c, most) {
 		m.spend(g)
 		m.turnedAway(c, &schema.Error{
 			Code: schema.CodeThrottled, Reason: schema.ThrottleConcurrency, Message: "the fabric has all the environments that max-environments allows",
 		})
 		return
 	}
-	if c.lacks() {
+	if c.lacks() && !c.target.Reserved {
 		m.fetchFirst(c, g)
 		return
 	}
 	m.decide(c, g)
 }
 
+// patience is how long a caught claim is kept before it is given back; false: it is acted on. On a reserved arc a member may have
+// refused it before it came here, because another call was quicker, and that moment was no patience yet.
+func (c *claim) patience(grace time.Duration) (time.Duration, bool) {
+	switch {
+	case c.ack.Delivered == 1:
+		return grace, true
+	case c.target.Reserved && c.age > 0 && c.age < grace: // 0: it cannot be judged
+		return grace - c.age, true
+	default:
+		return 0, false
+	}
+}
+
 // takeCaught runs a first delivery in what is warm here by now, and reports false where nothing is. Its environment came free
 // while the delivery was on its way, or calls for the other idle ones are on theirs: under load that is most of what is
 // caught, and going back it would cost a second delivery and a lock.
 func (m *Manager) takeCaught(c *claim, g *generation) bool {
-	if c.lacks() {
+	if c.lacks() && !c.target.Reserved {
 		return false
 	}
 	now := time.Now()
 	m.mu.Lock()
-	d := m.pool.Warm(now, c.home, c)
+	d := m.warm(now, c)
 	if d.Action == pool.Unknown {
 		m.mu.Unlock()
 		return false
@@ -142,13 +160,21 @@ func (m *Manager) giveBackKept(now time.Duration) (next time.Duration, ok bool) 
 		}
 		m.catcher.kept = m.catcher.kept[1:]
 		m.catcher.mu.Unlock()
-		m.giveBack(k.claim)
+		m.giveBackNow(k.claim)
 		m.spend(k.gen)
 	}
 }
 
 // turnAway decides what becomes of a claim that came back and for which this manager has no room.
 func (m *Manager) turnAway(c *claim, g *generation, d *pool.Decision) {
+	if c.target.Reserved {
+		if g.kind == caught {
+			m.overflow(c)
+		} else {
+			m.giveBack(c)
+		}
+		return
+	}
 	a, v, now := g.arc, m.view.Load(), m.now()
 	back := m.giveBack
 	if g.kind == caught {

@@ -49,7 +49,7 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 			return
 		}
 	}
-	c, ok := m.read(msg)
+	c, ok := m.read(msg, g.arc)
 	if !ok {
 		m.spend(g)
 		return
@@ -67,7 +67,7 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 	case g.kind == caught:
 		m.catch(c, g)
 		return
-	case c.lacks():
+	case c.lacks() && !c.target.Reserved: // of a reserved arc it is in place here, or gives the call back: no room is needed
 		m.fetchFirst(c, g)
 		return
 	}
@@ -91,7 +91,7 @@ func (m *Manager) spend(g *generation) {
 }
 
 // read checks and decodes a delivery. What is not a call of this fabric is terminated: it would come back for ever.
-func (m *Manager) read(msg *nats.Msg) (*claim, bool) {
+func (m *Manager) read(msg *nats.Msg, a *arc) (*claim, bool) {
 	ack, ok := subjects.ParseAck(msg.Reply)
 	if !ok {
 		m.count.garbage.Add(1)
@@ -108,7 +108,11 @@ func (m *Manager) read(msg *nats.Msg) (*claim, bool) {
 		return nil, false
 	}
 	c.home = pool.Home{Key: c.call.Key, Reservation: c.target.Epoch}
-	c.arc = m.arcName(c.target)
+	if a.opening != nil && a.opening.takes(&c.target) {
+		c.arc = a.name
+	} else {
+		c.arc = m.arcName(c.target)
+	}
 	return c, true
 }
 
@@ -142,7 +146,12 @@ func (m *Manager) decide(c *claim, g *generation) {
 	now := time.Now()
 	m.mu.Lock()
 	g.took()
-	d := m.pool.Warm(now, c.home, c)
+	d := m.warm(now, c)
+	if d.Action == pool.Unknown && c.target.Reserved {
+		d.Action = pool.Refuse // nothing is made, nor ended, for a call of a reserved arc
+		m.decided(c, g, &d, now)
+		return
+	}
 	if d.Action == pool.Unknown {
 		if to := m.warmElsewhere(c, g); to != "" {
 			c.line = nil // what comes of it, comes on another goroutine
@@ -175,6 +184,15 @@ func (m *Manager) decide(c *claim, g *generation) {
 		d = m.pool.Claim(now, c.home, &spec, c)
 	}
 	m.decided(c, g, &d, now)
+}
+
+// warm has the pool run a claim in what is warm here. On a reserved arc members that still start are nothing to wait for: their
+// init may take longer than an environment elsewhere. Manager.mu is held.
+func (m *Manager) warm(now time.Time, c *claim) pool.Decision {
+	if c.target.Reserved && m.pool.Offered(c.arc) == 0 {
+		return pool.Decision{}
+	}
+	return m.pool.Warm(now, c.home, c)
 }
 
 // decided does what the pool said of a claim. Manager.mu is held, and let go.
@@ -228,7 +246,7 @@ func (o *offers) tops(m *Manager, g *generation) (more [kinds]pull) {
 // they are closed, calls that could use what is here go elsewhere. Manager.mu is held.
 func (m *Manager) holdOff(c *claim, g *generation, now time.Time) {
 	a := g.arc
-	if g.kind != caught && c.ack.Delivered > 1 && a.length > 1 && now.Sub(a.heldAt) > holdEvery {
+	if a.opening == nil && g.kind != caught && c.ack.Delivered > 1 && a.length > 1 && now.Sub(a.heldAt) > holdEvery {
 		a.heldAt, a.held = now, now.Add(holdOff)
 		m.offers.kick()
 	}
@@ -359,16 +377,18 @@ func (m *Manager) cannotRun(c *claim, err error) {
 
 // refuse answers a claim with an error, if it is ours to answer.
 func (m *Manager) refuse(c *claim, err error) {
-	m.answerUnstarted(m.life, c, func() {
-		status, text := schema.ErrorHeaders(err)
-		msg := nats.NewMsg(c.call.Reply)
-		msg.Header.Set(schema.HeaderErrorCode, status)
-		msg.Header.Set(schema.HeaderError, text)
-		msg.Header.Set(schema.HeaderRequestID, c.call.RequestID)
-		if err := m.nc.PublishMsg(msg); err != nil {
-			m.log.Warn("refuse a call", "request", c.call.RequestID, "error", err)
-		}
-	})
+	m.answerUnstarted(m.life, c, func() { m.answerError(c, err) })
+}
+
+func (m *Manager) answerError(c *claim, err error) {
+	status, text := schema.ErrorHeaders(err)
+	msg := nats.NewMsg(c.call.Reply)
+	msg.Header.Set(schema.HeaderErrorCode, status)
+	msg.Header.Set(schema.HeaderError, text)
+	msg.Header.Set(schema.HeaderRequestID, c.call.RequestID)
+	if err := m.nc.PublishMsg(msg); err != nil {
+		m.log.Warn("refuse a call", "request", c.call.RequestID, "error", err)
+	}
 }
 
 // answerUnstarted crosses the start line for a call that no environment will run, and answers it.

@@ -22,6 +22,7 @@ type Counters struct {
 	Fetched, Unfetched      int64 // payloads that frontends hold: brought here, and not to be had
 	Caught                  int64 // deliveries that found no idle pull and no room
 	TurnedAway              int64 // calls refused because nobody has room
+	Moved                   int64 // calls that a reserved arc had no idle member for: overflow
 	HandedOver, TakenOver   int64 // claims that another manager runs, and of others that this one took
 	Unpromised              int64 // hand-overs that found no promise
 	Grown, Shrunk           int64 // arcs that this manager made longer, or shorter
@@ -35,7 +36,7 @@ type counters struct {
 	made, ended, failedInits    atomic.Int64
 	redirected                  atomic.Int64
 	fetched, unfetched          atomic.Int64
-	caught, turnedAway          atomic.Int64
+	caught, turnedAway, moved   atomic.Int64
 	grown, shrunk               atomic.Int64
 	handedOver, takenOver       atomic.Int64
 	unpromised                  atomic.Int64
@@ -61,7 +62,7 @@ func (m *Manager) Counters() Counters {
 		Garbage: c.garbage.Load(), Offers: c.offers.Load(), Withdrawals: c.withdrawals.Load(), Made: c.made.Load(),
 		Ended: c.ended.Load(), FailedInits: c.failedInits.Load(), Redirected: c.redirected.Load(),
 		Fetched: c.fetched.Load(), Unfetched: c.unfetched.Load(),
-		Caught: c.caught.Load(), TurnedAway: c.turnedAway.Load(),
+		Caught: c.caught.Load(), TurnedAway: c.turnedAway.Load(), Moved: c.moved.Load(),
 		Grown: c.grown.Load(), Shrunk: c.shrunk.Load(), HandedOver: c.handedOver.Load(), TakenOver: c.takenOver.Load(),
 		Unpromised: c.unpromised.Load(),
 	}

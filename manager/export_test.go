@@ -6,7 +6,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 // Deliver hands a manager a delivery as if one of its pulls on that arc had brought it.
@@ -81,3 +83,54 @@ func (m *Manager) Stalled() bool { return m.flow.stalled(m.now()) }
 
 // Keep works the reservations as if this manager were the controller, beside whoever is, until ctx ends.
 func (m *Manager) Keep(ctx context.Context) { newKeeper(m).run(ctx) }
+
+// TakeIn is what the watch of bucket reservations does with a record.
+func (m *Manager) TakeIn(rec schema.ReservationRecord, deleted bool) {
+	m.reservationChanged(subjects.ReservationKey(rec.Account, rec.Function, rec.Version), rec, deleted)
+}
+
+// MakeMembers makes members of a reserved arc.
+func (m *Manager) MakeMembers(arc subjects.ArcCall, key schema.Key, n int) {
+	home := pool.Home{Key: key, Reservation: arc.Epoch}
+	spec := pool.Spec{Account: arc.Account, Function: arc.Function, Arc: arc.ArcName(), Places: 1}
+	now := time.Now()
+	m.mu.Lock()
+	plan := m.pool.SetShare(now, home, spec, pool.Share{Members: n})
+	m.mu.Unlock()
+	m.carryOut(plan, nil)
+}
+
+// Offers reports how many generations of pulls are open on an arc.
+func (m *Manager) Offers(arc string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	if a := m.offers.arcs[arc]; a != nil {
+		for k := range kinds {
+			if a.sides[k].gen != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Class is that of a manager's idle pulls on an arc, 10 where it has none.
+func (m *Manager) Class(arc string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a := m.offers.arcs[arc]; a != nil && a.sides[idle].gen != nil {
+		return a.sides[idle].gen.class
+	}
+	return 10
+}
+
+// Refused is how often in a row pulls on an arc were refused.
+func (m *Manager) Refused(arc string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a := m.offers.arcs[arc]; a != nil {
+		return a.refusals
+	}
+	return 0
+}

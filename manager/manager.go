@@ -112,13 +112,15 @@ type Manager struct {
 	permits *permits
 
 	refusing atomic.Int64 // caught claims that are being refused
+	moving   atomic.Int64 // caught claims that are being moved off a reserved arc
 
 	mu       sync.Mutex // guards what follows; nothing blocks under it
 	pool     *pool.Pool[*claim]
 	offers   *offers
-	fetching claims // their payloads are on their way
-	waiting  claims // held until an environment parks
-	running  claims // started and not ended, oldest first
+	openings openings // of reservations
+	fetching claims   // their payloads are on their way
+	waiting  claims   // held until an environment parks
+	running  claims   // started and not ended, oldest first
 	acks     acks
 	late     late
 	nameAll  time.Duration // until then beats name every call
@@ -168,6 +170,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	}
 	m.catcher.wake = make(chan struct{}, 1)
 	m.pool = pool.New[*claim](m.incarnation[:8]+"-", cfg.Capacity)
+	m.openings = newOpenings()
 	m.offers = newOffers(subjects.ManagerInbox(cfg.ID, random()+"."), m.group)
 	m.control = &controller{m: m}
 	m.permits = newPermits(m)

@@ -60,7 +60,7 @@ func (o *offers) sideOf(m *Manager, a *arc, k kind, now time.Time) (s *side, wan
 	switch k {
 	case room:
 		class = subjects.RoomClass(a.rank, a.length)
-		if now.Before(a.held) {
+		if a.opening != nil || now.Before(a.held) {
 			break
 		}
 		wanted = m.credit(m.view.Load(), a)
@@ -69,12 +69,12 @@ func (o *offers) sideOf(m *Manager, a *arc, k kind, now time.Time) (s *side, wan
 		}
 	case caught:
 		class = subjects.ClassCatcher
-		if m.offering && a.catches() {
+		if m.offering && a.catches() && !a.gone {
 			wanted = catchBatch
 		}
 	default:
-		class = subjects.IdleClass(a.rank, a.length)
-		if m.offering && !now.Before(a.held) {
+		class = a.class
+		if m.offering && !a.gone && !now.Before(a.held) {
 			wanted = m.pool.Offered(a.name)
 		}
 	}

@@ -8,6 +8,11 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+const (
+	backOffFirst = 50 * time.Millisecond // of an arc whose pulls were refused
+	backOffMost  = time.Second           // of a reserved one whose consumer stays away
+)
+
 // send publishes pulls. The inbox is listened to before its first pull goes out on the same connection.
 func (m *Manager) send(p pull) {
 	if p.gen == nil {
@@ -67,6 +72,24 @@ func (m *Manager) withdraw(g *generation) {
 	}
 }
 
+// backOff keeps an arc's pulls back for a moment: its consumer is gone, has moved, or has no place for a pull. All managers hear
+// it at once, hence the jitter. The consumer of a reserved arc is the controller's to make: it is gone for good when the arc is
+// retired, a moment before its record is. Manager.mu is held.
+func (a *arc) backOff(now time.Time, jitter func(time.Duration) time.Duration) {
+	if now.Before(a.backoff) {
+		return // another side's pulls
+	}
+	if now.Sub(a.refusedAt) > 2*backOffMost {
+		a.refusals = 0
+	}
+	pause := backOffFirst
+	if a.opening != nil {
+		pause = min(backOffMost, pause<<min(a.refusals, 8))
+	}
+	a.refusals++
+	a.refusedAt, a.backoff = now, now.Add(pause+jitter(2*backOffFirst))
+}
+
 // refusedPull reads a status that came instead of a call: some or all pulls of a generation are no more.
 func (m *Manager) refusedPull(g *generation, msg *nats.Msg, status string) {
 	gone := -1
@@ -84,14 +107,13 @@ func (m *Manager) refusedPull(g *generation, msg *nats.Msg, status string) {
 			g.stale = true // nobody knows how many are left: all are sent anew
 		}
 		if !expired {
-			// The consumer is gone, has moved, or has no place for a pull. All managers hear it at once, hence the jitter.
-			g.arc.backoff = time.Now().Add(50*time.Millisecond + m.jitter(100*time.Millisecond))
+			g.arc.backOff(time.Now(), m.jitter)
 		}
 	}
 	m.mu.Unlock()
 	if !expired {
 		m.log.Debug("pull refused", "arc", g.arc.name, "status", status, "why", msg.Header.Get("Description"))
-		if status == "503" || msg.Header.Get("Description") == "Consumer Deleted" {
+		if g.arc.opening == nil && (status == "503" || msg.Header.Get("Description") == "Consumer Deleted") {
 			m.setUpSoon()
 		}
 	}

@@ -59,7 +59,12 @@ func (m *Manager) offerAgain(anew bool) {
 	for name := range m.pool.OfferedArcs {
 		m.offers.arc(m, name)
 	}
+	m.rankAll(now)
 	for _, a := range m.offers.arcs {
+		if a.gone {
+			changes = m.offers.leave(a, changes)
+			continue
+		}
 		if now.Before(a.backoff) {
 			continue
 		}
@@ -125,4 +130,13 @@ func (o *offers) settle(m *Manager, a *arc, k kind, now time.Time, anew bool) (c
 		s.due = now.Add(a.stagger())
 	}
 	return change{add: pull{s.gen, wanted}, old: g}, true
+}
+
+// leave ends all that is offered on an arc that is no more. Manager.mu is held.
+func (o *offers) leave(a *arc, changes []change) []change {
+	for _, g := range a.retire(nil) {
+		changes = append(changes, change{old: g})
+	}
+	delete(o.arcs, a.name)
+	return changes
 }

@@ -29,9 +29,9 @@ type view struct {
 // servedFor is how long arcs are served that the fabric uses no more, beyond the start-by of their last calls.
 const servedFor = 5 * time.Second
 
-// place computes this manager's rank in an arc and the arc's length.
+// place computes this manager's rank in an unreserved arc, the arc's length and the class of idle pulls.
 func (v *view) place(id string, a *arc) {
-	a.rank, a.length = subjects.OffArc, 0
+	a.rank, a.length, a.class = subjects.OffArc, 0, subjects.ClassUnreservedStranger
 	if v.ring == nil || a.number >= v.served {
 		return
 	}
@@ -39,14 +39,15 @@ func (v *view) place(id string, a *arc) {
 	managers := v.ring.Unreserved(room[:0], a.number, v.lengths[a.number])
 	a.length = len(managers)
 	a.rank = slices.IndexFunc(managers, func(i int) bool { return v.ring.Managers()[i] == id })
+	a.class = subjects.IdleClass(a.rank, a.length)
 }
 
 // reread makes a new view of what is watched and brings ranks and offers in line with it.
 func (m *Manager) reread() {
 	m.viewing.Lock()
 	defer m.viewing.Unlock()
-	before := m.view.Load()
-	v := &view{fabric: before.fabric, lengths: make(map[int]int)}
+	previous := m.view.Load()
+	v := &view{fabric: previous.fabric, lengths: make(map[int]int)}
 	if f, _, ok := m.fabrics.Get(schema.FabricKey); ok {
 		v.fabric = f
 	}
@@ -63,7 +64,7 @@ func (m *Manager) reread() {
 		}
 		return true
 	})
-	v.serve(before, time.Now())
+	v.serve(previous, time.Now())
 	places := make([]arc, v.served)
 	for nn := range places {
 		places[nn].number = nn
@@ -80,19 +81,25 @@ func (m *Manager) reread() {
 		}
 	}
 	for _, a := range m.offers.arcs {
+		if a.opening != nil {
+			continue
+		}
 		before := a.length
 		v.place(m.cfg.ID, a)
 		if a.length > before {
 			a.needed, a.grown, a.fullSince = time.Now(), m.now(), 0 // for a round of statuses nobody makes it longer still
 		}
 	}
-	if v.fabric.Arcs != before.fabric.Arcs {
+	if !slices.Equal(v.record.Members, previous.record.Members) || v.fabric.Vnodes != previous.fabric.Vnodes {
+		m.reorder(v)
+	}
+	if v.fabric.Arcs != previous.fabric.Arcs {
 		m.pool.Rehome(func(h pool.Home, s pool.Spec) string {
 			return subjects.UnreservedName(subjects.UnreservedArc(s.Account, s.Function, h.Tenant, v.fabric.Arcs))
 		})
 	}
 	m.mu.Unlock()
-	if v.fabric.Arcs != before.fabric.Arcs {
+	if v.fabric.Arcs != previous.fabric.Arcs {
 		m.setUpSoon()
 	}
 	m.control.turned(v)

@@ -227,13 +227,20 @@ var (
 // giveBack returns a claim that this manager cannot use: at once the first time (0.1 ms to the next rank), then after
 // 10 ms, so that nobody loops on it.
 func (m *Manager) giveBack(c *claim) {
-	body := nakLaterBody
 	if c.ack.Delivered == 1 {
-		body = nakBody
+		m.giveBackNow(c)
+		return
 	}
 	m.count.nacks.Add(1)
 	c.traceEnd("given back")
-	m.publish(c.ackReply, body)
+	m.publish(c.ackReply, nakLaterBody)
+}
+
+// giveBackNow returns a claim at once.
+func (m *Manager) giveBackNow(c *claim) {
+	m.count.nacks.Add(1)
+	c.traceEnd("given back")
+	m.publish(c.ackReply, nakBody)
 }
 
 // giveBackLater returns a caught claim for a moment: 10 ms at first, and the longer the more often it came back, so that

@@ -103,13 +103,7 @@ func (m *Manager) stopWatches() {
 func (o *offers) retireAll() []*generation {
 	var all []*generation
 	for _, a := range o.arcs {
-		for k := range kinds {
-			if s := &a.sides[k]; s.gen != nil {
-				s.gen.retire = true
-				all = append(all, s.gen)
-				s.gen = nil
-			}
-		}
+		all = a.retire(all)
 	}
 	return all
 }

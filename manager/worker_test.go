@@ -2,6 +2,7 @@ package manager_test
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,6 +100,7 @@ func (w *echoWorker) Start(run *schema.Run) {
 		return
 	}
 	e.busy = true
+	hold := w.run
 	w.mu.Unlock()
 	if w.inline {
 		run.Ended(run, &schema.Outcome{Payload: run.Call.Payload, Reusable: true})
@@ -107,8 +109,8 @@ func (w *echoWorker) Start(run *schema.Run) {
 		return
 	}
 	w.tasks.Go(func() {
-		if w.run != nil {
-			w.run(run)
+		if hold != nil {
+			hold(run)
 		}
 		doomed := w.doomed != nil && w.doomed(run)
 		out := &schema.Outcome{Payload: run.Call.Payload, Reusable: !doomed}
@@ -139,6 +141,9 @@ func (w *echoWorker) answer(run *schema.Run, failure *schema.FunctionError) {
 	msg.Header.Set(schema.HeaderStart, string(run.Start))
 	msg.Header.Set(schema.HeaderManager, run.Manager)
 	msg.Header.Set(schema.HeaderEnvironment, run.Environment)
+	msg.Header.Set(schema.HeaderArc, run.Arc)
+	msg.Header.Set(schema.HeaderRank, strconv.Itoa(run.Rank))
+	msg.Header.Set(schema.HeaderReason, string(run.Call.Reason))
 	if failure != nil {
 		msg.Header.Set(schema.HeaderFunctionError, schema.FunctionErrorUnhandled)
 		msg.Data = []byte(failure.Type)
@@ -169,6 +174,13 @@ func (w *echoWorker) End(id string) {
 	if idle {
 		w.tasks.Go(func() { e.notify(schema.EnvironmentEvent{Environment: id, Kind: schema.EnvironmentGone}) })
 	}
+}
+
+// hold has calls wait in a gate from now on.
+func (w *echoWorker) hold(g *gate) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.run = g.pass
 }
 
 // live is how many environments there are.

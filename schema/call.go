@@ -44,6 +44,14 @@ type Call struct {
 	Held int
 }
 
+// TTLGrace is how much longer than its start-by a call's message may stand, in seconds: a net for frontends that die before they
+// delete it. DESIGN 3.
+const TTLGrace = 2
+
+// CallTTL is the time to live in seconds of the message of a call with this start-by, in whole ones as the server counts: it
+// rounds down, so this rounds up.
+func CallTTL(startBy time.Duration) int { return int((startBy+time.Second-1)/time.Second) + TTLGrace }
+
 // Binding is what an environment is made for; a worker compares every call with it. Variables are in clear, so a Binding
 // never leaves the manager and its worker.
 type Binding struct {

@@ -1,0 +1,209 @@
+package manager
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// A reserved arc is one opening of a reservation (DESIGN 5, 6). It has no room: what runs its calls are the members of that
+// opening alone, offered exactly, in classes by ring order over the managers that hold some. So calls pack onto the first of
+// them, and members elsewhere fall idle and may go. Its length and its members are not decided here: what this file knows of
+// a reservation is where its calls come from, and who stands where.
+//
+//	record (KV) ──► openings ──► an arc each, where this manager has members or is the catcher
+//	ring (KV) ──────► order ───┐
+//	statuses ──► who holds ────┴──► class of idle pulls
+const rankEvery = 100 * time.Millisecond // who holds members is looked at again
+
+// opening is a reserved arc on which calls may lie: it has been opened, and its consumer may still stand.
+type opening struct {
+	name                       string // short name of its arc
+	account, function, version string
+	shard                      int
+	epoch                      uint64
+	marker                     uint64
+	skip                       []string // managers that cannot hold their share
+	order                      []string // all managers of the ring, from the arc's place on
+}
+
+// takes reports whether a call's subject is that of the opening.
+func (o *opening) takes(t *subjects.ArcCall) bool {
+	return t.Reserved && t.Epoch == o.epoch && t.Number == o.shard && t.Function == o.function && t.Version == o.version &&
+		t.Account == o.account
+}
+
+// openings are all that this manager has seen, also those in which it has nothing to do. Manager.mu guards it.
+type openings struct {
+	byName map[string]*opening
+	byKey  map[string][]*opening // by key of bucket reservations: the present one, and those that close
+	ranked time.Time             // when who holds members was looked at last
+}
+
+func newOpenings() openings {
+	return openings{byName: make(map[string]*opening), byKey: make(map[string][]*opening)}
+}
+
+// openingsOf are the openings of a record whose consumers may stand. One that is provisioned is none of them: its arc takes no
+// calls before its marker stands.
+func openingsOf(rec *schema.ReservationRecord) []*opening {
+	var all []*opening
+	add := func(epoch uint64, shard int, marker uint64) {
+		if epoch == 0 || marker == 0 {
+			return
+		}
+		target := subjects.ArcCall{
+			Reserved: true, Number: shard, Account: rec.Account, Function: rec.Function, Version: rec.Version, Epoch: epoch,
+		}
+		all = append(all, &opening{
+			name: target.ArcName(), account: rec.Account, function: rec.Function, version: rec.Version,
+			shard: shard, epoch: epoch, marker: marker, skip: rec.Skip,
+		})
+	}
+	add(rec.Epoch, rec.Shard, rec.Marker)
+	for _, c := range rec.Closing {
+		add(c.Epoch, c.Shard, c.Marker)
+	}
+	return all
+}
+
+// reservationChanged takes in a key of bucket reservations: offers begin on arcs that were opened, and end on those that are no
+// more. What members there shall be is not looked at here.
+func (m *Manager) reservationChanged(key string, rec schema.ReservationRecord, deleted bool) {
+	var now []*opening
+	if !deleted {
+		now = openingsOf(&rec)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.offers.kick()
+	open := &m.openings
+	v := m.view.Load()
+	for _, o := range now {
+		o.order = v.order(o)
+		if a := m.offers.arcs[o.name]; a != nil {
+			if a.opening.marker != o.marker {
+				a.backoff, a.refusals = time.Time{}, 0 // the consumer was made anew
+			}
+			a.opening, a.gone = o, false
+			m.rank(a)
+		}
+		open.byName[o.name] = o
+	}
+	for _, o := range open.byKey[key] {
+		if slices.ContainsFunc(now, func(n *opening) bool { return n.name == o.name }) {
+			continue
+		}
+		delete(open.byName, o.name)
+		if a := m.offers.arcs[o.name]; a != nil {
+			a.gone = true
+		}
+	}
+	delete(open.byKey, key)
+	if len(now) > 0 {
+		open.byKey[key] = now
+	}
+	for _, o := range now {
+		m.offerCatcher(o)
+	}
+}
+
+// offerCatcher makes an opening's arc known where this manager is one of its catchers. Where it has members it becomes known by
+// what the pool offers. Manager.mu is held.
+func (m *Manager) offerCatcher(o *opening) {
+	if rank, _ := o.rank(m.cfg.ID); rank >= 0 && rank < reservedCatchers {
+		m.offers.arc(m, o.name)
+	}
+}
+
+// reorder puts every opening in the order of another ring. Manager.mu is held.
+func (m *Manager) reorder(v *view) {
+	for _, o := range m.openings.byName {
+		o.order = v.order(o)
+		if a := m.offers.arcs[o.name]; a != nil {
+			m.rank(a)
+		}
+		m.offerCatcher(o)
+	}
+}
+
+// order is all managers of the ring, from an opening's place on.
+func (v *view) order(o *opening) []string {
+	if v.ring == nil {
+		return nil
+	}
+	var room [64]int
+	at := v.ring.ReservedOrder(room[:0], o.account, o.function, o.version)
+	order := make([]string, len(at))
+	for i, manager := range at {
+		order[i] = v.ring.Managers()[manager]
+	}
+	return order
+}
+
+// rank is a manager's rank in the arc, and how many have one: those of the ring without the ones that cannot hold their share,
+// as shares are computed. Where none could hold it, all of them: somebody has to catch.
+func (o *opening) rank(manager string) (rank, managers int) {
+	all := !slices.ContainsFunc(o.order, func(id string) bool { return !slices.Contains(o.skip, id) })
+	rank = subjects.OffArc
+	for _, id := range o.order {
+		if !all && slices.Contains(o.skip, id) {
+			continue
+		}
+		if id == manager {
+			rank = managers
+		}
+		managers++
+	}
+	return rank, managers
+}
+
+// rank puts this manager in its place in a reserved arc: its rank, by which it is a catcher, and the class of its idle pulls
+// among the managers that hold members, also those that a join, a lower limit or their own lack of room left outside of it.
+// Manager.mu is held.
+func (m *Manager) rank(a *arc) {
+	o := a.opening
+	a.rank, a.length = o.rank(m.cfg.ID)
+	held := m.peers.members(a.name, m.now())
+	place, holders := subjects.OffArc, 0
+	for _, id := range o.order {
+		switch {
+		case id == m.cfg.ID:
+			place = holders
+		case !slices.ContainsFunc(held, func(s memberSeen) bool { return s.Manager == id && s.Ready > 0 }):
+			continue
+		}
+		holders++
+	}
+	a.class = subjects.ReservedClass(place, holders)
+}
+
+// rankAll looks again at who holds members, once in a while. Manager.mu is held.
+func (m *Manager) rankAll(now time.Time) {
+	if now.Sub(m.openings.ranked) < rankEvery {
+		return
+	}
+	m.openings.ranked = now
+	for _, a := range m.offers.arcs {
+		if a.opening != nil && a.sides[idle].gen != nil {
+			m.rank(a)
+		}
+	}
+}
+
+// reservedArc is the arc of an opening that this manager knows, else nil. Manager.mu is held.
+func (o *offers) reservedArc(m *Manager, name string) *arc {
+	open := m.openings.byName[name]
+	if open == nil {
+		return nil
+	}
+	a := &arc{
+		name: name, opening: open,
+		next: "$JS.API.CONSUMER.MSG.NEXT." + m.names.CallsR(open.shard) + "." + m.names.ReservedDurable(open.epoch),
+	}
+	m.rank(a)
+	o.arcs[name] = a
+	return a
+}
