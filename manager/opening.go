@@ -16,22 +16,16 @@ import (
 )
 
 // do takes one step for a reservation. done is false where it has to be taken again later: the arc still holds calls.
-func (k *keeper) do(ctx context.Context, t *task, step reservation.Step) (done bool, err error) {
+func (k *keeper) do(ctx context.Context, t *task, step *decided) (done bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, stepWait, errors.New("a step of a reservation"))
 	defer cancel()
-	k.mu.Lock()
-	rec := t.rec
-	k.mu.Unlock()
-	if rec == nil {
-		return true, nil
-	}
 	switch step.Act {
 	case reservation.Write:
-		return true, k.write(ctx, t, rec, step.Record)
+		return true, k.write(ctx, t, step)
 	case reservation.Remove:
-		return true, k.remove(ctx, t)
+		return true, k.remove(ctx, t, step)
 	}
-	found, err := k.onArc(ctx, step.Act, arcOf(rec, step.Opening.Epoch, step.Opening.Shard))
+	found, err := k.onArc(ctx, step.Act, arcOf(step.rec, step.Opening.Epoch, step.Opening.Shard))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	seen := t.sights[step.Opening.Epoch]
@@ -106,14 +100,16 @@ func (k *keeper) publishMarker(ctx context.Context, stream, marker string) (uint
 	return last.Sequence, err
 }
 
-// write puts a record in the place of the one that was read. Where another wrote meanwhile, that one is read.
-func (k *keeper) write(ctx context.Context, t *task, was *schema.ReservationRecord, next schema.ReservationRecord) error {
+// write puts a record in the place of the one that it was decided from. Where another wrote meanwhile, that one is read.
+func (k *keeper) write(ctx context.Context, t *task, step *decided) error {
+	was, next := step.rec, step.Record
 	next.V, next.Updated = schema.Version, time.Now().UTC()
 	value, err := schema.Marshal(next)
 	if err != nil {
+		k.wrote(t, nil, 0)
 		return err
 	}
-	revision, err := k.kv.Update(ctx, t.key, value, k.writes(t))
+	revision, err := k.kv.Update(ctx, t.key, value, step.revision)
 	if err != nil {
 		k.wrote(t, nil, 0)
 		return k.conflict(ctx, t, err)
@@ -127,18 +123,17 @@ func (k *keeper) write(ctx context.Context, t *task, was *schema.ReservationReco
 }
 
 // remove ends a reservation.
-func (k *keeper) remove(ctx context.Context, t *task) error {
+func (k *keeper) remove(ctx context.Context, t *task, step *decided) error {
+	err := k.kv.Purge(ctx, t.key, jetstream.LastRevision(step.revision))
 	k.mu.Lock()
-	at := t.revision
-	k.mu.Unlock()
-	if err := k.kv.Purge(ctx, t.key, jetstream.LastRevision(at)); err != nil {
-		return k.conflict(ctx, t, err)
-	}
-	k.mu.Lock()
-	if t.revision == at {
+	if err == nil {
 		t.rec = nil
 	}
 	k.mu.Unlock()
+	k.wrote(t, nil, 0)
+	if err != nil {
+		return k.conflict(ctx, t, err)
+	}
 	k.m.log.Info("reservation gone", "reservation", t.key)
 	signal(k.sweep) // the stream of its shard may be empty
 	return nil

@@ -66,15 +66,7 @@ func (k *keeper) take(t *task, h *recordHeard) {
 	}
 }
 
-// writes says that a write is on its way, and gives the revision that it replaces.
-func (k *keeper) writes(t *task) (at uint64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	t.writing = true
-	return t.revision
-}
-
-// wrote says that it has ended, with the record and revision that it made, nil if none.
+// wrote ends a write, with the record and revision that it made, nil if none.
 func (k *keeper) wrote(t *task, rec *schema.ReservationRecord, revision uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

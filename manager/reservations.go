@@ -167,7 +167,7 @@ func (k *keeper) work(ctx context.Context, t *task) {
 		if !ok || ctx.Err() != nil {
 			break
 		}
-		done, err := k.do(ctx, t, step)
+		done, err := k.do(ctx, t, &step)
 		if err != nil && ctx.Err() == nil {
 			k.m.log.Warn("a step of a reservation", "reservation", t.key, "step", step.Act.String(), "epoch", step.Opening.Epoch, "error", err)
 		}
@@ -201,15 +201,24 @@ func (k *keeper) work(ctx context.Context, t *task) {
 	signal(k.wake)
 }
 
+// decided is a step with the record that it was decided from. A write replaces that revision and no other: the watch may have
+// told a newer one since, with a limit that the step knows nothing of.
+type decided struct {
+	reservation.Step
+	rec      *schema.ReservationRecord
+	revision uint64
+}
+
 // next asks what is to be done.
-func (k *keeper) next(t *task) (step reservation.Step, ok bool) {
+func (k *keeper) next(t *task) (d decided, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if t.rec == nil {
-		return step, false
+		return d, false
 	}
-	step = reservation.Next(t.rec, t.revision, k.facts(t))
-	return step, step.Act != reservation.Nothing
+	step := reservation.Next(t.rec, t.revision, k.facts(t))
+	t.writing = step.Act == reservation.Write || step.Act == reservation.Remove
+	return decided{step, t.rec, t.revision}, step.Act != reservation.Nothing
 }
 
 // facts is what is known beside a record. keeper.mu is held.
