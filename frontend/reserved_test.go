@@ -100,13 +100,14 @@ func TestReasonsSum(t *testing.T) {
 	if got := next(t, sub).Header.Get(schema.HeaderReason); got != "overflow" {
 		t.Errorf("the moved call's answer says %q", got)
 	}
+	b.nothingInFlight(t)
 	wantRefusal(t, next(t, b.send(t, "f", one(schema.HeaderTimeout, "50ms"))), schema.CodeCapacityExceeded, "start-by")
 	b.send(t, "g", one())
 	b.claimer(t, "g").run(t, schema.ReasonUnreserved)
 	b.nothingInFlight(t)
 	got := b.f.Counters()
 	f := got.Routed[frontendName("f")]
-	if f.Reserved != 1 || f.Spillover != 2 || f.Scale != 1 || f.Overflow != 1 || f.Unreserved != 1 || f.Sum() != 6 {
+	if f.Reserved != 2 || f.Spillover != 1 || f.Scale != 1 || f.Overflow != 1 || f.Unreserved != 1 || f.Sum() != 6 {
 		t.Errorf("counted %+v", f)
 	}
 	if g := got.Routed[frontendName("g")]; g.Unreserved != 1 || g.Sum() != 1 {
