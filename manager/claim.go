@@ -301,7 +301,11 @@ func (m *Manager) crossed(c *claim, l line, environment string, start schema.Sta
 	c.started = m.now()
 	m.running.add(c)
 	m.acks.add(c.ackReply, c.started)
+	busier := m.busier(c.home)
 	m.mu.Unlock()
+	if busier {
+		m.tellSoon()
+	}
 	m.count.start(start)
 	m.worker.Start(&c.run)
 }
@@ -319,8 +323,12 @@ func (m *Manager) end(c *claim, o *schema.Outcome) {
 	m.running.remove(c)
 	p := m.offers.top(m, m.pool.Finished(time.Now(), c.run.Environment, reusable))
 	m.late.add(c.call.Frontend, c.call.Token, m.now())
+	idler := m.idler(c.home)
 	m.mu.Unlock()
 	m.send(p)
+	if idler {
+		m.tellMember(c.home)
+	}
 	m.tellEnd(c)
 	if m.draining.Load() {
 		m.settled()

@@ -2,32 +2,39 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/schema"
+)
+
+const (
+	handOverWait = 30 * time.Second                  // the longest that a drained manager serves on for what is not ready elsewhere
+	ringWait     = topology.LeaseTTL + 2*time.Second // for a controller, maybe another one, to write the ring without it
 )
 
 // A manager leaves the ring in order: it offers nothing more, gives claims that have not started back, and lets running
 // calls finish; its lease says so, and the ring names it among those that leave. A drained one stays like that until it is
-// let back; one that stops ends after it (stop.go).
+// let back; one that stops ends after it (stop.go). Where it has members of reservations and others are on the ring, it serves on
+// until theirs are ready (DESIGN 9, ring; S41):
 //
-//	active ── Drain ──► draining ── the last call ends ──► drained
-//	   ▲                   │                                  │
-//	   └───── Undrain ─────┴──────────────────────────────────┘
+//	active ── Drain ──► handing ── shares are ready elsewhere ──► draining ── the last call ends ──► drained
+//	   ▲                   │                                         │                                  │
+//	   └───── Undrain ─────┴─────────────────────────────────────────┴──────────────────────────────────┘
 
 // Drain takes the manager off the ring and keeps it alive. It returns when no call runs here, no environment is left and
 // the ring is without it; when ctx ends first the manager goes on draining. Its error says that Undrain or Stop came between.
 func (m *Manager) Drain(ctx context.Context) error {
-	withdrawn, err := m.beginDrain()
-	if err != nil {
+	if err := m.beginDrain(); err != nil {
 		return err
 	}
 	if err := m.awaitEmpty(ctx, func() bool { return !m.drained || m.stopping }); err != nil {
 		return fmt.Errorf("drain manager %s: %w", m.cfg.ID, err)
 	}
-	m.awaitWithdrawn(ctx, withdrawn)
-	err = m.await(ctx, func() bool {
+	m.awaitWithdrawn(ctx)
+	err := m.await(ctx, func() bool {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return !m.drained || m.stopping || !m.view.Load().member
@@ -44,15 +51,34 @@ func (m *Manager) Drain(ctx context.Context) error {
 }
 
 // beginDrain begins what Drain waits for. A second one changes nothing.
-func (m *Manager) beginDrain() ([]*generation, error) {
+func (m *Manager) beginDrain() error {
 	m.mu.Lock()
-	begun := m.ready
-	m.mu.Unlock()
-	if !begun {
-		return nil, schema.Errorf(schema.CodeUnavailable, "manager %q has not started yet", m.cfg.ID)
+	switch {
+	case !m.ready:
+		m.mu.Unlock()
+		return schema.Errorf(schema.CodeUnavailable, "manager %q has not started yet", m.cfg.ID)
+	case m.drained || m.stopping:
+		m.drained = true
+		m.mu.Unlock()
+		return nil
 	}
-	m.log.Info("manager drains", "manager", m.cfg.ID)
-	return m.leave(&m.drained), nil
+	m.drained = true
+	m.draining.Store(true)
+	handing := m.mustHand()
+	m.handing = handing
+	m.mu.Unlock()
+	m.log.Info("manager drains", "manager", m.cfg.ID, "hands members over", handing)
+	if handing {
+		signal(m.renewNow)
+		m.tellSoon()
+		m.spawn(func() {
+			m.awaitHanded(m.life, handOverWait, func() bool { return !m.drained || m.stopping })
+			m.leave(func() bool { return m.drained && !m.stopping })
+		})
+		return nil
+	}
+	m.leave(func() bool { return m.drained && !m.stopping })
+	return nil
 }
 
 // Undrain lets a drained manager, or one that still drains, back onto the ring. It returns when the ring holds it.
@@ -87,7 +113,7 @@ func (m *Manager) beginUndrain() error {
 		m.mu.Unlock()
 		return nil
 	}
-	m.drained = false
+	m.drained, m.handing = false, false
 	m.draining.Store(false)
 	m.pool.Resume()
 	m.offering = m.mayOffer()
@@ -107,18 +133,70 @@ func (m *Manager) DrainState() schema.DrainOutput {
 	return out
 }
 
-// leave makes the manager offer nothing, with why set, which is m.drained or m.stopping. It gives the generations that were
-// withdrawn: calls may still come by them until they are closed.
-func (m *Manager) leave(why *bool) []*generation {
+// mustHand reports whether members of reservations are here that others on the ring could hold. Manager.mu is held.
+func (m *Manager) mustHand() bool {
+	v := m.view.Load()
+	if !m.ready || v.ring == nil || v.ring.Len() < 2 && v.member {
+		return false
+	}
+	for _, h := range m.shares.byEpoch {
+		if g, ok := m.pool.Group(h.home); ok && h.kept && g.Counts.Ready() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// awaitHanded waits until the ring is without this manager and the others hold their shares of what has members here, or nobody is
+// left who could: so that no reservation has fewer members than its limit on the way (S41). Meanwhile the members here serve.
+// It gives up when ctx ends, after most, or when it is over, which is looked at under Manager.mu.
+func (m *Manager) awaitHanded(ctx context.Context, most time.Duration, over func() bool) {
+	ctx, cancel := context.WithTimeoutCause(ctx, most, errors.New("handing members over"))
+	defer cancel()
+	began := time.Now()
+	err := m.await(ctx, func() bool {
+		v := m.view.Load()
+		var here []*stake
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if over() || m.nc.IsClosed() || v.ring == nil {
+			return true
+		}
+		if v.member || m.shares.ring != v.record.Epoch {
+			return time.Since(began) > ringWait // nobody writes the ring
+		}
+		for _, h := range m.shares.byEpoch {
+			if g, ok := m.pool.Group(h.home); ok && h.kept && !h.stuck && len(h.places) > 0 && g.Counts.Ready() > 0 {
+				here = append(here, h)
+			}
+		}
+		for _, h := range here {
+			if !m.heldElsewhere(h) {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil && m.life.Err() == nil {
+		m.log.Warn("members of reservations are not ready elsewhere", "manager", m.cfg.ID, "error", err)
+	}
+}
+
+// leave makes the manager offer nothing, if it still may leave, which is looked at under Manager.mu.
+func (m *Manager) leave(may func() bool) {
 	m.mu.Lock()
-	*why = true
-	m.offering = false
+	if !may() {
+		m.mu.Unlock()
+		return
+	}
+	m.handing, m.offering = false, false
 	m.draining.Store(true)
 	plan := m.pool.Drain(time.Now())
 	for m.waiting.first != nil {
 		m.waiting.remove(m.waiting.first)
 	}
 	withdrawn := m.offers.retireAll()
+	m.withdrawn = append(m.withdrawn, withdrawn...)
 	m.mu.Unlock()
 	signal(m.renewNow)
 	m.tellSoon()
@@ -127,7 +205,6 @@ func (m *Manager) leave(why *bool) []*generation {
 		m.withdraw(g)
 	}
 	m.settled()
-	return withdrawn
 }
 
 // awaitEmpty waits until no call runs and no environment is left, or until it is over, which is looked at under Manager.mu.
@@ -135,12 +212,16 @@ func (m *Manager) awaitEmpty(ctx context.Context, over func() bool) error {
 	return m.await(ctx, func() bool {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		return m.running.n == 0 && m.pool.Live() == 0 || over()
+		return !m.handing && m.running.n == 0 && m.pool.Live() == 0 || over()
 	})
 }
 
 // awaitWithdrawn waits until every withdrawn inbox is closed, or ctx ends.
-func (m *Manager) awaitWithdrawn(ctx context.Context, withdrawn []*generation) {
+func (m *Manager) awaitWithdrawn(ctx context.Context) {
+	m.mu.Lock()
+	withdrawn := m.withdrawn
+	m.withdrawn = nil
+	m.mu.Unlock()
 	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
 	for _, g := range withdrawn {
@@ -159,7 +240,7 @@ func (m *Manager) obey(order *schema.Control) (schema.DrainOutput, error) {
 	switch order.Op {
 	case schema.ControlState:
 	case schema.ControlDrain:
-		_, err = m.beginDrain()
+		err = m.beginDrain()
 	case schema.ControlUndrain:
 		err = m.beginUndrain()
 	default:

@@ -91,6 +91,10 @@ func (m *Manager) notify(ev schema.EnvironmentEvent) {
 		m.mu.Lock()
 		turn := m.pool.Parked(now, ev.Environment, ev.InitDuration)
 		m.endTurn(ev.Environment, turn)
+		if turn.First && isReserved(turn.Arc) {
+			m.tellSoon() // the controller waits for it, or a manager that leaves
+			m.settled()
+		}
 	case schema.EnvironmentFailed:
 		m.mu.Lock()
 		plan := m.pool.Failed(now, ev.Environment, initFailure(ev.Error))

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -133,4 +134,37 @@ func (m *Manager) Refused(arc string) int {
 		return a.refusals
 	}
 	return 0
+}
+
+// RunMember has a member of a reservation run a call as if it had come by the reserved arc, and reports whether there was one.
+func (m *Manager) RunMember(subject string, call *schema.Call) bool {
+	c := &claim{call: *call, subject: subject, ackReply: "ignored.ack", reconnects: m.reconnects(), came: m.now(), touched: m.now()}
+	var ok bool
+	if c.target, ok = m.names.ParseArc(subject); !ok {
+		return false
+	}
+	c.home, c.arc = pool.Home{Key: call.Key, Reservation: c.target.Epoch}, c.target.ArcName()
+	for {
+		m.mu.Lock()
+		d := m.pool.Warm(time.Now(), c.home, c)
+		if d.Action == pool.Wait {
+			m.pool.Abandon(time.Now(), c.home, c) // until the one that has answered asks for its next call
+		}
+		m.mu.Unlock()
+		switch d.Action {
+		case pool.Run:
+			m.crossed(c, crossed, d.Environment, d.Start, 0)
+			return true
+		case pool.Unknown:
+			return false
+		}
+		runtime.Gosched()
+	}
+}
+
+// Stakes is how many openings of reservations this manager remembers.
+func (m *Manager) Stakes() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.shares.byEpoch)
 }

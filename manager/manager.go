@@ -81,11 +81,12 @@ type Manager struct {
 	born        time.Time // of the monotonic clock
 	arcNames    []string
 
-	rings    *watch.Cache[schema.RingRecord]
-	fabrics  *watch.Cache[schema.Fabric]
-	lengths  *watch.Cache[schema.ArcRecord]
-	stored   jetstream.KeyValue // of lengths
-	versions *versions
+	rings        *watch.Cache[schema.RingRecord]
+	fabrics      *watch.Cache[schema.Fabric]
+	lengths      *watch.Cache[schema.ArcRecord]
+	reservations *watch.Cache[schema.ReservationRecord]
+	stored       jetstream.KeyValue // of lengths
+	versions     *versions
 
 	lease      lease
 	control    *controller
@@ -110,25 +111,29 @@ type Manager struct {
 	returns returns
 	catcher catcher
 	permits *permits
+	shares  shares
+	telling telling
 
 	refusing atomic.Int64 // caught claims that are being refused
 	moving   atomic.Int64 // caught claims that are being moved off a reserved arc
 
-	mu       sync.Mutex // guards what follows; nothing blocks under it
-	pool     *pool.Pool[*claim]
-	offers   *offers
-	openings openings // of reservations
-	fetching claims   // their payloads are on their way
-	waiting  claims   // held until an environment parks
-	running  claims   // started and not ended, oldest first
-	acks     acks
-	late     late
-	nameAll  time.Duration // until then beats name every call
-	ready    bool          // on the ring
-	fenced   bool          // another holds this id
-	drained  bool          // off the ring until it is let back
-	stopping bool
-	offering bool // ready, and neither fenced, drained nor stopping
+	mu        sync.Mutex // guards what follows; nothing blocks under it
+	pool      *pool.Pool[*claim]
+	offers    *offers
+	openings  openings // of reservations
+	fetching  claims   // their payloads are on their way
+	waiting   claims   // held until an environment parks
+	running   claims   // started and not ended, oldest first
+	acks      acks
+	late      late
+	nameAll   time.Duration // until then beats name every call
+	ready     bool          // on the ring
+	fenced    bool          // another holds this id
+	drained   bool          // off the ring until it is let back
+	stopping  bool
+	handing   bool          // drained or stopping, but its members serve on until there are others (drain.go)
+	offering  bool          // ready, and neither fenced, nor drained or stopping and done with handing
+	withdrawn []*generation // when it left: calls may still come by them until they are closed
 
 	life    context.Context // of everything that was started; ends with Stop
 	endLife context.CancelFunc
@@ -174,6 +179,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	m.offers = newOffers(subjects.ManagerInbox(cfg.ID, random()+"."), m.group)
 	m.control = &controller{m: m}
 	m.permits = newPermits(m)
+	m.shares = newShares()
 	m.view.Store(&view{fabric: cfg.Fabric, served: cfg.Fabric.Arcs})
 	return m, nil
 }
@@ -214,7 +220,7 @@ func (m *Manager) start(ctx context.Context) error {
 	if err := m.publishSeal(ctx); err != nil {
 		return err
 	}
-	for _, c := range []interface{ Start(context.Context) error }{m.fabrics, m.rings, m.lengths, m.versions.cache} {
+	for _, c := range []interface{ Start(context.Context) error }{m.fabrics, m.rings, m.lengths, m.versions.cache, m.reservations} {
 		if err := c.Start(ctx); err != nil {
 			return fmt.Errorf("load what the fabric has: %w", err)
 		}
@@ -228,7 +234,7 @@ func (m *Manager) start(ctx context.Context) error {
 	}
 	for _, loop := range []func(context.Context){
 		m.pulseLoop, m.flowLoop, m.offersLoop, m.endsLoop, m.beatLoop, m.statusLoop, m.memberLoop, m.connectionLoop,
-		m.catchLoop,
+		m.catchLoop, m.sharesLoop,
 	} {
 		m.loops.Go(func() { loop(m.life) })
 	}
@@ -252,7 +258,9 @@ func (m *Manager) start(ctx context.Context) error {
 }
 
 // mayOffer reports whether anything may be offered. Manager.mu is held.
-func (m *Manager) mayOffer() bool { return m.ready && !m.fenced && !m.drained && !m.stopping }
+func (m *Manager) mayOffer() bool {
+	return m.ready && !m.fenced && (m.handing || !m.drained && !m.stopping)
+}
 
 // State is where the manager stands between joining and leaving.
 func (m *Manager) State() schema.MemberState {

@@ -103,6 +103,7 @@ func (m *Manager) reread() {
 		m.setUpSoon()
 	}
 	m.control.turned(v)
+	m.shares.ringChanged()
 	m.offers.kick()
 	m.tellSoon()
 	m.settled()

@@ -57,8 +57,10 @@ func (m *Manager) setUp(ctx context.Context) error {
 		m.permits.recount()
 	})
 	m.lengths.OnChange(func(string, schema.ArcRecord, uint64, bool) { m.reread() })
-	m.versions, err = m.newVersions(ctx)
-	return err
+	if m.versions, err = m.newVersions(ctx); err != nil {
+		return err
+	}
+	return m.newReservations(ctx)
 }
 
 func (m *Manager) bucket(ctx context.Context, kind string) (jetstream.KeyValue, error) {

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -23,8 +25,6 @@ func (m *Manager) statusLoop(ctx context.Context) {
 	defer tick.Stop()
 	wait := time.NewTimer(statusSoon)
 	defer wait.Stop()
-	subject := m.names.ManagerStatus(m.cfg.ID)
-	var number uint64
 	for {
 		select {
 		case <-ctx.Done():
@@ -42,16 +42,97 @@ func (m *Manager) statusLoop(ctx context.Context) {
 		if !m.nc.IsConnected() {
 			continue
 		}
-		number++
-		s := m.Status()
-		s.Number = number
-		m.control.stirred(m.peers.toldOwn(&s, m.now()))
-		m.tell(subject, s)
+		m.tellWhole()
+	}
+}
+
+// telling numbers this manager's statuses, whole and partial ones. What a status says is looked at, numbered and handed to the
+// connection under its lock, for whoever hears them takes none that is older than the last.
+type telling struct {
+	mu     sync.Mutex
+	number uint64
+}
+
+// tellWhole tells everything.
+func (m *Manager) tellWhole() {
+	m.telling.mu.Lock()
+	s := m.status(true)
+	m.telling.number++
+	s.Number = m.telling.number
+	stirred := m.peers.toldOwn(&s, m.now())
+	m.tell(m.names.ManagerStatus(m.cfg.ID), s)
+	m.telling.mu.Unlock()
+	m.control.stirred(stirred)
+}
+
+// tellMember tells that a member of a reservation went idle, if fewer are busy than was told last. It is told after the offer and
+// before the call's answer: who reads both in order finds the member idle (DESIGN 5).
+func (m *Manager) tellMember(home pool.Home) {
+	if !m.nc.IsConnected() {
+		return
+	}
+	m.telling.mu.Lock()
+	defer m.telling.mu.Unlock()
+	m.mu.Lock()
+	g, ok := m.pool.Group(home)
+	if !ok || !m.fewer(&g) { // another end told it
+		m.mu.Unlock()
+		return
+	}
+	a := m.arcStatus(&g, true)
+	m.mu.Unlock()
+	m.telling.number++
+	m.tell(m.names.ManagerStatus(m.cfg.ID), schema.ManagerStatus{
+		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, Number: m.telling.number, RingEpoch: m.view.Load().record.Epoch,
+		State: m.State(), Capacity: m.cfg.Capacity, Partial: true, Arcs: []schema.ArcStatus{a},
+	})
+}
+
+// idler reports whether fewer members of a reserved home are busy than was told last, busier whether more are. Manager.mu is held.
+func (m *Manager) idler(home pool.Home) bool {
+	if home.Reservation == 0 {
+		return false
+	}
+	g, ok := m.pool.Group(home)
+	return ok && m.fewer(&g)
+}
+
+func (m *Manager) busier(home pool.Home) bool {
+	if home.Reservation == 0 {
+		return false
+	}
+	g, ok := m.pool.Group(home)
+	h := m.shares.byEpoch[home.Reservation]
+	return ok && h != nil && taken(g.Counts) > h.busy
+}
+
+func (m *Manager) fewer(g *pool.Group) bool {
+	h := m.shares.byEpoch[g.Home.Reservation]
+	return h != nil && taken(g.Counts) < h.busy
+}
+
+// taken are the environments that are busy, or as good as that.
+func taken(n pool.Counts) int { return n.Busy + n.Promised }
+
+// arcStatus is what is told of one home. With told it is remembered how many of a reserved one were told busy. Manager.mu is held.
+func (m *Manager) arcStatus(g *pool.Group, told bool) schema.ArcStatus {
+	n := g.Counts
+	if told && g.Home.Reservation != 0 {
+		if h := m.shares.byEpoch[g.Home.Reservation]; h != nil {
+			h.busy = taken(n)
+		}
+	}
+	return schema.ArcStatus{
+		Arc: g.Spec.Arc, Account: g.Spec.Account, Function: g.Spec.Function, Version: g.Home.Version, Tenant: g.Home.Tenant,
+		Share: g.Share.Members, Unable: g.Unable, Failed: g.Failing,
+		Ready: n.Ready(), Idle: n.Idle + n.Finishing, Busy: taken(n), Starting: n.Starting,
 	}
 }
 
 // Status is what this manager tells of itself, with Number 0. Safe for concurrent use.
-func (m *Manager) Status() schema.ManagerStatus {
+func (m *Manager) Status() schema.ManagerStatus { return m.status(false) }
+
+func (m *Manager) status(told bool) schema.ManagerStatus {
 	v := m.view.Load()
 	s := schema.ManagerStatus{
 		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, RingEpoch: v.record.Epoch, State: m.State(),
@@ -62,19 +143,22 @@ func (m *Manager) Status() schema.ManagerStatus {
 		s.Room, s.Soon = m.pool.Room(), m.pool.Soon()
 	}
 	for g := range m.pool.Groups {
-		n := g.Counts
-		n.Busy += n.Promised // as good as taken
-		ready := n.Idle + n.Busy + n.Finishing
-		s.Idle += n.Idle + n.Finishing
-		s.Busy += n.Busy
-		s.Starting += n.Starting
-		if ready+n.Starting == 0 {
-			continue
+		a := m.arcStatus(&g, told)
+		s.Idle += a.Idle
+		s.Busy += a.Busy
+		s.Starting += a.Starting
+		if g.Home.Reservation != 0 {
+			s.Reserved += a.Ready
+			s.Surplus += max(0, a.Ready-a.Share)
 		}
-		s.Arcs = append(s.Arcs, schema.ArcStatus{
-			Arc: g.Spec.Arc, Account: g.Spec.Account, Function: g.Spec.Function, Version: g.Home.Version, Tenant: g.Home.Tenant,
-			Ready: ready, Idle: n.Idle + n.Finishing, Busy: n.Busy, Starting: n.Starting,
-		})
+		if a.Ready+a.Starting+a.Share > 0 {
+			s.Arcs = append(s.Arcs, a)
+		}
+	}
+	for _, h := range m.shares.byEpoch {
+		if h.lost != "" {
+			s.Arcs = h.tellLost(s.Arcs)
+		}
 	}
 	m.mu.Unlock()
 	slices.SortFunc(s.Arcs, func(a, b schema.ArcStatus) int {

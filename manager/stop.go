@@ -24,9 +24,10 @@ func (m *Manager) Stop(ctx context.Context) error { return m.guard.Stop(ctx, m.s
 
 func (m *Manager) stop(ctx context.Context) error {
 	m.log.Info("manager stops", "manager", m.cfg.ID)
-	withdrawn := m.leave(&m.stopping)
+	m.handMembers(ctx)
+	m.leave(func() bool { m.stopping = true; return true })
 	err := m.awaitEmpty(ctx, func() bool { return false })
-	m.awaitWithdrawn(ctx, withdrawn)
+	m.awaitWithdrawn(ctx)
 	if err != nil {
 		err = m.cutOff(err)
 	}
@@ -35,6 +36,29 @@ func (m *Manager) stop(ctx context.Context) error {
 		return fmt.Errorf("stop manager %s: %w", m.cfg.ID, err)
 	}
 	return nil
+}
+
+// handMembers has this manager's members of reservations serve on until the others have theirs, for half of the time that there
+// is: the calls that still run need the rest.
+func (m *Manager) handMembers(ctx context.Context) {
+	m.mu.Lock()
+	m.stopping = true
+	m.handing = (m.handing || !m.drained) && m.mustHand()
+	m.draining.Store(true)
+	handing := m.handing
+	m.offering = m.mayOffer()
+	m.mu.Unlock()
+	signal(m.renewNow)
+	m.settled()
+	if !handing {
+		return
+	}
+	most := handOverWait
+	if deadline, ok := ctx.Deadline(); ok {
+		most = min(most, time.Until(deadline)/2)
+	}
+	m.tellSoon()
+	m.awaitHanded(ctx, most, func() bool { return false })
 }
 
 // cutOff ends the environments that are left, with their calls.
@@ -95,6 +119,9 @@ func (m *Manager) stopWatches() {
 	}
 	if m.versions != nil && m.versions.cache != nil {
 		wg.Go(m.versions.cache.Stop)
+	}
+	if m.reservations != nil {
+		wg.Go(m.reservations.Stop)
 	}
 	wg.Wait()
 }

@@ -132,6 +132,7 @@ func match(rec *schema.FunctionRecord, key schema.Key) (*schema.VersionRecord, b
 func (m *Manager) functionChanged(key string, rec *schema.FunctionRecord, _ uint64, deleted bool) {
 	now := time.Now()
 	before := m.versions.replaced(key, rec, deleted, now)
+	m.shares.functionChanged(key)
 	if before != nil && !deleted && (before.Concurrency == nil) != (rec.Concurrency == nil) {
 		m.permits.recount()
 	}

@@ -125,6 +125,7 @@ type Turn[C comparable] struct {
 	Claim C             // of Run
 	Start schema.Start  // of Run: cold for an environment's first call if it went there straight from its init
 	Init  time.Duration // of a cold Run
+	First bool          // its init has just succeeded
 	End   bool          // end the environment: nobody will name its home again, or a reserved home lacks its places
 	Arc   string        // of the environment; "" if it got no turn
 }
@@ -136,13 +137,16 @@ func (p *Pool[C]) Parked(now time.Time, id string, init time.Duration) Turn[C] {
 	if e == nil || e.state != starting && e.state != finishing {
 		return Turn[C]{}
 	}
-	if e.state == starting {
+	first := e.state == starting
+	if first {
 		e.init = init
 		if s := e.group.share; s != nil {
 			s.inited(now)
 		}
 	}
-	return p.turn(now, e)
+	t := p.turn(now, e)
+	t.First = first
+	return t
 }
 
 // Release says that the call for which an environment was chosen did not start in it, or that the one for which it was
