@@ -23,19 +23,24 @@ import (
 
 // Steps and doors of the demo.
 const (
-	stepFabric     = "fabric"
-	stepDeploy     = "deploy"
-	stepCall       = "call"
-	stepLeftOut    = "left-out"
-	stepRatio      = "ratio"
-	stepEvents     = "events"
-	stepDeadLetter = "dead-letter"
-	stepBurst      = "burst"
-	doorNATS       = "nats"
-	doorHTTP       = "http"
+	stepFabric      = "fabric"
+	stepDeploy      = "deploy"
+	stepCall        = "call"
+	stepLeftOut     = "left-out"
+	stepRatio       = "ratio"
+	stepEvents      = "events"
+	stepDeadLetter  = "dead-letter"
+	stepReservation = "reservation"
+	stepBurst       = "burst"
+	stepShrink      = "shrink"
+	doorNATS        = "nats"
+	doorHTTP        = "http"
 )
 
 const demoManagers = 3
+
+// demoReclaim is after how long idle environments beyond a reservation go: sooner than by default, for a demo is short.
+const demoReclaim = 2 * time.Second
 
 // How long the demo measures, and in turns of what length.
 const (
@@ -55,7 +60,7 @@ func (a *app) demo() *cobra.Command {
 		Short: "Show everything once, alone, in under a minute",
 		Long: `Start a fabric of three managers and a NATS server in a temporary folder, deploy the example functions, call each over
 NATS and over HTTP with work whose answer is known, and print how each call went; hand in events, mend a function and redrive its dead
-letter; make a burst of calls at once. Exits 0 only when every answer was right.
+letter; reserve environments, make a burst of calls beyond them, and shrink the reservation under calls. Exits 0 only when every answer was right.
 Examples whose interpreter or compiler is missing are left out, by name.`,
 		Example: "  hearth demo\n  hearth demo --json | tail -1\n  hearth demo --keep ./playground",
 		GroupID: groupFabric,
@@ -155,6 +160,7 @@ func demoFolder(keep string) (folder string, remove func(), err error) {
 func (a *app) demoConfig(data string, ephemeral bool) deploy.Config {
 	return deploy.Config{
 		DataDir: data, Ephemeral: ephemeral, HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Managers: demoManagers, Capacity: demoCapacity, Driver: deploy.DriverProcess, Anonymous: true,
+		Set:    map[string]string{"reclaim": demoReclaim.String()},
 		Path:   os.Getenv("PATH"),
 		Build:  thisBuild().String(),
 		Logger: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -236,7 +242,7 @@ func (d *demo) runExamples(ctx context.Context, all []example, packages []chan p
 	return d.measure(ctx, leanest)
 }
 
-// runMore shows events and a burst with the leanest function that ran.
+// runMore shows events, a reservation and a burst with the leanest function that ran.
 func (d *demo) runMore(ctx context.Context) error {
 	if len(d.ran) == 0 {
 		return nil
@@ -245,12 +251,7 @@ func (d *demo) runMore(ctx context.Context) error {
 	if err := d.runEvents(ctx, leanest); err != nil {
 		return err
 	}
-	if leanest.example.name != echoName {
-		d.report.step(demoStep{Step: stepLeftOut, OK: true, Function: stepBurst, Detail: fmt.Sprintf(
-			"%d processes of %s would take too much memory, and the Go example cannot be built here", demoBurst, leanest.example.name)})
-		return nil
-	}
-	return d.runBurst(ctx, leanest.example)
+	return d.runReservation(ctx, leanest.example)
 }
 
 // runExample reports whether the function can be called at all.

@@ -148,38 +148,40 @@ func (d *demo) untilEvents(ctx context.Context, function string, so func(*schema
 	}
 }
 
-// runBurst makes many calls at once; each has to be answered right.
-func (d *demo) runBurst(ctx context.Context, e *example) error {
+// runBurst makes many calls of a version at once; each has to be answered right, and some by what is reserved.
+func (d *demo) runBurst(ctx context.Context, e *example, version string) error {
 	ctx, cancel := context.WithTimeout(ctx, demoStepTimeout)
 	defer cancel()
 	type outcome struct {
-		start schema.Start
-		took  time.Duration
-		err   error
+		start  schema.Start
+		reason schema.Reason
+		took   time.Duration
+		err    error
 	}
 	begin := time.Now()
 	calls := pool.NewWithResults[outcome]()
 	for range demoBurst {
 		calls.Go(func() outcome {
-			answer, err := d.callNATS(ctx, e.name, e.payload)
+			answer, err := d.client.Invoke(ctx, client.Call{Function: e.name, Qualifier: version, Payload: e.payload})
 			o := outcome{took: time.Since(begin), err: err}
 			switch {
 			case err != nil:
 			case answer.FunctionError != nil:
 				o.err = fmt.Errorf("the function failed: %s: %s", answer.FunctionError.Type, answer.FunctionError.Message)
 			default:
-				o.start = answer.Start
+				o.start, o.reason = answer.Start, answer.Reason
 				_, o.err = e.check(answer.Payload)
 			}
 			return o
 		})
 	}
-	starts := map[schema.Start]int{}
+	starts, reasons := map[schema.Start]int{}, map[schema.Reason]int{}
 	var first error
 	right := 0
 	for _, o := range calls.Wait() {
 		d.report.count(o.start, o.took, o.err == nil)
 		starts[o.start]++
+		reasons[o.reason]++
 		switch {
 		case o.err == nil:
 			right++
@@ -190,6 +192,10 @@ func (d *demo) runBurst(ctx context.Context, e *example) error {
 	if first != nil {
 		first = fmt.Errorf("%d of %d calls at once were right; the first that was not: %w", right, demoBurst, first)
 	}
-	d.tell(stepBurst, e.name, begin, fmt.Sprintf("%d calls at once, all right: %d cold, %d warm", demoBurst, starts[schema.StartCold], starts[schema.StartWarm]), first)
+	if first == nil && reasons[schema.ReasonReserved] == 0 {
+		first = fmt.Errorf("no call went to what is reserved: %s", reasonsText(reasons))
+	}
+	d.tell(stepBurst, e.name, begin, fmt.Sprintf("%d calls at once, all right: %d cold, %d warm; %s", demoBurst, starts[schema.StartCold],
+		starts[schema.StartWarm], reasonsText(reasons)), first)
 	return context.Cause(ctx)
 }

@@ -11,7 +11,7 @@ import (
 
 // demoStep is one line of `demo --json`; people see its first three members and Text.
 type demoStep struct {
-	Step     string  `json:"step"` // fabric, deploy, call, left-out, ratio, events, dead-letter, burst
+	Step     string  `json:"step"` // fabric, deploy, call, left-out, ratio, events, dead-letter, reservation, burst, shrink
 	OK       bool    `json:"ok"`
 	Function string  `json:"function,omitempty"`
 	Door     string  `json:"door,omitempty"` // nats, http

@@ -1,0 +1,379 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/e2e/fabric"
+	"github.com/hearth-run/hearth/schema"
+)
+
+// reservedFabric is the set-up of SCENARIOS: eight managers of 40 places, T = 5, theta 1, two seconds until what is idle goes.
+func reservedFabric(t *testing.T, flags ...string) *fabric.Fabric {
+	t.Helper()
+	return fabric.Start(t, fabric.Options{Managers: 8, Capacity: 320, Flags: append([]string{"--set", "t=5", "--set", "reclaim=2s"}, flags...)})
+}
+
+// reserved is one reservation of a function's version 1.
+type reserved struct {
+	t    *testing.T
+	f    commands
+	c    *client.Client
+	name string
+}
+
+// reserve deploys the function under a name, publishes version 1 and reserves n environments of it.
+func reserve(t *testing.T, f *fabric.Fabric, name string, n int) *reserved {
+	t.Helper()
+	f.DeployFn(name, "--timeout", "60s", "--publish")
+	r := &reserved{t: t, f: f, c: f.Admin(), name: name}
+	if n > 0 {
+		r.limit(n, "--wait")
+	}
+	return r
+}
+
+func (r *reserved) limit(n int, flags ...string) {
+	r.t.Helper()
+	r.f.MustCLI(append([]string{"reserve", r.name + ":1", fmt.Sprint(n)}, flags...)...)
+}
+
+// look is what `hearth reservations --json` prints of it; nil where it prints nothing.
+func (r *reserved) look() *schema.ReservationOutput {
+	r.t.Helper()
+	out := r.f.MustCLI("reservations", r.name, "--json")
+	if out == "" {
+		return nil
+	}
+	var v schema.ReservationOutput
+	if err := json.NewDecoder(strings.NewReader(out)).Decode(&v); err != nil {
+		r.t.Fatalf("reservations --json: %v\n%s", err, out)
+	}
+	return &v
+}
+
+// becomes waits until the reservation stands so.
+func (r *reserved) becomes(what string, so func(*schema.ReservationOutput) bool) {
+	r.t.Helper()
+	var last *schema.ReservationOutput
+	defer func() {
+		if r.t.Failed() {
+			r.t.Logf("%s: %+v", what, last)
+		}
+	}()
+	eventually(r.t, what, func() bool {
+		last = r.look()
+		return last != nil && so(last)
+	})
+}
+
+// members are the managers of the arc by rank.
+func (r *reserved) members() (ids []string) {
+	for _, m := range r.look().Arc {
+		if m.Rank >= 0 {
+			ids = append(ids, m.Manager)
+		}
+	}
+	return ids
+}
+
+func (r *reserved) call(payload string) *client.Answer {
+	r.t.Helper()
+	a, err := r.c.Invoke(withDeadline(r.t), client.Call{Function: r.name, Qualifier: "1", Payload: []byte(payload)})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return a
+}
+
+// flight is calls that are out.
+type flight struct {
+	t       *testing.T
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	answers []*client.Answer
+	errs    []error
+}
+
+// send makes n calls at once, which are held where the payload says so.
+func (r *reserved) send(n int, payload string) *flight {
+	fl := &flight{t: r.t}
+	ctx := withDeadline(r.t)
+	for range n {
+		fl.wg.Go(func() {
+			a, err := r.c.Invoke(ctx, client.Call{Function: r.name, Qualifier: "1", Payload: []byte(payload)})
+			fl.mu.Lock()
+			defer fl.mu.Unlock()
+			if err != nil {
+				fl.errs = append(fl.errs, err)
+			} else {
+				fl.answers = append(fl.answers, a)
+			}
+		})
+	}
+	return fl
+}
+
+// wait gives the answers once all are here; a refusal fails the test.
+func (fl *flight) wait() []*client.Answer {
+	fl.t.Helper()
+	fl.wg.Wait()
+	for _, err := range fl.errs {
+		fl.t.Errorf("a call was refused: %v", err)
+	}
+	return fl.answers
+}
+
+// count counts answers by reason and by start.
+func count(answers []*client.Answer) (reasons map[schema.Reason]int, starts map[schema.Start]int) {
+	reasons, starts = make(map[schema.Reason]int), make(map[schema.Start]int)
+	for _, a := range answers {
+		reasons[a.Reason]++
+		starts[a.Start]++
+	}
+	return reasons, starts
+}
+
+func release(conns []net.Conn) {
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
+// TestReserved are the scenarios of one reservation in a fabric that is otherwise quiet.
+func TestReserved(t *testing.T) {
+	t.Parallel()
+	f := reservedFabric(t)
+	t.Run("S01", func(t *testing.T) {
+		r := reserve(t, f, "s01", 10)
+		a := r.call("")
+		if a.Reason != schema.ReasonReserved || a.Start != schema.StartWarm || !strings.HasPrefix(a.Arc, "r.") {
+			t.Errorf("%s on %s, %s", a.Reason, a.Arc, a.Start)
+		}
+		found := false
+		for _, id := range r.members() {
+			found = found || id == a.Manager
+		}
+		if !found {
+			t.Errorf("it ran at %s, the arc is %v", a.Manager, r.members())
+		}
+	})
+	t.Run("S03 S37", func(t *testing.T) {
+		r := reserve(t, f, "s03", 10)
+		before := r.members()
+		if len(before) != 2 {
+			t.Fatalf("the arc of ten is %v", before)
+		}
+		r.limit(20)
+		// No call is promised what is not ready: whatever its reason, none waits for a member that is being made.
+		for range 20 {
+			if a := r.call(""); a.Start != schema.StartWarm {
+				t.Errorf("while it grows: a call of reason %s is %s", a.Reason, a.Start)
+			}
+		}
+		r.becomes("twenty are ready", func(v *schema.ReservationOutput) bool { return v.Status == schema.ReservationReady && v.Size == 20 })
+		after := r.members()
+		if len(after) != 4 || after[0] != before[0] || after[1] != before[1] {
+			t.Errorf("the arc was %v and is %v", before, after)
+		}
+		r.send(60, `"nap 5"`).wait()
+		if now := r.members(); fmt.Sprint(now) != fmt.Sprint(after) {
+			t.Errorf("load made the arc %v", now)
+		}
+	})
+	t.Run("S10 S20 S23", func(t *testing.T) {
+		r, g := reserve(t, f, "s20", 10), newGate(t)
+		ten := r.send(10, g.payload())
+		first := g.wait(t, 10)
+		more := r.send(5, g.payload())
+		five := g.wait(t, 5)
+		release(first)
+		reasons, starts := count(ten.wait())
+		if reasons[schema.ReasonReserved] != 10 || starts[schema.StartWarm] != 10 {
+			t.Errorf("ten: %v %v", reasons, starts)
+		}
+		r.becomes("the ten are idle", func(v *schema.ReservationOutput) bool { return v.Size == 10 && v.Busy == 0 })
+		nine := r.send(9, g.payload())
+		held := g.wait(t, 9)
+		release(held)
+		reasons, starts = count(nine.wait())
+		// Five are held beyond: the first five of the nine are within C <= L, the others go beyond it.
+		if starts[schema.StartWarm] != 9 || reasons[schema.ReasonReserved]+reasons[schema.ReasonSpillover] != 9 || reasons[schema.ReasonSpillover] == 0 {
+			t.Errorf("nine more: %v %v", reasons, starts)
+		}
+		release(five)
+		reasons, _ = count(more.wait())
+		if reasons[schema.ReasonScale] != 5 {
+			t.Errorf("five beyond: %v", reasons)
+		}
+	})
+	t.Run("S11", func(t *testing.T) {
+		r, g := reserve(t, f, "s11", 10), newGate(t)
+		arc := fmt.Sprint(r.members())
+		all := r.send(200, g.payload())
+		release(g.wait(t, 200))
+		reasons, _ := count(all.wait())
+		if reasons[schema.ReasonReserved] != 10 || reasons[schema.ReasonReserved]+reasons[schema.ReasonScale]+reasons[schema.ReasonOverflow]+reasons[schema.ReasonSpillover] != 200 {
+			t.Errorf("reasons %v", reasons)
+		}
+		if now := fmt.Sprint(r.members()); now != arc {
+			t.Errorf("the reserved arc was %s and is %s", arc, now)
+		}
+	})
+	t.Run("S33", func(t *testing.T) {
+		r, g := reserve(t, f, "s33", 10), newGate(t)
+		ten := r.send(10, g.payload())
+		held := g.wait(t, 10)
+		r.f.MustCLI("reserve", "s33:1", "--delete")
+		r.becomes("it drains", func(v *schema.ReservationOutput) bool { return v.State == schema.ReservationDraining })
+		if v := r.look(); v.Size != 10 || v.Busy != 10 {
+			t.Errorf("ten are held: %+v", v)
+		}
+		release(held)
+		if reasons, starts := count(ten.wait()); reasons[schema.ReasonReserved] != 10 || starts[schema.StartWarm] != 10 {
+			t.Errorf("%v %v", reasons, starts)
+		}
+		r.f.MustCLI("reservations", "s33", "--wait")
+		if v := r.look(); v != nil {
+			t.Errorf("left: %+v", v)
+		}
+	})
+	t.Run("S36", func(t *testing.T) {
+		r, g := reserve(t, f, "s36", 10), newGate(t)
+		ten := r.send(8, g.payload())
+		held := g.wait(t, 8)
+		r.limit(4)
+		r.becomes("two go, eight are in use", func(v *schema.ReservationOutput) bool { return v.Size == 8 && v.Surplus == 4 })
+		r.limit(10, "--wait")
+		release(held)
+		ten.wait()
+		r.becomes("ten are ready", func(v *schema.ReservationOutput) bool { return v.Size == 10 && v.Busy == 0 })
+		r.limit(4)
+		r.becomes("four stay", func(v *schema.ReservationOutput) bool { return v.Size == 4 && v.Surplus == 0 })
+	})
+}
+
+// TestShrink is S30, S32 and S34: what was reserved serves on for as long as it is in use.
+func TestShrink(t *testing.T) {
+	t.Parallel()
+	f := reservedFabric(t)
+	t.Run("S30 S32", func(t *testing.T) {
+		r := reserve(t, f, "s30", 10)
+		load := r.load(8)
+		load.more(t, 200)
+		r.limit(4)
+		r.becomes("eight serve on", func(v *schema.ReservationOutput) bool { return v.Limit == 4 && v.Size <= 9 })
+		load.more(t, 400)
+		load.stop()
+		if cold := load.count(schema.StartCold); cold > 0 || load.failed() != "" {
+			t.Errorf("%d calls were cold, %s", cold, load.failed())
+		}
+		r.becomes("four stay", func(v *schema.ReservationOutput) bool { return v.Size == 4 && v.Surplus == 0 })
+	})
+	t.Run("S34", func(t *testing.T) {
+		r := reserve(t, f, "s34", 5)
+		load := r.load(5)
+		load.more(t, 100)
+		r.f.MustCLI("reserve", "s34:1", "--delete")
+		load.more(t, 100)
+		if cold := load.count(schema.StartCold); cold > 0 {
+			t.Errorf("%d calls were cold while it was in use", cold)
+		}
+		load.stop()
+		r.f.MustCLI("reservations", "s34", "--wait")
+		if a := r.call(""); a.Reason != schema.ReasonUnreserved {
+			t.Errorf("afterwards a call has reason %s", a.Reason)
+		}
+		if load.failed() != "" {
+			t.Error(load.failed())
+		}
+		for _, a := range readRing(t, f, "s34").Arcs {
+			if strings.Contains(a.Subject, ".arc.r.") {
+				t.Errorf("arc %s is left", a.Subject)
+			}
+		}
+	})
+	quiet(t, f)
+}
+
+// callers call in closed loops until they are stopped.
+type callers struct {
+	stopped func()
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	calls   int
+	starts  map[schema.Start]int
+	reasons map[schema.Reason]int
+	err     error
+}
+
+// load has n callers call, each for a few milliseconds.
+func (r *reserved) load(n int) *callers {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &callers{stopped: cancel, starts: make(map[schema.Start]int), reasons: make(map[schema.Reason]int)}
+	r.t.Cleanup(l.stop)
+	for range n {
+		l.wg.Go(func() {
+			for ctx.Err() == nil {
+				a, err := r.c.Invoke(withoutCancel(ctx), client.Call{Function: r.name, Qualifier: "1", Payload: []byte(`"nap 5"`), Timeout: patience})
+				l.mu.Lock()
+				l.calls++
+				if err == nil && a.FunctionError != nil {
+					err = fmt.Errorf("%s: %s", a.FunctionError.Type, a.FunctionError.Message)
+				}
+				if err != nil && l.err == nil {
+					l.err = err
+				}
+				if err == nil {
+					l.starts[a.Start]++
+					l.reasons[a.Reason]++
+				}
+				l.mu.Unlock()
+			}
+		})
+	}
+	return l
+}
+
+// withoutCancel lets a call that is out end.
+func withoutCancel(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
+
+// more waits until so many more calls have ended.
+func (l *callers) more(t *testing.T, n int) {
+	t.Helper()
+	from := l.done()
+	eventually(t, fmt.Sprintf("%d more calls end", n), func() bool { return l.done() >= from+n })
+}
+
+func (l *callers) done() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls
+}
+
+func (l *callers) count(start schema.Start) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.starts[start]
+}
+
+// failed is the first failure of a call, "" if there was none.
+func (l *callers) failed() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		return ""
+	}
+	return l.err.Error()
+}
+
+func (l *callers) stop() {
+	l.stopped()
+	l.wg.Wait()
+}
