@@ -23,7 +23,7 @@ func reservedFabric(t *testing.T, flags ...string) *fabric.Fabric {
 // reserved is one reservation of a function's version 1.
 type reserved struct {
 	t    *testing.T
-	f    commands
+	f    *fabric.Fabric
 	c    *client.Client
 	name string
 }
@@ -219,7 +219,9 @@ func TestReserved(t *testing.T) {
 		all := r.send(200, g.payload())
 		release(g.wait(t, 200))
 		reasons, _ := count(all.wait())
-		if reasons[schema.ReasonReserved] != 10 || reasons[schema.ReasonReserved]+reasons[schema.ReasonScale]+reasons[schema.ReasonOverflow]+reasons[schema.ReasonSpillover] != 200 {
+		// Statuses are behind by 20 ms: calls beyond what is reserved may be sent there all the same, and are moved.
+		if members := reasons[schema.ReasonReserved] + reasons[schema.ReasonSpillover]; members != 10 ||
+			members+reasons[schema.ReasonScale]+reasons[schema.ReasonOverflow] != 200 {
 			t.Errorf("reasons %v", reasons)
 		}
 		if now := fmt.Sprint(r.members()); now != arc {
@@ -293,7 +295,7 @@ func TestShrink(t *testing.T) {
 		if load.failed() != "" {
 			t.Error(load.failed())
 		}
-		for _, a := range readRing(t, f, "s34").Arcs {
+		for _, a := range f.Ring("s34").Arcs {
 			if strings.Contains(a.Subject, ".arc.r.") {
 				t.Errorf("arc %s is left", a.Subject)
 			}

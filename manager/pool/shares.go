@@ -17,7 +17,7 @@ const (
 const (
 	// DrainWindow is the reclaim window of a home that drains: what nobody used for so long goes. Ending members the moment they
 	// are idle would take them from between two calls of one caller, and drive calls that old environments serve to new ones.
-	DrainWindow = 200 * time.Millisecond
+	DrainWindow = time.Second
 
 	// UnableAfter is how long a share does not fit until its home is called unable: places come free as calls end.
 	UnableAfter = 500 * time.Millisecond
