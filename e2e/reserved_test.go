@@ -191,6 +191,7 @@ func TestReserved(t *testing.T) {
 		r, g := reserve(t, f, "s20", 10), newGate(t)
 		ten := r.send(10, g.payload())
 		first := g.wait(t, 10)
+		r.becomes("the frontend knows that ten are busy", func(v *schema.ReservationOutput) bool { return v.Busy == 10 })
 		more := r.send(5, g.payload())
 		five := g.wait(t, 5)
 		release(first)
