@@ -58,7 +58,7 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 	}
 	if s.embedded != nil {
 		// A pipe has no peer that hangs apart from this process: a deadline for each write would cost a timer and save nothing.
-		nc, err := nats.Connect(s.url, append(options, nats.InProcessServer(s.embedded.server), nats.FlusherTimeout(0), l.option())...)
+		nc, err := nats.Connect(s.url, append(options, nats.InProcessServer(s.embedded), nats.FlusherTimeout(0), l.option())...)
 		if err != nil {
 			return nil, fmt.Errorf("connect %s to the embedded NATS server: %w", l.name, err)
 		}

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/schema"
@@ -27,22 +30,57 @@ const (
 	maxMemory = (1 + subjects.MaxShards) * topology.CallsMaxBytes
 )
 
-// embedded is the NATS server of this process.
+// leastStore is what streams on disk may always promise to hold together, and more than what those of a fabric do. The server's
+// own bound is three quarters of what is free at its start: where the disk has filled up since its streams were made it refuses
+// to have them, and their events would wait until there is room for all that they may hold one day. So it is three quarters of
+// the whole disk here, and whether there is room is watched (disk.go).
+const leastStore = 8 << 30
+
+func maxStore(folder string) int64 { return max(leastStore, int64(diskSize(folder)/4*3)) }
+
+// embedded is the NATS server of this process. It may be started again on its port and its streams; connections find the
+// server that there is. Safe for concurrent use.
 type embedded struct {
-	server  *server.Server
 	url     string
+	store   string // folder of the streams
 	options func(*users) (*server.Options, error)
+	log     *slog.Logger
+
+	changing sync.Mutex // held by who starts, stops or reloads the server
+	known    *users     // guarded by changing
+
+	mu     sync.Mutex // guards what follows
+	server *server.Server
+	said   *serverLog // of this server
+}
+
+var _ nats.InProcessConnProvider = (*embedded)(nil)
+
+// InProcessConn connects with the server that there is.
+func (e *embedded) InProcessConn() (net.Conn, error) {
+	s, _ := e.now()
+	return s.InProcessConn()
+}
+
+func (e *embedded) now() (*server.Server, *serverLog) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.server, e.said
 }
 
 // reload has the server know these users from now on. Connections of those that it knew already stay.
 func (e *embedded) reload(u *users) error {
+	e.changing.Lock()
+	defer e.changing.Unlock()
 	opts, err := e.options(u)
 	if err == nil {
-		err = e.server.ReloadOptions(opts)
+		s, _ := e.now()
+		err = s.ReloadOptions(opts)
 	}
 	if err != nil {
 		return fmt.Errorf("tell the NATS server of its users: %w", err)
 	}
+	e.known = u
 	return nil
 }
 
@@ -63,7 +101,7 @@ func startServer(ctx context.Context, address, store string, u *users, log *slog
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	e := &embedded{options: func(u *users) (*server.Options, error) {
+	e := &embedded{store: store, known: u, log: log, options: func(u *users) (*server.Options, error) {
 		opts := &server.Options{
 			ServerName:         "hearth",
 			Host:               host,
@@ -71,30 +109,58 @@ func startServer(ctx context.Context, address, store string, u *users, log *slog
 			JetStream:          true,
 			StoreDir:           store,
 			JetStreamMaxMemory: maxMemory,
+			JetStreamMaxStore:  maxStore(filepath.Dir(store)),
 			MaxPayload:         maxPayload,
 			MaxPending:         maxPending,
 			NoSigs:             true,
 		}
 		return opts, u.enter(opts)
 	}}
-	opts, err := e.options(u)
+	if err := e.begin(ctx); err != nil {
+		return nil, fmt.Errorf("start the NATS server on %s: %w", address, err)
+	}
+	addr := e.server.Addr()
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		port = tcp.Port // the same when it starts again
+	}
+	e.url = urlOf("nats", addr)
+	return e, nil
+}
+
+// begin starts a server and waits until it takes connections, or ends it. e.changing is held, or nobody else knows e.
+func (e *embedded) begin(ctx context.Context) error {
+	opts, err := e.options(e.known)
 	if err != nil {
-		return nil, fmt.Errorf("make the NATS server: %w", err)
+		return err
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("make the NATS server: %w", err)
+		return err
 	}
-	logger := newServerLog(log)
-	srv.SetLogger(logger, log.Enabled(ctx, slog.LevelDebug), false)
+	said := newServerLog(e.log)
+	srv.SetLogger(said, e.log.Enabled(ctx, slog.LevelDebug), false)
 	srv.Start()
-	e.server = srv
-	if err := e.await(ctx, logger); err != nil {
-		e.stop()
-		return nil, fmt.Errorf("start the NATS server on %s: %w", address, err)
+	if err := await(ctx, srv, said); err != nil {
+		end(srv)
+		return err
 	}
-	e.url = urlOf("nats", srv.Addr())
-	return e, nil
+	e.mu.Lock()
+	e.server, e.said = srv, said
+	e.mu.Unlock()
+	return nil
+}
+
+// restart ends the server and starts another on the same port and streams. Memory streams begin empty, as after a crash
+// (DESIGN 6, S58).
+func (e *embedded) restart(ctx context.Context) error {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	s, _ := e.now()
+	end(s)
+	if err := e.begin(ctx); err != nil {
+		return fmt.Errorf("start the NATS server again: %w", err)
+	}
+	return nil
 }
 
 // urlOf is where programs of this host reach a listener: one on all addresses also on loopback.
@@ -105,12 +171,12 @@ func urlOf(scheme string, listener net.Addr) string {
 	return scheme + "://" + listener.String()
 }
 
-// await returns when the server takes connections, or why it never will.
-func (e *embedded) await(ctx context.Context, log *serverLog) error {
-	for !e.server.ReadyForConnections(10 * time.Millisecond) {
+// await returns when a server takes connections, or why it never will.
+func await(ctx context.Context, s *server.Server, said *serverLog) error {
+	for !s.ReadyForConnections(10 * time.Millisecond) {
 		select {
-		case <-log.fatal:
-			return log.cause
+		case <-said.fatal:
+			return said.cause
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		default:
@@ -121,8 +187,15 @@ func (e *embedded) await(ctx context.Context, log *serverLog) error {
 
 // stop ends the server and waits; streams are on disk then.
 func (e *embedded) stop() {
-	e.server.Shutdown()
-	e.server.WaitForShutdown()
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	s, _ := e.now()
+	end(s)
+}
+
+func end(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
 }
 
 func splitAddress(address string) (host string, port int, err error) {

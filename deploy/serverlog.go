@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,8 @@ type serverLog struct {
 	second time.Time  // when the present second began
 	said   int        // in it
 	unsaid int        // lines left out since the last one
+
+	broken map[string]bool // streams that store nothing any more, as this server says
 
 	once  sync.Once
 	fatal chan struct{} // closed when cause is set
@@ -42,7 +45,43 @@ func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(f
 func (l *serverLog) Warnf(format string, v ...any) { l.say(slog.LevelWarn, format, v) }
 
 // Errorf logs an error.
-func (l *serverLog) Errorf(format string, v ...any) { l.say(slog.LevelError, format, v) }
+func (l *serverLog) Errorf(format string, v ...any) {
+	if strings.Contains(format, writeError) {
+		l.breaks(fmt.Sprintf(format, v...))
+	}
+	l.say(slog.LevelError, format, v)
+}
+
+// writeError is in the line by which the server says that it could not write to a stream. It keeps the error: from then on this
+// stream takes nothing and answers nobody until the server starts again, also when there is room again. Nothing but this line
+// tells of it in time (nats-server 2.15.2, setWriteErr of filestore.go and stream.go).
+const writeError = "ritical write error"
+
+// breaks notes the stream that a line is about. Lines about consumers name their stream too, which still takes messages.
+func (l *serverLog) breaks(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken == nil {
+		l.broken = make(map[string]bool)
+	}
+	about, _, _ := strings.Cut(line, writeError)
+	name := about
+	if !strings.HasPrefix(about, "JetStream consumer ") {
+		for _, word := range strings.FieldsFunc(about, func(r rune) bool { return strings.ContainsRune(" []'>", r) }) {
+			if word != "C" && word != "c" { // of "Critical"
+				name = word
+			}
+		}
+	}
+	l.broken[name] = true
+}
+
+// breaking reports whether the server could not write, and whether this stream takes nothing for that reason.
+func (l *serverLog) breaking(stream string) (some, this bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.broken) > 0, l.broken[stream]
+}
 
 // say logs a line, unless too many came in this second; the next one tells how many were left out.
 func (l *serverLog) say(level slog.Level, format string, v []any) {

@@ -62,6 +62,7 @@ func Up(ctx context.Context, cfg Config) (*Fabric, error) {
 	f.parts.Add("data folder", lifecycle.Func{OnStart: u.openData, OnStop: u.closeData})
 	f.parts.Add("HTTP listener", lifecycle.Func{OnStart: u.listenHTTP, OnStop: u.closeHTTP})
 	f.parts.Add("NATS server", lifecycle.Func{OnStart: u.startServer, OnStop: u.stopServer})
+	f.parts.Add("disk", lifecycle.Func{OnStart: u.watchDisk, OnStop: u.unwatchDisk})
 	f.parts.Add("driver", lifecycle.Func{OnStart: u.startDriver, OnStop: u.closeDriver})
 	f.parts.Add("managers' key", lifecycle.Func{OnStart: u.loadKey})
 	managers, frontends := &lifecycle.Together{}, &lifecycle.Together{}
@@ -110,6 +111,7 @@ type up struct {
 	admin   string       // public nkey
 	http    net.Listener // nil: none
 	nats    *natsServer
+	disk    *disk // nil: another NATS server's
 	driver  driver.Driver
 	tenants bool // it keeps sub-tenants apart
 
@@ -214,6 +216,11 @@ func (u *up) startServer(ctx context.Context) error {
 		for _, f := range u.frontends {
 			all.roles = append(all.roles, f.login)
 		}
+		watch, err := newLogin("disk", "watch", diskRights(u.names))
+		if err != nil {
+			return err
+		}
+		all.roles = append(all.roles, watch)
 		if all.others, err = u.data.credentials(u.names, nil); err != nil {
 			u.cfg.Logger.Warn("credentials that cannot be used", "error", err)
 		}
@@ -221,6 +228,7 @@ func (u *up) startServer(ctx context.Context) error {
 			return err
 		}
 		u.nats.url = u.nats.embedded.url
+		u.disk = &disk{server: u.nats.embedded, nats: u.nats, names: u.names, login: watch, log: u.cfg.Logger}
 		u.endAdmission = u.admit(all)
 	}
 	u.fabric.NATSURL = u.nats.url
@@ -248,6 +256,20 @@ func (u *up) stopServer(context.Context) error {
 		u.nats.embedded.stop()
 	}
 	return nil
+}
+
+func (u *up) watchDisk(ctx context.Context) error {
+	if u.disk == nil {
+		return nil
+	}
+	return u.disk.Start(ctx)
+}
+
+func (u *up) unwatchDisk(ctx context.Context) error {
+	if u.disk == nil {
+		return nil
+	}
+	return u.disk.Stop(ctx)
 }
 
 func (u *up) startDriver(ctx context.Context) (err error) {

@@ -17,14 +17,17 @@ import (
 // machine, and no promise about speed.
 const patience = 25 * time.Second
 
-// TestManagerKilled is S50 without reservations, which are not built yet: of two managers one is killed under load.
+// TestManagerKilled is S50 without reservations, which are not built yet: of two managers one is killed, and the other restarted
+// in order, under calls and events.
+//
+// Broken to see it fail: an event whose run is lost counts as done ([events.Pollers]): those that were held do not run again.
 func TestManagerKilled(t *testing.T) {
 	t.Parallel()
 	t.Run("S50", func(t *testing.T) {
-		f := fabric.StartSpread(t, fabric.SpreadOptions{Capacity: 12})
+		f := fabric.StartSpread(t, fabric.SpreadOptions{Capacity: 24})
 		f.DeployFn("fn", "--timeout", "60s")
 		l := newLedger(t, &f.Door, newRecord(t))
-		g := newGate(t)
+		g, eventGate := newGate(t), newGate(t)
 
 		// Some calls run at the manager that will be killed, and some wait there for an environment that is being made.
 		started := l.beginAll(t, 4, "fn", g.words())
@@ -34,8 +37,15 @@ func TestManagerKilled(t *testing.T) {
 		slow := functionOf(t, f, victim.ID, "--env", "FN_INIT=wait", "--env", "FN_WAIT="+file)
 		unstarted := l.beginAll(t, 2, slow, "")
 		eventually(t, "environments are being made at "+victim.ID, func() bool { return managerOf(t, f, victim.ID).Environments.Starting == 2 })
+		var held []string // where the calls are: the victim is the first on their arc
+		for range 3 {
+			held = append(held, l.mustPublish(t, "fn", eventGate.words()))
+		}
+		eventGate.wait(t, len(held))
 		work := loaded(4, func(context.Context) { l.call("fn", "nap 2", patience) })
 		defer work.stop()
+		events := loaded(3, func(ctx context.Context) { l.handIn(ctx, "fn", "nap 20") })
+		defer events.stop()
 		work.more(t, 100)
 
 		victim.Kill()
@@ -57,15 +67,32 @@ func TestManagerKilled(t *testing.T) {
 				t.Errorf("call %s ran when its manager was killed: %s", e.tag, got)
 			}
 		}
+		eventGate.wait(t, len(held))
+		eventGate.open()
 		work.more(t, 100)
-		work.stop()
 		victim.Start()
+		f.Other(victim).Stop()
+		work.more(t, 100)
+		f.Other(victim).Start()
+		l.accepts(t, 50)
+		events.stop()
+		work.stop()
 		if e := l.call("fn", "", patience); e != fine {
 			t.Errorf("a call after the restart: %s", e)
 		}
+		drained(t, l)
 		quiet(t, f)
+		if dead := deadLetters(t, l); len(dead) > 0 {
+			t.Errorf("%d dead letters: %+v", len(dead), dead[0])
+		}
 		l.onlyEnds(t, fine, lost)
 		l.settle(t)
+		runs := l.runs(t)
+		for _, tag := range held {
+			if n := len(runs[tag]); n != 2 {
+				t.Errorf("event %s ran when its manager was killed: %d runs, want another one", tag, n)
+			}
+		}
 	})
 }
 

@@ -17,8 +17,10 @@ import (
 )
 
 // controller writes the ring (DESIGN 6). Every manager has one; it acts while it holds the lease `controller`, and every
-// act is a compare-and-set, so that two of them are harmless. It opens and retires the arcs of reservations (keeper). It alone watches the members' leases, and judges them by
-// their arrival on its own monotonic clock.
+// act is a compare-and-set, so that two of them are harmless. It opens and retires the arcs of reservations (keeper). It alone
+// watches the members' leases, and judges them by their arrival on its own monotonic clock, up to the last moment at which its
+// own lease arrived too: the silence of a watch says nothing of the members while the watch itself is silent. Who renews its
+// lease and does not hear of it is deaf, and leaves the office to others for a while.
 type controller struct {
 	m     *Manager
 	lease lease
@@ -30,6 +32,8 @@ type controller struct {
 	watching conc.WaitGroup
 	stop     context.CancelFunc // of the watch, nil without one
 	view     standing           // as the watch began
+	began    time.Duration      // when it did
+	away     time.Duration      // until when the office is left to others
 
 	mu      sync.Mutex
 	members map[string]seenMember // by key
@@ -52,6 +56,17 @@ func (c *controller) step(ctx context.Context) {
 	if c.stop != nil && c.view != c.m.standing() {
 		c.resign()
 	}
+	if c.deaf() {
+		c.m.log.Warn("the watch of the members says nothing: another manager may be the controller", "manager", c.m.cfg.ID)
+		c.resign()
+		if err := c.giveUp(ctx); err != nil && ctx.Err() == nil {
+			c.m.log.Warn("give the controller's lease up", "error", err)
+		}
+		c.away = c.m.now() + awayFor + c.m.jitter(awayFor)
+	}
+	if c.m.now() < c.away {
+		return
+	}
 	value, err := schema.Marshal(schema.LeaseRecord{V: schema.Version, Holder: c.m.cfg.ID, Incarnation: c.m.incarnation})
 	if err != nil {
 		c.m.log.Error("take the controller's lease", "error", err)
@@ -73,7 +88,7 @@ func (c *controller) step(ctx context.Context) {
 		c.m.log.Info("controller", "manager", c.m.cfg.ID)
 		ctx, c.stop = context.WithCancel(ctx)
 		standing := c.m.standing()
-		c.view = standing
+		c.view, c.began = standing, c.m.now()
 		k := newKeeper(c.m)
 		c.keeper.Store(k)
 		c.watching.Go(func() { c.watch(ctx, standing) })
@@ -81,6 +96,28 @@ func (c *controller) step(ctx context.Context) {
 	default:
 		c.write(ctx, c.view)
 	}
+}
+
+// awayFor is the least time for which a deaf controller lets others try.
+const awayFor = 2 * topology.LeaseTTL
+
+// deaf reports whether this manager's lease is renewed and the watch does not show it.
+func (c *controller) deaf() bool {
+	if c.stop == nil {
+		return false
+	}
+	c.mu.Lock()
+	heard := max(c.began, c.members[c.m.lease.key].arrived)
+	c.mu.Unlock()
+	now := c.m.now()
+	return now-heard > 2*topology.LeaseTTL && now-c.m.renewed < 2*leaseEvery
+}
+
+// giveUp ends the lease before its time.
+func (c *controller) giveUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, leaseCall, errors.New("giving a lease up"))
+	defer cancel()
+	return c.lease.drop(ctx)
 }
 
 // ownRecord reports whether the controller's lease in this value is this manager's.
@@ -181,14 +218,18 @@ func (c *controller) see(entry jetstream.KeyValueEntry) {
 	c.members[entry.Key()] = seenMember{rec, c.m.now()}
 }
 
-// live are the members whose lease arrived within its time: those on the ring and those that leave, sorted.
+// live are the members whose lease arrived within its time before this manager's own did last: those on the ring and those that
+// leave, sorted. Not ok where that cannot be told.
 func (c *controller) live() (members, leaving []string, ok bool) {
-	now := c.m.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	own, ok := c.members[c.m.lease.key]
+	if !ok || !c.listed {
+		return nil, nil, false
+	}
 	for _, s := range c.members {
 		switch {
-		case now-s.arrived > topology.LeaseTTL+leaseEvery/2:
+		case own.arrived-s.arrived > topology.LeaseTTL+leaseEvery/2:
 		case s.record.State == schema.MemberDraining:
 			leaving = append(leaving, s.record.ID)
 		case s.record.State == schema.MemberActive:
@@ -197,7 +238,7 @@ func (c *controller) live() (members, leaving []string, ok bool) {
 	}
 	slices.Sort(members)
 	slices.Sort(leaving)
-	return members, leaving, c.listed
+	return members, leaving, true
 }
 
 // write makes the key ring say who is there, if it does not and nothing was missed since the watch began.

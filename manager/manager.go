@@ -89,6 +89,7 @@ type Manager struct {
 	versions     *versions
 
 	lease      lease
+	renewed    time.Duration // when it last was; of the member loop
 	control    *controller
 	renewNow   chan struct{}
 	statusKick chan struct{}

@@ -201,6 +201,9 @@ func (m *Manager) renew(ctx context.Context) {
 		}
 		return
 	}
+	if held {
+		m.renewed = m.now()
+	}
 	m.mu.Lock()
 	was := m.fenced
 	m.fenced = !held

@@ -53,9 +53,12 @@ const (
 	jsInsufficient    = 10023
 	jsStorageExceeded = 10047
 	jsMessageTooLarge = 10054
-	jsStoreFailed     = 10077
+	jsStoreFailed     = JSStoreFailed
 	jsTooManyRequests = 10167
 )
+
+// JSStoreFailed is JetStream's error code of a stream that is full, or cannot write.
+const JSStoreFailed = 10077
 
 // ReadAccepted reads the PubAck of an event. What the stream refused has certainly not been accepted: [CodeCapacityExceeded]
 // where it is full, [CodeTooLarge], else [CodeUnavailable].

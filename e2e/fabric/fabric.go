@@ -17,6 +17,7 @@ import (
 // Options say how a fabric is started. Zero values are the command's defaults, but for the ports, which are free ones.
 type Options struct {
 	Data     string // default: a folder of the test
+	Disk     *Disk  // where the fabric runs and Data is, if not in a folder of the test
 	Managers int
 	Capacity int
 	Driver   string
@@ -45,7 +46,11 @@ func Start(t testing.TB, o Options) *Fabric {
 	bin, home := Build(t), t.TempDir()
 	f := &Fabric{Data: o.Data}
 	if f.Data == "" {
-		f.Data = filepath.Join(t.TempDir(), "data")
+		dir := t.TempDir()
+		if o.Disk != nil {
+			dir = o.Disk.Dir
+		}
+		f.Data = filepath.Join(dir, "data")
 	}
 	ready := filepath.Join(home, "ready.json")
 	args := []string{"up", "--data", f.Data, "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0", "--ready-file", ready}
@@ -58,13 +63,14 @@ func Start(t testing.TB, o Options) *Fabric {
 	if o.Driver != "" {
 		args = append(args, "--driver", o.Driver)
 	}
-	f.Process = newProcess(t, "the fabric", bin.Hearth, append(args, o.Flags...), environ(home))
+	path, args := o.Disk.enter(bin.Hearth, append(args, o.Flags...)...)
+	f.Process = newProcess(t, "the fabric", path, args, environ(home))
 	if err := f.start(); err != nil {
 		t.Fatal(err)
 	}
 	var r Ready
 	f.await("its ready file", readyWithin, func() bool { return readJSON(ready, &r) })
-	f.Door = Door{NATS: r.NATS, Creds: r.Creds, t: t, bin: bin, home: home, logs: f.Log}
+	f.Door = Door{NATS: r.NATS, Creds: o.Disk.seen(r.Creds), t: t, bin: bin, home: home, logs: f.Log}
 	f.HTTP = r.HTTP
 	return f
 }

@@ -24,7 +24,10 @@ type Server struct {
 
 // StartServer starts a NATS server with these users, each a block of its configuration. Who comes without a credential is the
 // test, and may do everything.
-func StartServer(t testing.TB, users ...string) *Server {
+func StartServer(t testing.TB, users ...string) *Server { return startServer(t, nil, users...) }
+
+// startServer is StartServer with the streams on a disk, if it is given one.
+func startServer(t testing.TB, disk *Disk, users ...string) *Server {
 	t.Helper()
 	path, err := buildServer()
 	if err != nil {
@@ -33,6 +36,10 @@ func StartServer(t testing.TB, users ...string) *Server {
 	dir := t.TempDir()
 	port := freePort(t)
 	s := &Server{URL: fmt.Sprintf("nats://127.0.0.1:%d", port), config: filepath.Join(dir, "server.conf")}
+	store := filepath.Join(dir, "store")
+	if disk != nil {
+		store = filepath.Join(disk.Dir, "store")
+	}
 	// The limits are those of the embedded server (package deploy).
 	text := fmt.Sprintf(`server_name: e2e
 listen: "127.0.0.1:%d"
@@ -44,11 +51,12 @@ authorization { users: [
 { user: test, password: test }
 %s
 ] }
-`, port, filepath.Join(dir, "store"), strings.Join(users, "\n"))
+`, port, store, strings.Join(users, "\n"))
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Process = newProcess(t, "the NATS server", path, []string{"--config", s.config}, environ(dir))
+	path, args := disk.enter(path, "--config", s.config)
+	s.Process = newProcess(t, "the NATS server", path, args, environ(dir))
 	s.Start()
 	return s
 }

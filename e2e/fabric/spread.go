@@ -19,6 +19,7 @@ type SpreadOptions struct {
 	Capacity  int      // of each manager; 0 means 20
 	Set       []string // KEY=VALUE, numbers of the fabric
 	Proxied   []string // roles that reach the server through a proxy of their own
+	Disk      *Disk    // of the server's streams; nil: a folder of the test
 }
 
 // Spread is a fabric whose roles are processes, each on its own with the credential of its role and id, on a NATS server that
@@ -53,7 +54,7 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 	for i := range frontends {
 		users = append(users, s.credential("frontend", fmt.Sprintf("f%d", i+1)))
 	}
-	s.Server = StartServer(t, users...)
+	s.Server = startServer(t, o.Disk, users...)
 	s.NATS, s.Creds = s.Server.URL, s.seed("admin")
 	t.Cleanup(func() {
 		if t.Failed() {
