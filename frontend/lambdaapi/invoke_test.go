@@ -300,6 +300,8 @@ func TestOtherOperationsAreRefusedByName(t *testing.T) {
 		{"GET", "/2015-03-31/functions/f/aliases/live", "GetAlias"},
 		{"PUT", "/2019-09-25/functions/f/event-invoke-config", "PutFunctionEventInvokeConfig"},
 		{"GET", "/2019-09-25/functions/f/event-invoke-config/list", "ListFunctionEventInvokeConfigs"},
+		{"PUT", "/2019-09-30/functions/f/provisioned-concurrency?Qualifier=1", "PutProvisionedConcurrencyConfig"},
+		{"PUT", "/2017-10-31/functions/f/concurrency", "PutFunctionConcurrency"},
 	} {
 		w := httptest.NewRecorder()
 		lambdaapi.New(&invoker{do: good}).ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
@@ -314,7 +316,7 @@ func TestWhatNobodyServesYet(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ method, path, name string }{
 		{"POST", "/2021-11-15/functions/f/response-streaming-invocations", "InvokeWithResponseStream"},
-		{"PUT", "/2019-09-30/functions/f/provisioned-concurrency?Qualifier=1", "PutProvisionedConcurrencyConfig"},
+		{"POST", "/2021-10-31/functions/f/url", "CreateFunctionUrlConfig"},
 	} {
 		w := httptest.NewRecorder()
 		lambdaapi.New(&invoker{do: good}).ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))

@@ -107,22 +107,22 @@ func TestDrainingShare(t *testing.T) {
 	reserve(t, p, t0, "f", 3)
 	ids := run(t, p, at(0), "f", 2)
 	p.SetShare(at(1), reservation("f"), *spec("f"), pool.Share{Draining: true})
-	if plan := p.Tick(at(400), 0, time.Hour); len(plan.End) != 1 {
+	if plan := p.Tick(at(1400), 0, time.Hour); len(plan.End) != 1 {
 		t.Fatalf("%+v, want the idle one ended", plan)
 	}
-	finish(p, at(401), ids[0])
-	if plan := p.Tick(at(450), 0, time.Hour); len(plan.End) != 0 {
+	finish(p, at(1401), ids[0])
+	if plan := p.Tick(at(1900), 0, time.Hour); len(plan.End) != 0 {
 		t.Fatalf("%+v, want none ended yet", plan)
 	}
-	if again := run(t, p, at(451), "f", 1); again[0] != ids[0] {
+	if again := run(t, p, at(1901), "f", 1); again[0] != ids[0] {
 		t.Fatalf("the next call runs in %v, want %s", again, ids[0])
 	}
-	finish(p, at(460), ids...)
-	if plan := p.Tick(at(700), 0, time.Hour); len(plan.End) != 2 {
+	finish(p, at(2000), ids...)
+	if plan := p.Tick(at(3300), 0, time.Hour); len(plan.End) != 2 {
 		t.Fatalf("%+v, want both ended", plan)
 	}
 	for _, id := range p.Environments(nil) {
-		if plan := p.Gone(at(701), id); len(plan.Make) != 0 {
+		if plan := p.Gone(at(3301), id); len(plan.Make) != 0 {
 			t.Fatalf("%+v, want none replaced", plan)
 		}
 	}
