@@ -278,4 +278,3 @@ func (b *barrier) release() {
 		b.here, b.next = 0, nil
 	}
 }
-
