@@ -189,9 +189,10 @@ func (m *Manager) turnAway(c *claim, g *generation, d *pool.Decision) {
 	length := subjects.UnreservedLength(v.ring.Len(), v.lengths[a.number])
 	first := m.peers.withRoom(v.ring.Managers(), order, d.Places, now)
 	_, largest := m.peers.sum(now)
+	heard := m.peers.heard(now, v.ring.Managers()...) // whose status is late may have room all the same
 	m.mu.Lock()
 	here := m.pool.Room()+m.pool.Soon() >= d.Places
-	full := !here && first < 0 && (a.full(now) || c.ack.Delivered >= lastCatch)
+	full := heard && !here && first < 0 && (a.full(now) || c.ack.Delivered >= lastCatch)
 	if here || first >= 0 {
 		a.fullSince = 0
 	}

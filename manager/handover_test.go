@@ -202,6 +202,9 @@ func TestHandOverFails(t *testing.T) {
 				if got := a.want(1)[0]; refused(got) != nil || got.Header.Get(schema.HeaderManager) != "m0" {
 					t.Fatalf("answer %v", got.Header)
 				}
+				if k := n.Counters(); k.Unpromised+k.HandedOver == 0 && try < 20 {
+					continue // the stranger's status came late: this machine is busy with other things
+				}
 				natstest.Eventually(t, patience, func() bool { return s.asked.Load() > 0 }, "the stranger is asked")
 				if s.asked.Load() != 1 {
 					t.Errorf("asked %d times, want once", s.asked.Load())
