@@ -12,6 +12,10 @@
 // something is idle: a claim for which nothing is warm here is handed to a manager that tells it has it, once, if that one
 // promises it (handover.go).
 //
+// A reserved arc has no room: only the members of its opening are offered there, by the managers that hold some, in ring order
+// (reserved.go). Its catchers, ranks 0 and 1, make nothing either: they move a call that found no idle member to the unreserved
+// arc of its function, under the lock (overflow.go).
+//
 // # How a call passes
 //
 //	server ── delivery ──► deliver ─► read, judge ─► pool.Claim            claim.go, manager/pool

@@ -91,22 +91,34 @@ func reserve(t testing.TB, f *natstest.Fabric, managers int, settings ...setting
 	for _, id := range ids(managers) {
 		byID[id] = startNode(t, f, f.Connect(t), id, settings...)
 	}
-	key := c.deploy("resize", func(r *schema.FunctionRecord) {
-		v := r.Latest
-		v.Version = "1"
-		r.Versions = append(r.Versions, v)
-	})
-	key.Version = "1"
-	r := &reservation{caller: c, key: key, rec: schema.ReservationRecord{
-		V: schema.Version, Account: subjects.DefaultAccount, Function: "resize", FunctionID: key.FunctionID, Version: "1", Limit: 4,
-		State: schema.ReservationActive,
-	}}
+	key := c.deployReserved("resize")
+	r := &reservation{caller: c, key: key, rec: reservationOf(key)}
 	for _, id := range r.order(ids(managers)) {
 		r.nodes = append(r.nodes, byID[id])
 	}
 	r.open(7)
 	told(t, r.nodes)
 	return r
+}
+
+// deployReserved is deploy of a function with a version 1, whose key it gives.
+func (c *caller) deployReserved(name string) schema.Key {
+	c.t.Helper()
+	key := c.deploy(name, func(r *schema.FunctionRecord) {
+		v := r.Latest
+		v.Version = "1"
+		r.Versions = append(r.Versions, v)
+	})
+	key.Version = "1"
+	return key
+}
+
+// reservationOf is a record for four members of version 1 of function resize.
+func reservationOf(key schema.Key) schema.ReservationRecord {
+	return schema.ReservationRecord{
+		V: schema.Version, Account: subjects.DefaultAccount, Function: "resize", FunctionID: key.FunctionID, Version: "1", Limit: 4,
+		State: schema.ReservationActive,
+	}
 }
 
 // order is all managers of a ring of these in the arc's order.
@@ -293,10 +305,16 @@ func (r *reservation) reservedThief() *nats.Subscription {
 	if err := r.nc.PublishRequest(next, sub.Subject, []byte(body)); err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.nc.Flush(); err != nil {
-		r.t.Fatal(err)
+	// The server takes in pulls and calls by queues of their own: the thief is there when a call came to it.
+	for {
+		r.publishReserved(r.reserved(sub.Subject))
+		if msg := r.steal(sub); msg.Reply != "" {
+			if err := msg.AckSync(); err != nil {
+				r.t.Fatal(err)
+			}
+			return sub
+		}
 	}
-	return sub
 }
 
 func (r *reservation) steal(sub *nats.Subscription) *nats.Msg {

@@ -51,7 +51,7 @@ func newOpenings() openings {
 func openingsOf(rec *schema.ReservationRecord) []*opening {
 	var all []*opening
 	add := func(epoch uint64, shard int, marker uint64) {
-		if epoch == 0 || marker == 0 {
+		if epoch == 0 || marker == 0 || shard < 0 || shard >= subjects.MaxShards {
 			return
 		}
 		target := subjects.ArcCall{
@@ -73,7 +73,7 @@ func openingsOf(rec *schema.ReservationRecord) []*opening {
 // more. What members there shall be is not looked at here.
 func (m *Manager) reservationChanged(key string, rec schema.ReservationRecord, deleted bool) {
 	var now []*opening
-	if !deleted {
+	if !deleted && key == subjects.ReservationKey(rec.Account, rec.Function, rec.Version) { // shares.go says so where it is not
 		now = openingsOf(&rec)
 	}
 	m.mu.Lock()
