@@ -26,6 +26,8 @@ import (
 const (
 	permitWait  = 5 * time.Second // for the bucket's answer
 	permitTries = 64
+	evictLooks  = 5 // for an idle environment that makes way
+	evictEvery  = 10 * time.Millisecond
 	growthEvery = 10 * time.Second
 	growthParts = 50 // of the growth in a window, taken at once: with the default of 1,000 a write for 20 environments
 )
@@ -91,16 +93,26 @@ func (p *permits) take(ctx context.Context, mk pool.Make) error {
 }
 
 // askOrEvict waits for a permit of one cap. At the cap an idle unreserved environment that is here makes way, of the function or
-// with "" of any: else what nobody uses would keep out what is called.
+// with "" of any: else what nobody uses would keep out what is called. What has just answered is idle in a moment, so it is looked
+// for a few times.
 func (p *permits) askOrEvict(ctx context.Context, s *permitScope, environment, functionID string) error {
-	for {
+	for look := 1; ; {
 		err := p.ask(ctx, s, environment)
 		if schema.CodeOf(err) != schema.CodeThrottled || err == nil {
 			return err
 		}
 		gone, ok := p.evict(functionID)
 		if !ok {
-			return err
+			if look == evictLooks {
+				return err
+			}
+			look++
+			select {
+			case <-time.After(evictEvery):
+			case <-ctx.Done():
+				return err
+			}
+			continue
 		}
 		select {
 		case <-gone:
