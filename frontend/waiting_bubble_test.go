@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,7 +15,7 @@ import (
 func TestWaitingIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out said
 		log := slog.New(slog.NewTextHandler(&out, nil))
 		var w waiting
 		ctx, cancel := context.WithCancel(t.Context())
@@ -47,4 +48,22 @@ func TestWaitingIsTold(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// said is what was logged, for who logs and who reads.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
