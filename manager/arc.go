@@ -13,6 +13,7 @@ type arc struct {
 	name         string
 	next         string   // where pulls go
 	number       int      // of an unreserved one
+	of           *opening // as the arc became known: whose it is never changes, so it is read without Manager.mu; nil of an unreserved one
 	opening      *opening // of a reserved one, else nil
 	gone         bool     // of a reserved one: nothing is offered there any more
 	rank, length int

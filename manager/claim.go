@@ -108,7 +108,7 @@ func (m *Manager) read(msg *nats.Msg, a *arc) (*claim, bool) {
 		return nil, false
 	}
 	c.home = pool.Home{Key: c.call.Key, Reservation: c.target.Epoch}
-	if a.opening != nil && a.opening.takes(&c.target) {
+	if a.of != nil && a.of.takes(&c.target) {
 		c.arc = a.name
 	} else {
 		c.arc = m.arcName(c.target)

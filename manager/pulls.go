@@ -113,7 +113,7 @@ func (m *Manager) refusedPull(g *generation, msg *nats.Msg, status string) {
 	m.mu.Unlock()
 	if !expired {
 		m.log.Debug("pull refused", "arc", g.arc.name, "status", status, "why", msg.Header.Get("Description"))
-		if g.arc.opening == nil && (status == "503" || msg.Header.Get("Description") == "Consumer Deleted") {
+		if g.arc.of == nil && (status == "503" || msg.Header.Get("Description") == "Consumer Deleted") {
 			m.setUpSoon()
 		}
 	}

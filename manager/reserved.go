@@ -200,7 +200,7 @@ func (o *offers) reservedArc(m *Manager, name string) *arc {
 		return nil
 	}
 	a := &arc{
-		name: name, opening: open,
+		name: name, of: open, opening: open,
 		next: "$JS.API.CONSUMER.MSG.NEXT." + m.names.CallsR(open.shard) + "." + m.names.ReservedDurable(open.epoch),
 	}
 	m.rank(a)
