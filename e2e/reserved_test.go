@@ -305,59 +305,33 @@ func TestShrink(t *testing.T) {
 	quiet(t, f)
 }
 
-// callers call in closed loops until they are stopped.
+// callers is a load of calls of a reservation, and what became of them.
 type callers struct {
-	stopped func()
-	wg      sync.WaitGroup
-	mu      sync.Mutex
-	calls   int
-	starts  map[schema.Start]int
-	reasons map[schema.Reason]int
-	err     error
+	*load
+	mu     sync.Mutex
+	starts map[schema.Start]int
+	err    error
 }
 
 // load has n callers call, each for a few milliseconds.
 func (r *reserved) load(n int) *callers {
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &callers{stopped: cancel, starts: make(map[schema.Start]int), reasons: make(map[schema.Reason]int)}
+	l := &callers{starts: make(map[schema.Start]int)}
+	l.load = loaded(n, func(ctx context.Context) {
+		// A call that is out ends, whenever the load does.
+		a, err := r.c.Invoke(context.WithoutCancel(ctx), client.Call{Function: r.name, Qualifier: "1", Payload: []byte(`"nap 5"`), Timeout: patience})
+		if err == nil && a.FunctionError != nil {
+			err = fmt.Errorf("%s: %s", a.FunctionError.Type, a.FunctionError.Message)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if err == nil {
+			l.starts[a.Start]++
+		} else if l.err == nil {
+			l.err = err
+		}
+	})
 	r.t.Cleanup(l.stop)
-	for range n {
-		l.wg.Go(func() {
-			for ctx.Err() == nil {
-				a, err := r.c.Invoke(withoutCancel(ctx), client.Call{Function: r.name, Qualifier: "1", Payload: []byte(`"nap 5"`), Timeout: patience})
-				l.mu.Lock()
-				l.calls++
-				if err == nil && a.FunctionError != nil {
-					err = fmt.Errorf("%s: %s", a.FunctionError.Type, a.FunctionError.Message)
-				}
-				if err != nil && l.err == nil {
-					l.err = err
-				}
-				if err == nil {
-					l.starts[a.Start]++
-					l.reasons[a.Reason]++
-				}
-				l.mu.Unlock()
-			}
-		})
-	}
 	return l
-}
-
-// withoutCancel lets a call that is out end.
-func withoutCancel(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
-
-// more waits until so many more calls have ended.
-func (l *callers) more(t *testing.T, n int) {
-	t.Helper()
-	from := l.done()
-	eventually(t, fmt.Sprintf("%d more calls end", n), func() bool { return l.done() >= from+n })
-}
-
-func (l *callers) done() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.calls
 }
 
 func (l *callers) count(start schema.Start) int {
@@ -374,9 +348,4 @@ func (l *callers) failed() string {
 		return ""
 	}
 	return l.err.Error()
-}
-
-func (l *callers) stop() {
-	l.stopped()
-	l.wg.Wait()
 }

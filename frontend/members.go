@@ -1,10 +1,10 @@
 package frontend
 
 import (
-	"strings"
 	"sync/atomic"
 
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 // members are the members of one reserved arc over all managers that tell of it: S in the upper half, B in the lower, so that
@@ -46,14 +46,11 @@ func (s *share) set(ready, busy int) {
 // mostMembers bounds what one status says of one part: sums stay far from their halves' ends.
 const mostMembers = 1 << 20
 
-// reservedArc reports whether a short name is that of a reserved arc.
-func reservedArc(name string) bool { return strings.HasPrefix(name, "r.") }
-
 // sums takes in what a manager tells of reserved arcs: all of it, or with partial what changed. mu is held.
 func (v *view) sums(m *managerSeen, told []schema.ArcStatus, partial bool) {
 	for i := range told {
 		a := &told[i]
-		if !reservedArc(a.Arc) {
+		if !subjects.IsReservedName(a.Arc) {
 			continue
 		}
 		key := part{a.Arc, a.Tenant}

@@ -129,10 +129,7 @@ func (f *Frontend) newReservation(record *schema.ReservationRecord) *reservation
 	case schema.ReservationDraining:
 		r.open = record.Marker != 0 && record.Epoch != 0
 	}
-	arc := subjects.ArcCall{
-		Reserved: true, Number: r.shard, Account: record.Account, Function: record.Function, Version: record.Version, Epoch: r.epoch,
-	}
-	r.name = arc.ArcName()
+	r.name = record.Arc(r.epoch, r.shard).ArcName()
 	r.subject = f.names.ReservedCall(r.shard, record.Account, record.Function, record.Version, r.epoch)
 	r.check = [2]string{
 		strconv.FormatUint(r.marker, 10), f.names.ReservedMarker(r.shard, record.Account, record.Function, record.Version, r.epoch),

@@ -31,7 +31,7 @@ func (o *offers) arc(m *Manager, name string) *arc {
 	if a := o.arcs[name]; a != nil {
 		return a
 	}
-	if isReserved(name) {
+	if subjects.IsReservedName(name) {
 		return o.reservedArc(m, name)
 	}
 	nn, ok := unreservedNumber(name)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 // carryOut does what the pool decided, after the mutex has been let go.
@@ -91,7 +92,7 @@ func (m *Manager) notify(ev schema.EnvironmentEvent) {
 		m.mu.Lock()
 		turn := m.pool.Parked(now, ev.Environment, ev.InitDuration)
 		m.endTurn(ev.Environment, turn)
-		if turn.First && isReserved(turn.Arc) {
+		if turn.First && subjects.IsReservedName(turn.Arc) {
 			m.tellSoon() // the controller waits for it, or a manager that leaves
 			m.settled()
 		}

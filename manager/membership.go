@@ -3,10 +3,10 @@ package manager
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 // What is known of the members of reservations comes by the same statuses (peers.go), with one difference: a member that went
@@ -138,7 +138,7 @@ func (p *peer) take(a *schema.ArcStatus) (stirred bool) {
 		}
 		p.idle[w] = a.Idle
 	}
-	if !isReserved(a.Arc) {
+	if !subjects.IsReservedName(a.Arc) {
 		return false
 	}
 	of := p.reserved[a.Arc]
@@ -180,6 +180,3 @@ func (p *peer) appendMember(dst []memberSeen, arc string, now time.Duration) []m
 	}
 	return append(dst, seen)
 }
-
-// isReserved reports whether the short name of an arc is that of a reserved one.
-func isReserved(arc string) bool { return strings.HasPrefix(arc, "r.") }

@@ -25,7 +25,7 @@ func (k *keeper) do(ctx context.Context, t *task, step *decided) (done bool, err
 	case reservation.Remove:
 		return true, k.remove(ctx, t, step)
 	}
-	found, err := k.onArc(ctx, step.Act, arcOf(step.rec, step.Opening.Epoch, step.Opening.Shard))
+	found, err := k.onArc(ctx, step.Act, step.rec.Arc(step.Opening.Epoch, step.Opening.Shard))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	seen := t.sights[step.Opening.Epoch]

@@ -24,7 +24,8 @@ import (
 //
 // A holding is absolute, what this manager has now, so that whoever writes it again mends what was missed.
 const (
-	permitWait  = 5 * time.Second // for the bucket's answer
+	permitWait  = 5 * time.Second        // for the bucket's answer
+	permitAgain = 500 * time.Millisecond // after the bucket did not answer
 	permitTries = 64
 	evictLooks  = 5 // for an idle environment that makes way
 	evictEvery  = 10 * time.Millisecond
@@ -73,11 +74,6 @@ func (p *permits) take(ctx context.Context, mk pool.Make) error {
 	account, function := mk.Spec.Account, mk.Spec.Function
 	ctx, cancel := context.WithTimeoutCause(ctx, permitWait, errors.New("waiting for a permit to make an environment"))
 	defer cancel()
-	if mk.Home.Reservation == 0 {
-		if err := p.grow(ctx, account, function); err != nil {
-			return err
-		}
-	}
 	f, a := p.function(account, function), p.account(account)
 	if err := p.askOrEvict(ctx, f, mk.Environment, mk.Home.FunctionID); err != nil {
 		return err
@@ -85,6 +81,13 @@ func (p *permits) take(ctx context.Context, mk pool.Make) error {
 	if err := p.askOrEvict(ctx, a, mk.Environment, ""); err != nil {
 		p.drop(f, mk.Environment)
 		return err
+	}
+	if mk.Home.Reservation == 0 { // last: what a cap refuses is no growth
+		if err := p.grow(ctx, account, function); err != nil {
+			p.drop(f, mk.Environment)
+			p.drop(a, mk.Environment)
+			return err
+		}
 	}
 	p.mu.Lock()
 	p.of[mk.Environment] = [2]string{f.key, a.key}
@@ -267,37 +270,46 @@ func (p *permits) kick(s *permitScope) {
 	}
 }
 
-// run settles a scope until nothing is left to do.
+// run settles a scope until nothing is left to do. Where the bucket does not answer it goes on, with pauses.
 func (p *permits) run(s *permitScope) {
-	for p.settle(s) {
+	for {
+		more, err := p.settle(s)
+		if !more {
+			return
+		}
+		if err != nil {
+			p.m.log.Warn("write down permits", "key", s.key, "error", err)
+			select {
+			case <-p.m.life.Done(): // settle sees it
+			case <-time.After(permitAgain):
+			}
+		}
 	}
 }
 
 // settle answers what is asked of a scope now by one write, and reports whether there may be more.
-func (p *permits) settle(s *permitScope) bool {
+func (p *permits) settle(s *permitScope) (more bool, err error) {
 	p.mu.Lock()
 	if len(s.asks) == 0 && !s.changed || p.m.life.Err() != nil {
 		p.answer(s, s.asks, context.Cause(p.m.life))
 		s.asks, s.running = nil, false
 		p.mu.Unlock()
-		return false
+		return false, nil
 	}
 	asks, held := s.asks, len(s.held)
 	s.asks, s.changed = nil, false
 	limit, capped := s.limit()
 	p.mu.Unlock()
 	granted := len(asks)
-	var err error
 	if capped {
 		granted, err = p.write(s.key, held, len(asks), limit)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		s.changed = held != len(s.held) || held > 0 // written again with the next ask
 		p.answer(s, asks, schema.Errorf(schema.CodeUnavailable, "no permit for an environment: %w", err))
-		s.running = len(s.asks) > 0
-		return s.running
+		s.changed = true // what the bucket says is not known: others may wait for what was given back
+		return true, err
 	}
 	for _, a := range asks {
 		switch {
@@ -312,7 +324,7 @@ func (p *permits) settle(s *permitScope) bool {
 			a.granted <- s.denied(limit)
 		}
 	}
-	return true
+	return true, nil
 }
 
 // answer tells asks that they got nothing. permits.mu is held.

@@ -231,7 +231,7 @@ func (k *keeper) facts(t *task) *reservation.Facts {
 	}
 	tell := func(epoch uint64, shard int) {
 		if epoch != 0 {
-			f.Members[epoch] = told(k.m.peers.members(arcOf(rec, epoch, shard).ArcName(), now))
+			f.Members[epoch] = told(k.m.peers.members(rec.Arc(epoch, shard).ArcName(), now))
 		}
 	}
 	tell(rec.Epoch, rec.Shard)
@@ -251,13 +251,6 @@ func told(seen []memberSeen) []reservation.Member {
 		}
 	}
 	return all
-}
-
-// arcOf names the arc of one opening of a reservation.
-func arcOf(rec *schema.ReservationRecord, epoch uint64, shard int) subjects.ArcCall {
-	return subjects.ArcCall{
-		Reserved: true, Number: shard, Account: rec.Account, Function: rec.Function, Version: rec.Version, Epoch: epoch,
-	}
 }
 
 // used reports whether the revision of a record is the epoch of another one, as in a bucket that was put back. keeper.mu is held.

@@ -54,11 +54,8 @@ func openingsOf(rec *schema.ReservationRecord) []*opening {
 		if epoch == 0 || marker == 0 || shard < 0 || shard >= subjects.MaxShards {
 			return
 		}
-		target := subjects.ArcCall{
-			Reserved: true, Number: shard, Account: rec.Account, Function: rec.Function, Version: rec.Version, Epoch: epoch,
-		}
 		all = append(all, &opening{
-			name: target.ArcName(), account: rec.Account, function: rec.Function, version: rec.Version,
+			name: rec.Arc(epoch, shard).ArcName(), account: rec.Account, function: rec.Function, version: rec.Version,
 			shard: shard, epoch: epoch, marker: marker, skip: rec.Skip,
 		})
 	}

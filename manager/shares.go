@@ -181,11 +181,8 @@ func (m *Manager) stakes(ctx context.Context, v *view, key string) ([]*stake, er
 	}
 	var all []*stake
 	add := func(epoch uint64, shard int) *stake {
-		arc := subjects.ArcCall{
-			Reserved: true, Number: shard, Account: rec.Account, Function: rec.Function, Version: rec.Version, Epoch: epoch,
-		}
 		h := &stake{
-			key: key, arc: arc.ArcName(), account: rec.Account, function: rec.Function, version: rec.Version, epoch: epoch,
+			key: key, arc: rec.Arc(epoch, shard).ArcName(), account: rec.Account, function: rec.Function, version: rec.Version, epoch: epoch,
 			share: pool.Share{Draining: true},
 		}
 		if ver != nil {

@@ -1,6 +1,10 @@
 package schema
 
-import "time"
+import (
+	"time"
+
+	"github.com/hearth-run/hearth/subjects"
+)
 
 // ReservationState is where a reservation stands (DESIGN 6). The last one, gone, is a key that is no more.
 type ReservationState string
@@ -40,6 +44,11 @@ type ReservationRecord struct {
 	Closing []ClosingArc `msgpack:"closing,omitempty"` // openings gone by that are still being emptied
 	Failed  string       `msgpack:"failed,omitempty"`  // why members cannot be made, "" while they can
 	Updated time.Time    `msgpack:"updated"`
+}
+
+// Arc names the arc of one opening of the reservation: the present one, or one of Closing.
+func (r *ReservationRecord) Arc(epoch uint64, shard int) subjects.ArcCall {
+	return subjects.ArcCall{Reserved: true, Number: shard, Account: r.Account, Function: r.Function, Version: r.Version, Epoch: epoch}
 }
 
 // ClosingArc is an opening of a reservation that is being retired while another one follows it.

@@ -113,6 +113,9 @@ func (c ArcCall) ArcName() string {
 		strconv.FormatUint(c.Epoch, 10)
 }
 
+// IsReservedName reports whether a short name is that of a reserved arc.
+func IsReservedName(arc string) bool { return strings.HasPrefix(arc, "r.") }
+
 // UnreservedName is the short name of unreserved arc nn.
 func UnreservedName(nn int) string { return "u." + strconv.Itoa(nn) }
 

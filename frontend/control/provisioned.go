@@ -64,49 +64,43 @@ func (s *Service) putProvisioned(ctx context.Context, account string, request []
 	return provisioned(s.told(r)), nil
 }
 
-// getProvisioned answers with how far a reservation is. One that is being emptied is none any more, as on AWS.
+// getProvisioned answers with how far a reservation is.
 func (s *Service) getProvisioned(ctx context.Context, account string, request []byte) (any, error) {
-	in, err := decode[schema.ProvisionedInput](request)
+	_, r, err := s.reserved(ctx, account, "GetProvisionedConcurrencyConfig", request)
 	if err != nil {
 		return nil, err
-	}
-	if err := only(in, "GetProvisionedConcurrencyConfig", "FunctionName", "Qualifier"); err != nil {
-		return nil, err
-	}
-	rec, v, err := s.reservable(ctx, account, in)
-	if err != nil {
-		return nil, err
-	}
-	r, _, err := s.reservation(ctx, account, rec.Name, v.Version)
-	if err != nil {
-		return nil, err
-	}
-	if r.Limit == 0 {
-		return nil, noneProvisioned()
 	}
 	return provisioned(s.told(r)), nil
 }
 
 // deleteProvisioned ends a reservation: its members go as they become idle (DESIGN 6).
 func (s *Service) deleteProvisioned(ctx context.Context, account string, request []byte) (any, error) {
-	in, err := decode[schema.ProvisionedInput](request)
+	rec, r, err := s.reserved(ctx, account, "DeleteProvisionedConcurrencyConfig", request)
 	if err != nil {
 		return nil, err
 	}
-	if err := only(in, "DeleteProvisionedConcurrencyConfig", "FunctionName", "Qualifier"); err != nil {
-		return nil, err
+	_, err = s.limit(ctx, rec, r.Version, 0)
+	return nil, err
+}
+
+// reserved is the reservation that a request names alone. One that is being emptied is none any more, as on AWS.
+func (s *Service) reserved(ctx context.Context, account, operation string, request []byte) (*schema.FunctionRecord, *schema.ReservationRecord, error) {
+	in, err := decode[schema.ProvisionedInput](request)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := only(in, operation, "FunctionName", "Qualifier"); err != nil {
+		return nil, nil, err
 	}
 	rec, v, err := s.reservable(ctx, account, in)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if r, _, err := s.reservation(ctx, account, rec.Name, v.Version); err != nil {
-		return nil, err
-	} else if r.Limit == 0 {
-		return nil, noneProvisioned()
+	r, _, err := s.reservation(ctx, account, rec.Name, v.Version)
+	if err == nil && r.Limit == 0 {
+		err = schema.Errorf(schema.CodeNoProvisioned, "No Provisioned Concurrency Config found for this function")
 	}
-	_, err = s.limit(ctx, rec, v.Version, 0)
-	return nil, err
+	return rec, r, err
 }
 
 // listProvisioned lists the reservations of a function, a page at a time.
@@ -295,10 +289,6 @@ func (s *Service) reservation(ctx context.Context, account, name, version string
 		return nil, 0, fmt.Errorf("read the reservation of %s:%s: %w", name, version, err)
 	}
 	return r, entry.Revision(), nil
-}
-
-func noneProvisioned() error {
-	return schema.Errorf(schema.CodeNoProvisioned, "No Provisioned Concurrency Config found for this function")
 }
 
 func provisioned(t reservationTold) *schema.ProvisionedOutput {

@@ -121,9 +121,7 @@ func (s *Service) told(r *schema.ReservationRecord) reservationTold {
 		at[p.Manager] = len(t.places)
 		t.places = append(t.places, schema.ReservationMember{Manager: p.Manager, Rank: p.Rank, Share: p.Share})
 	}
-	arc := subjects.ArcCall{
-		Reserved: true, Number: r.Shard, Account: r.Account, Function: r.Function, Version: r.Version, Epoch: r.Epoch,
-	}.ArcName()
+	arc := r.Arc(r.Epoch, r.Shard).ArcName()
 	for _, m := range s.view.Managers() {
 		for _, a := range m.Arcs {
 			if r.Epoch == 0 || a.Arc != arc {
