@@ -192,9 +192,7 @@ func TestDisconnectedStartsNothing(t *testing.T) {
 	if after.Warm != before.Warm || after.Cold != before.Cold {
 		t.Errorf("started %d calls while disconnected", after.Warm+after.Cold-before.Warm-before.Cold)
 	}
-	if n.Status().Busy != 0 {
-		t.Errorf("%d environments are left busy", n.Status().Busy)
-	}
+	natstest.Eventually(t, patience, func() bool { return n.Status().Busy == 0 }, "no environment is left busy")
 	if c.stored() != 10 {
 		t.Errorf("%d calls are in the stream, want all ten for others", c.stored())
 	}
