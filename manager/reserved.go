@@ -46,12 +46,12 @@ func newOpenings() openings {
 	return openings{byName: make(map[string]*opening), byKey: make(map[string][]*opening)}
 }
 
-// openingsOf are the openings of a record whose consumers may stand. One that is provisioned is none of them: its arc takes no
-// calls before its marker stands.
+// openingsOf are the openings of a record on whose arcs calls may lie: all but one that is provisioned, which takes none before
+// its marker stands. One that closes has no marker any more, and what was stored before that has to be taken or moved all the same.
 func openingsOf(rec *schema.ReservationRecord) []*opening {
 	var all []*opening
 	add := func(epoch uint64, shard int, marker uint64) {
-		if epoch == 0 || marker == 0 || shard < 0 || shard >= subjects.MaxShards {
+		if epoch == 0 || shard < 0 || shard >= subjects.MaxShards {
 			return
 		}
 		all = append(all, &opening{
@@ -59,7 +59,9 @@ func openingsOf(rec *schema.ReservationRecord) []*opening {
 			shard: shard, epoch: epoch, marker: marker, skip: rec.Skip,
 		})
 	}
-	add(rec.Epoch, rec.Shard, rec.Marker)
+	if rec.State != schema.ReservationProvisioning || rec.Marker != 0 {
+		add(rec.Epoch, rec.Shard, rec.Marker)
+	}
 	for _, c := range rec.Closing {
 		add(c.Epoch, c.Shard, c.Marker)
 	}
