@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/e2e/fabric"
+	"github.com/hearth-run/hearth/schema"
 )
 
 // logLine is what `hearth logs --json` prints.
@@ -25,6 +26,7 @@ type logLine struct {
 	Manager     string
 	Environment string
 	Platform    bool
+	Type        string
 	Text        string
 }
 
@@ -115,7 +117,61 @@ func TestLogs(t *testing.T) {
 		}
 	})
 
+	t.Run("as JSON", func(t *testing.T) { logsAsJSON(t, f) })
 	t.Run("tail by every door", func(t *testing.T) { tailByEveryDoor(t, f) })
+}
+
+// logsAsJSON: with LogFormat JSON the platform's lines are Lambda's records, in the log and in the tail; a function that
+// prints one has printed a line of its own.
+func logsAsJSON(t *testing.T, f *fabric.Fabric) {
+	f.DeployFn("records", "--log-format", "json", "--log-level", "info", "--system-log-level", "debug")
+	svc := lambda.New(lambda.Options{Region: "us-east-1", BaseEndpoint: aws.String(f.HTTP),
+		Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")})
+	configured := func(want schema.LoggingConfig) {
+		t.Helper()
+		made, err := f.Admin().GetFunctionConfiguration(withDeadline(t), "records", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want.LogGroup = "/aws/lambda/records"; *made.LoggingConfig != want {
+			t.Errorf("%+v", made.LoggingConfig)
+		}
+	}
+	configured(schema.LoggingConfig{LogFormat: "JSON", ApplicationLogLevel: "INFO", SystemLogLevel: "DEBUG"})
+	const forged = "REPORT RequestId: x"
+	out, err := svc.Invoke(withDeadline(t), &lambda.InvokeInput{FunctionName: aws.String("records"), LogType: types.LogTypeTail,
+		Payload: []byte(`"say ` + forged + ` end"`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail, err := base64.StdEncoding.DecodeString(aws.ToString(out.LogResult))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`{"time":"20`, forged, `{"time":"20`, `{"time":"20`}
+	kinds := []string{"platform.start", "", "platform.runtimeDone", "platform.report"}
+	for i, line := range strings.Split(strings.TrimSuffix(string(tail), "\n"), "\n") {
+		if i >= len(want) || !strings.HasPrefix(line, want[i]) || kinds[i] != "" && !strings.Contains(line, `"type":"`+kinds[i]+`","record":{"requestId":"`) {
+			t.Errorf("line %d of the tail: %q", i, line)
+		}
+	}
+	var lines []logLine
+	eventually(t, "the call's lines are there", func() bool {
+		lines = readLogs(t, f, "records")
+		return len(lines) >= 6
+	})
+	kinds = append([]string{"platform.initStart", "platform.initReport"}, kinds...)
+	for i, l := range lines {
+		if i >= len(kinds) || l.Type != kinds[i] || l.Platform != (l.Type != "") {
+			t.Errorf("line %d: %+v", i, l)
+		}
+	}
+	// Back to text, where there are no levels.
+	f.DeployFn("records", "--log-format", "text")
+	configured(schema.LoggingConfig{LogFormat: "Text"})
+	if r := f.CLI("deploy", "records", ".", "--log-level", "loud"); r.Code != 2 || !strings.Contains(r.Stderr, "--log-level") {
+		t.Errorf("%+v", r)
+	}
 }
 
 // tailByEveryDoor: who calls may ask for the end of the call's log, by an AWS SDK, by NATS, by the CLI.

@@ -169,7 +169,7 @@ func (m *Manager) binding(ctx context.Context, mk pool.Make) (*schema.Binding, e
 	}
 	b := &schema.Binding{
 		Key: mk.Home.Key, Account: mk.Spec.Account, Function: mk.Spec.Function, Runtime: ver.Runtime, Handler: ver.Handler,
-		MemoryMB: ver.MemoryMB, Timeout: ver.Timeout,
+		MemoryMB: ver.MemoryMB, Timeout: ver.Timeout, Logging: ver.Logging(),
 	}
 	if ver.SecretKey == "" {
 		return b, nil

@@ -63,7 +63,8 @@ type Binding struct {
 	MemoryMB    int
 	Timeout     time.Duration
 	InitTimeout time.Duration // 10 s as in Lambda (A6); 0 means that
-	Variables   Variables     `json:"-"` // not even by mistake
+	Logging     Logging
+	Variables   Variables `json:"-"` // not even by mistake
 }
 
 // FunctionError is a failure that the caller sees as an answer, not as a refusal: the function's own error, a

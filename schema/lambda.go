@@ -39,8 +39,10 @@ type TracingConfig struct {
 
 // LoggingConfig is the LoggingConfig member.
 type LoggingConfig struct {
-	LogFormat string `json:"LogFormat,omitempty"`
-	LogGroup  string `json:"LogGroup,omitempty"`
+	LogFormat           string `json:"LogFormat,omitempty"`
+	ApplicationLogLevel string `json:"ApplicationLogLevel,omitempty"`
+	SystemLogLevel      string `json:"SystemLogLevel,omitempty"`
+	LogGroup            string `json:"LogGroup,omitempty"`
 }
 
 // FunctionInput is the request of CreateFunction, UpdateFunctionCode, UpdateFunctionConfiguration and PublishVersion: each takes

@@ -16,22 +16,27 @@ type LogLines struct {
 	Lines       []LogLine `msgpack:"l"`
 }
 
-// LogLine is one line, or what the platform says at the start or the end of a call: those two are of every call, so their
-// text is made by who reads them ([LogLine.Texts]).
+// LogLine is one line of a function, or what the platform says of it. The platform's lines are records of a kind of their own,
+// whose text is made by who reads them ([LogLine.Texts]): two are of every call. No byte of a function makes one.
 type LogLine struct {
 	Time      time.Time `msgpack:"t"`
 	RequestID string    `msgpack:"r,omitempty"` // "" in the init and between calls
 	Kind      LogKind   `msgpack:"k,omitempty"`
 	Platform  bool      `msgpack:"p,omitempty"` // written by the worker, never by a function
+	JSON      bool      `msgpack:"j,omitempty"` // the platform's lines of this function are JSON
 	Cut       bool      `msgpack:"c,omitempty"` // its rest is in the next line
-	Text      []byte    `msgpack:"x,omitempty"` // of a [LogText]
+	Text      []byte    `msgpack:"x,omitempty"` // of a LogText; of a LogInitStart the runtime, of a LogDropped why
 
-	// Of a LogReport.
+	// Of a LogReport, a LogDone or a LogInitReport.
 	Duration     time.Duration `msgpack:"d,omitempty"`
 	Init         time.Duration `msgpack:"i,omitempty"` // 0: no cold start
 	MemoryMB     int           `msgpack:"m,omitempty"`
+	Failed       bool          `msgpack:"f,omitempty"` // the function posted an error
 	ErrorType    string        `msgpack:"e,omitempty"` // of a failure that no function posted
 	ErrorMessage string        `msgpack:"w,omitempty"`
+
+	Bytes int64 `msgpack:"b,omitempty"` // of a LogDone those of the answer; of a LogDropped what was dropped
+	Count int64 `msgpack:"n,omitempty"` // lines that a LogDropped stands for
 }
 
 // LogKind says what a [LogLine] is.
@@ -39,21 +44,86 @@ type LogKind uint8
 
 // The kinds of lines. Values are on the wire: new ones go to the end.
 const (
-	LogText   LogKind = iota // a line as it stands
-	LogStart                 // a call began
-	LogReport                // a call ended
+	LogText       LogKind = iota // a line as it stands
+	LogStart                     // a call began
+	LogReport                    // a call ended
+	LogDone                      // its runtime was done with it; JSON alone has a line for it
+	LogInitStart                 // an environment began its init
+	LogInitReport                // the init ended; in text only a failed one has a line
+	LogDropped                   // lines are missing here
 )
 
-// Texts are the lines that it stands for, in Lambda's text form (A8), of a function's version. How much memory a call used
-// is not known above the driver, so that field is left out.
-func (l *LogLine) Texts(version string) []string {
+// Type is Lambda's name for a kind of the platform's, "" for text.
+func (k LogKind) Type() string {
+	switch k {
+	case LogStart:
+		return "platform.start"
+	case LogReport:
+		return "platform.report"
+	case LogDone:
+		return "platform.runtimeDone"
+	case LogInitStart:
+		return "platform.initStart"
+	case LogInitReport:
+		return "platform.initReport"
+	case LogDropped:
+		return "platform.logsDropped"
+	}
+	return ""
+}
+
+// Level is how much a line of the platform's matters (Lambda's guide, log-level filtering).
+func (l *LogLine) Level() LogLevel {
+	switch l.Kind {
+	case LogDropped:
+		return LevelWarn
+	case LogReport, LogDone, LogInitReport:
+		switch {
+		case l.status() != "success":
+			return LevelWarn
+		case l.Kind != LogReport:
+			return LevelDebug
+		}
+	}
+	return LevelInfo
+}
+
+// LogFunction is whose lines they are.
+type LogFunction struct {
+	Name, Version, Tenant string
+}
+
+// Texts are the lines that it stands for, in Lambda's text form or its JSON form (A8). How much memory a call used is not
+// known above the driver, so that field is left out.
+func (l *LogLine) Texts(of LogFunction) []string {
+	if l.JSON && l.Kind.Type() != "" {
+		return []string{l.json(of)}
+	}
 	switch l.Kind {
 	case LogStart:
-		return []string{"START RequestId: " + l.RequestID + " Version: " + version}
+		return []string{"START RequestId: " + l.RequestID + " Version: " + of.Version}
 	case LogReport:
 		return l.report()
+	case LogInitStart:
+		return []string{"INIT_START Runtime Version: " + string(l.Text)}
+	case LogInitReport:
+		return l.initReport()
+	case LogDone:
+		return nil
 	}
 	return []string{string(l.Text)}
+}
+
+func (l *LogLine) initReport() []string {
+	if l.ErrorType == "" {
+		return nil
+	}
+	lines := []string{fmt.Sprintf("INIT_REPORT Init Duration: %.2f ms\tPhase: init\tStatus: error\tError Type: %s",
+		float64(l.Init)/float64(time.Millisecond), l.ErrorType)}
+	if l.ErrorMessage != "" {
+		lines = append(lines, l.ErrorType+": "+l.ErrorMessage)
+	}
+	return lines
 }
 
 func (l *LogLine) report() []string {
@@ -109,6 +179,7 @@ type LogLineItem struct {
 	Manager     string    `json:"manager"`
 	Environment string    `json:"environment"`
 	Platform    bool      `json:"platform,omitempty"`
+	Type        string    `json:"type,omitempty"` // of the platform's lines: platform.start, platform.report
 	Cut         bool      `json:"cut,omitempty"`
 	Text        string    `json:"text"` // invalid UTF-8 replaced
 }

@@ -8,8 +8,8 @@ var _ msgpack.CustomEncoder = (*LogLine)(nil)
 func (l *LogLine) EncodeMsgpack(enc *msgpack.Encoder) error {
 	w := lineWriter{enc: enc}
 	n := 1
-	for _, there := range [...]bool{l.RequestID != "", l.Kind != 0, l.Platform, l.Cut, len(l.Text) > 0, l.Duration != 0, l.Init != 0,
-		l.MemoryMB != 0, l.ErrorType != "", l.ErrorMessage != ""} {
+	for _, there := range [...]bool{l.RequestID != "", l.Kind != 0, l.Platform, l.JSON, l.Cut, len(l.Text) > 0, l.Duration != 0,
+		l.Init != 0, l.MemoryMB != 0, l.Failed, l.ErrorType != "", l.ErrorMessage != "", l.Bytes != 0, l.Count != 0} {
 		if there {
 			n++
 		}
@@ -27,6 +27,9 @@ func (l *LogLine) EncodeMsgpack(enc *msgpack.Encoder) error {
 	if w.key("p", l.Platform) {
 		w.err = enc.EncodeBool(true)
 	}
+	if w.key("j", l.JSON) {
+		w.err = enc.EncodeBool(true)
+	}
 	if w.key("c", l.Cut) {
 		w.err = enc.EncodeBool(true)
 	}
@@ -42,11 +45,20 @@ func (l *LogLine) EncodeMsgpack(enc *msgpack.Encoder) error {
 	if w.key("m", l.MemoryMB != 0) {
 		w.err = enc.EncodeInt(int64(l.MemoryMB))
 	}
+	if w.key("f", l.Failed) {
+		w.err = enc.EncodeBool(true)
+	}
 	if w.key("e", l.ErrorType != "") {
 		w.err = enc.EncodeString(l.ErrorType)
 	}
 	if w.key("w", l.ErrorMessage != "") {
 		w.err = enc.EncodeString(l.ErrorMessage)
+	}
+	if w.key("b", l.Bytes != 0) {
+		w.err = enc.EncodeInt(l.Bytes)
+	}
+	if w.key("n", l.Count != 0) {
+		w.err = enc.EncodeInt(l.Count)
 	}
 	return w.err
 }

@@ -39,7 +39,9 @@ type VersionRecord struct {
 	SecretsSHA256  string        `msgpack:"secretsum,omitempty"` // keyed digest, to tell an unchanged set
 	LogFormat      string        `msgpack:"logformat,omitempty"`
 	LogGroup       string        `msgpack:"loggroup,omitempty"`
-	Tracing        string        `msgpack:"tracing,omitempty"` // Active, PassThrough; "" is PassThrough
+	LogLevel       string        `msgpack:"loglevel,omitempty"` // of the function's own lines, with LogFormat JSON
+	SystemLogLevel string        `msgpack:"syslevel,omitempty"` // of the platform's
+	Tracing        string        `msgpack:"tracing,omitempty"`  // Active, PassThrough; "" is PassThrough
 	Idempotent     bool          `msgpack:"idempotent,omitempty"`
 	Egress         []string      `msgpack:"egress,omitempty"`
 	Audiences      []string      `msgpack:"audiences,omitempty"`

@@ -26,7 +26,7 @@ func sampleFunction() *schema.FunctionRecord {
 			Version: schema.Latest, Description: "resizes", Runtime: "nodejs22.x", Handler: "index.handler", Role: "arn:aws:iam::000000000000:role/any",
 			MemoryMB: 256, Timeout: 3 * time.Second, EphemeralMB: 512, Architecture: "arm64", CodeSHA256: strings.Repeat("ab", 32), CodeSize: 70_000,
 			ConfigRevision: 9, VariableNames: []string{"MODE", "TOKEN"}, SecretKey: "6f1e.9", SecretsSHA256: strings.Repeat("cd", 32), LogFormat: "JSON",
-			LogGroup: "/aws/lambda/resize", Tracing: "Active",
+			LogGroup: "/aws/lambda/resize", LogLevel: "WARN", SystemLogLevel: "DEBUG", Tracing: "Active",
 			Idempotent: true, Egress: []string{"none"}, Audiences: []string{"db"}, RevisionID: "0f0e", Modified: made,
 		},
 		Versions: []schema.VersionRecord{{

@@ -183,8 +183,6 @@ func refusedMember(name string) string {
 		return "not supported: what happens to failed events is the function's event invoke config"
 	case "SnapStart":
 		return "not supported: reserve environments to have them initialised ahead of calls"
-	case "ApplicationLogLevel", "SystemLogLevel":
-		return "not supported: the function's own logger decides what it writes"
 	case "CapacityProviderConfig", "DurableConfig", "PublishTo":
 		return "not supported: Hearth has no managed instances and no durable executions"
 	}

@@ -161,9 +161,25 @@ func (in *FunctionInput) logging() []FieldError {
 	if l == nil {
 		return nil
 	}
-	if l.LogFormat != "" && l.LogFormat != "Text" && l.LogFormat != "JSON" {
+	if l.LogFormat != "" && l.LogFormat != LogFormatText && l.LogFormat != LogFormatJSON {
 		bad = append(bad, FieldError{"LoggingConfig.LogFormat", clip(l.LogFormat), "Text or JSON"})
 	}
+	level := func(member, value string, allowed ...string) {
+		field := FieldError{Field: "LoggingConfig." + member, Got: clip(value)}
+		switch {
+		case value == "":
+			return
+		case !slices.Contains(allowed, value):
+			field.Allowed = "one of " + strings.Join(allowed, ", ")
+		case l.LogFormat != LogFormatJSON:
+			field.Allowed = "only with LogFormat JSON: lines of text have no level"
+		default:
+			return
+		}
+		bad = append(bad, field)
+	}
+	level("ApplicationLogLevel", l.ApplicationLogLevel, "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+	level("SystemLogLevel", l.SystemLogLevel, "DEBUG", "INFO", "WARN")
 	if l.LogGroup != "" && (len(l.LogGroup) > 512 || !nameBytes(l.LogGroup, "./#")) {
 		bad = append(bad, FieldError{"LoggingConfig.LogGroup", clip(l.LogGroup), "1 to 512 of a-z, A-Z, 0-9 and .-_/#"})
 	}

@@ -101,6 +101,7 @@ func (e *environment) parkedFirst() {
 	init := e.init
 	e.mu.Unlock()
 	if good {
+		e.logs.initialised(init)
 		e.events.tell(schema.EnvironmentEvent{Environment: e.id, Kind: schema.EnvironmentParked, InitDuration: init})
 	}
 }

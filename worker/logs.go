@@ -18,6 +18,7 @@ import (
 type Source struct {
 	Account, Function, Version, Tenant string
 	Environment                        string
+	JSON                               bool // the platform's lines of it are JSON
 }
 
 // Sink takes the lines of one environment, in their order. Line is called on the way of calls: it must not wait. A line's
@@ -42,23 +43,31 @@ const lineCost = 64
 type logs struct {
 	worker *Worker
 	e      *environment
-	writes atomic.Uint64 // so that the end of a call can see whether output still comes
-	sink   Sink          // nil: none; set before there is output
+	writes atomic.Uint64   // so that the end of a call can see whether output still comes
+	sink   Sink            // nil: none; set before there is output
+	json   bool            // the platform's lines are JSON
+	least  schema.LogLevel // of the function's lines; [schema.LevelNone]: all
+	system schema.LogLevel // of the platform's; the same
 
 	mu       sync.Mutex
 	partial  []byte // a line that has not ended
+	rests    bool   // what came before it of the same line was cut off
+	silent   bool   // and that was below the level
 	charged  int64
 	tokens   float64 // bytes that may pass now
 	filled   time.Time
 	dropping bool
-	dropped  int64 // since the last line that passed
+	dropped  int64 // bytes since the last line that passed
+	lines    int64 // that they were of
 	request  string
 	tail     *tail  // nil unless the call asked for it
 	before   uint64 // writes when that call began
 }
 
 func newLogs(w *Worker, e *environment) *logs {
-	return &logs{worker: w, e: e, tokens: float64(w.cfg.LogRate), filled: time.Now()}
+	l := &logs{worker: w, e: e, tokens: float64(w.cfg.LogRate), filled: time.Now()}
+	l.json, l.least, l.system = levels(e.binding.Logging)
+	return l
 }
 
 // open is called before the environment's command starts.
@@ -67,8 +76,19 @@ func (l *logs) open() {
 		return
 	}
 	b := l.e.binding
-	l.sink = l.worker.cfg.Lines(Source{Account: b.Account, Function: b.Function, Version: b.Version, Tenant: b.Tenant, Environment: l.e.id})
-	l.say(time.Now(), "", "INIT_START Runtime Version: "+b.Runtime)
+	l.sink = l.worker.cfg.Lines(Source{Account: b.Account, Function: b.Function, Version: b.Version, Tenant: b.Tenant, Environment: l.e.id,
+		JSON: l.json})
+	l.tell(schema.LogLine{Time: time.Now(), Kind: schema.LogInitStart, Text: []byte(b.Runtime)})
+}
+
+// initialised says how long a good init took, where that is asked for.
+func (l *logs) initialised(took time.Duration) {
+	if !l.json {
+		return // text has no line for it
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tell(schema.LogLine{Time: time.Now(), Kind: schema.LogInitReport, Init: took})
 }
 
 // failed says that the init failed, after everything that the function wrote. Of a failure that the function posted only
@@ -78,12 +98,11 @@ func (l *logs) failed(f *schema.FunctionError, took time.Duration) {
 		return // it was ended
 	}
 	l.open()
-	now := time.Now()
-	l.say(now, "", fmt.Sprintf("INIT_REPORT Init Duration: %.2f ms\tPhase: init\tStatus: error\tError Type: %s",
-		float64(took)/float64(time.Millisecond), tame(f.Type)))
+	report := schema.LogLine{Time: time.Now(), Kind: schema.LogInitReport, Init: took, Failed: true, ErrorType: tame(f.Type)}
 	if f.Body == nil {
-		l.say(now, "", f.Type+": "+tame(f.Message))
+		report.ErrorMessage = tame(f.Message)
 	}
+	l.tell(report)
 }
 
 // tame keeps what a function chose within one short line of the platform's.
@@ -102,10 +121,11 @@ func (l *logs) Write(p []byte) (int, error) {
 	l.writes.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.tail != nil {
+	sieved := l.tail != nil && l.least > schema.LevelNone
+	if l.tail != nil && !sieved {
 		l.tail.write(p)
 	}
-	if !l.heard() {
+	if !l.heard() && !sieved {
 		return len(p), nil
 	}
 	now := time.Now()
@@ -149,9 +169,9 @@ func (l *logs) keep(now time.Time, p []byte) {
 	l.partial = append(l.partial, p...)
 }
 
-// line passes on what has been kept, if the rate allows it. Once something was dropped, an eighth of a second's worth must
-// have come back before lines pass again: else every line of a flood that passes would bring along a note about those
-// that did not.
+// line passes on what has been kept, if it is of a level that is wanted and the rate allows it. Once something was dropped,
+// an eighth of a second's worth must have come back before lines pass again: else every line of a flood that passes would
+// bring along a note about those that did not. What is below the level counts too: it had to be read.
 func (l *logs) line(now time.Time, cut bool) {
 	text := l.partial
 	rate := float64(l.worker.cfg.LogRate)
@@ -162,12 +182,19 @@ func (l *logs) line(now time.Time, cut bool) {
 		l.tokens -= n
 		l.dropping = false
 		l.sayDropped(now)
-		l.pass(schema.LogLine{Time: now, RequestID: l.request, Cut: cut, Text: text})
+		if l.wanted(text) {
+			if l.tail != nil && l.least > schema.LevelNone {
+				l.tail.line(string(text))
+			}
+			l.pass(schema.LogLine{Time: now, RequestID: l.request, Cut: cut, Text: text})
+		}
 	} else {
 		l.dropping = true
+		l.lines++
 		l.dropped += int64(len(text) + 1)
 		l.worker.count.dropped.Add(int64(len(text) + 1))
 	}
+	l.rests = cut
 	l.partial = l.partial[:0]
 	if cap(l.partial) > keepLine && !cut {
 		l.partial = nil
@@ -186,14 +213,30 @@ func (l *logs) rest(now time.Time) {
 
 func (l *logs) sayDropped(now time.Time) {
 	if l.dropped > 0 {
-		l.say(now, l.request, fmt.Sprintf("%d bytes of output were dropped: more than %d a second", l.dropped, l.worker.cfg.LogRate))
-		l.dropped = 0
+		l.tell(schema.LogLine{Time: now, RequestID: l.request, Kind: schema.LogDropped, Count: l.lines, Bytes: l.dropped, Text: fmt.Appendf(nil,
+			"%d bytes of output were dropped: more than %d a second", l.dropped, l.worker.cfg.LogRate)})
+		l.dropped, l.lines = 0, 0
 	}
 }
 
-// say passes on a line of the platform's own.
-func (l *logs) say(now time.Time, request, text string) {
-	l.pass(schema.LogLine{Time: now, RequestID: request, Platform: true, Text: []byte(text)})
+// tell passes on a line of the platform's own, also to the tail of the call that runs, if it is of a level that is wanted.
+func (l *logs) tell(line schema.LogLine) {
+	line.Platform, line.JSON = true, l.json
+	if l.system > schema.LevelNone && line.Level() < l.system {
+		return
+	}
+	// A tail that takes bytes as they come has what LOGS has not.
+	if l.tail != nil && (l.least > schema.LevelNone || line.Kind != schema.LogDropped) {
+		for _, text := range line.Texts(l.function()) {
+			l.tail.line(text)
+		}
+	}
+	l.pass(line)
+}
+
+func (l *logs) function() schema.LogFunction {
+	b := l.e.binding
+	return schema.LogFunction{Name: b.Function, Version: b.Version, Tenant: b.Tenant}
 }
 
 func (l *logs) pass(line schema.LogLine) {
@@ -201,8 +244,11 @@ func (l *logs) pass(line schema.LogLine) {
 		l.sink.Line(line)
 		return
 	}
+	if !l.heard() {
+		return
+	}
 	l.worker.log.Debug("output", "environment", l.e.id, "function", l.e.binding.Function, "version", l.e.binding.Version,
-		"request", line.RequestID, "platform", line.Platform, "text", string(line.Text))
+		"request", line.RequestID, "platform", line.Platform, "text", strings.Join(line.Texts(l.function()), "\n"))
 }
 
 // begin turns to a call: what has been written so far is not its.
@@ -211,19 +257,15 @@ func (l *logs) begin(run *schema.Run, now time.Time) {
 	if l.sink != nil && l.e.drain != nil {
 		l.e.drain.Drain()
 	}
-	start := schema.LogLine{Time: now, RequestID: id, Kind: schema.LogStart, Platform: true}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rest(now)
 	l.request = id
 	if run.Call.LogTail {
 		l.tail, l.before = &tail{}, l.writes.Load()
-		for _, text := range start.Texts(run.Call.Version) {
-			l.tail.line(text)
-		}
 	}
-	if l.sink != nil {
-		l.sink.Line(start)
+	if l.sink != nil || l.tail != nil {
+		l.tell(schema.LogLine{Time: now, RequestID: id, Kind: schema.LogStart})
 	}
 }
 
@@ -276,8 +318,8 @@ func (l *logs) finish(run *schema.Run, o *schema.Outcome, own bool) []byte {
 	if l.e.drain != nil {
 		l.e.drain.Drain()
 	}
-	report := schema.LogLine{Time: now, RequestID: run.Call.RequestID, Kind: schema.LogReport, Platform: true,
-		Duration: o.Duration, MemoryMB: l.e.binding.MemoryMB}
+	report := schema.LogLine{Time: now, RequestID: run.Call.RequestID, Kind: schema.LogReport, Duration: o.Duration,
+		MemoryMB: l.e.binding.MemoryMB, Failed: o.Error != nil}
 	if run.Start == schema.StartCold {
 		report.Init = run.InitDuration
 	}
@@ -287,16 +329,16 @@ func (l *logs) finish(run *schema.Run, o *schema.Outcome, own bool) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rest(now)
+	if l.json {
+		done := report
+		done.Kind, done.Init, done.MemoryMB, done.Bytes = schema.LogDone, 0, 0, int64(len(o.Payload))
+		l.tell(done)
+	}
+	l.tell(report)
 	t := l.tail
 	l.tail, l.request = nil, ""
-	if l.sink != nil {
-		l.sink.Line(report)
-	}
 	if t == nil {
 		return nil
-	}
-	for _, text := range report.Texts(run.Call.Version) {
-		t.line(text)
 	}
 	return t.last()
 }

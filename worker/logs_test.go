@@ -36,7 +36,7 @@ func (o *shelf) Line(l schema.LogLine) {
 	if l.Platform {
 		kind = "platform"
 	}
-	for _, text := range l.Texts(o.from.Version) {
+	for _, text := range l.Texts(schema.LogFunction{Name: o.from.Function, Version: o.from.Version, Tenant: o.from.Tenant}) {
 		s.lines = append(s.lines, l)
 		s.from = append(s.from, o.from)
 		s.text = append(s.text, kind+" "+text)

@@ -17,6 +17,7 @@ type shelf struct {
 	shipper     *Shipper
 	subject     string
 	environment string
+	json        bool // the platform's lines are
 
 	mu     sync.Mutex
 	lines  *[]schema.LogLine // nil: none
@@ -45,7 +46,8 @@ const shelfMost = 1024
 
 // Open gives the sink of an environment's lines. It is [Config.Lines].
 func (s *Shipper) Open(src Source) Sink {
-	return &shelf{shipper: s, subject: s.cfg.Names.Log(src.Account, src.Function, src.Version, src.Tenant), environment: src.Environment}
+	return &shelf{shipper: s, subject: s.cfg.Names.Log(src.Account, src.Function, src.Version, src.Tenant), environment: src.Environment,
+		json: src.JSON}
 }
 
 func cost(l *schema.LogLine) int64 { return int64(shipLine + len(l.Text) + len(l.ErrorMessage)) }
@@ -100,8 +102,8 @@ func (f *shelf) sayDropped(now time.Time) {
 	if f.droppedLines == 0 {
 		return
 	}
-	l := schema.LogLine{Time: now, Platform: true, Text: fmt.Appendf(nil,
-		"%d lines, %d bytes of output, were dropped: they could not be stored in time", f.droppedLines, f.droppedBytes)}
+	l := schema.LogLine{Time: now, Kind: schema.LogDropped, Platform: true, JSON: f.json, Count: f.droppedLines, Bytes: f.droppedBytes,
+		Text: fmt.Appendf(nil, "%d lines, %d bytes of output, were dropped: they could not be stored in time", f.droppedLines, f.droppedBytes)}
 	f.droppedLines, f.droppedBytes = 0, 0
 	n := cost(&l)
 	f.shipper.used.Add(n)

@@ -26,6 +26,7 @@ type deployFlags struct {
 	egress, audience    []string
 	idempotent, publish bool
 	alias               string
+	logs                logFlags
 	events              eventFlags
 }
 
@@ -66,6 +67,7 @@ environment. Links must stay inside the folder; .git is left out.`,
 	flags.BoolVar(&f.idempotent, "idempotent", false, "may run twice: lost calls are sent again")
 	flags.BoolVar(&f.publish, "publish", false, "publish a version")
 	flags.StringVar(&f.alias, "alias", "", "publish a version and point this alias at it")
+	f.logs.register(cmd)
 	f.events.register(cmd)
 	for _, flag := range []string{"on-failure", "on-success"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, part string) ([]string, cobra.ShellCompDirective) {
@@ -94,7 +96,7 @@ type deployed struct {
 func (a *app) runDeploy(cmd *cobra.Command, name, path string, f deployFlags) error {
 	d := deployment{
 		name: name, runtime: f.runtime, handler: f.handler, memoryMB: f.memory, timeout: f.timeout, egress: f.egress,
-		audiences: f.audience, idempotent: f.idempotent, publish: f.publish || f.alias != "", alias: f.alias, given: a.settings.given,
+		audiences: f.audience, idempotent: f.idempotent, publish: f.publish || f.alias != "", alias: f.alias, logs: f.logs, given: a.settings.given,
 	}
 	if err := d.read(f); err != nil {
 		return err
@@ -172,6 +174,9 @@ func (d *deployment) read(f deployFlags) error {
 			in.Runtime = new(string) // an update may leave it out; apply asks for it otherwise
 			*in.Runtime = "provided"
 		}
+		if l := in.LoggingConfig; l != nil && !d.given("log-format") {
+			l.LogFormat = schema.LogFormatJSON // an update may find it so
+		}
 		bad = in.ValidateCreate()
 	}
 	return inFlags(schema.Invalid(bad...))
@@ -181,7 +186,8 @@ func (d *deployment) read(f deployFlags) error {
 var flagOf = map[string]string{
 	"FunctionName": "NAME", "Runtime": "--runtime", "Handler": "--handler", "MemorySize": "--memory", "Timeout": "--timeout",
 	"Hearth.Egress": "--egress", "Hearth.Audiences": "--audience", "TenancyConfig.TenantIsolationMode": "--tenancy",
-	"Environment.Variables": "--env", "Name": "--alias", "Code": "PATH", "Code.Sha256": "PATH",
+	"LoggingConfig.LogFormat": "--log-format", "LoggingConfig.ApplicationLogLevel": "--log-level",
+	"LoggingConfig.SystemLogLevel": "--system-log-level", "Environment.Variables": "--env", "Name": "--alias", "Code": "PATH", "Code.Sha256": "PATH",
 	// of deploy.Config
 	"HTTP": "--http", "NATS": "--nats", "Managers": "--managers", "Capacity": "--capacity", "Driver": "--driver", "Prefix": "--prefix",
 	"Creds": "--creds", "Set": "--set",

@@ -27,6 +27,7 @@ type deployment struct {
 	idempotent bool
 	publish    bool
 	alias      string
+	logs       logFlags
 	events     *schema.EventConfigInput // what happens to its events; nil leaves that as it is
 	pack       *pack.Package
 	given      func(flag string) bool // what an update may change
@@ -117,6 +118,9 @@ func (d *deployment) create() *schema.FunctionInput {
 	if d.perTenant {
 		in.TenancyConfig = &schema.TenancyConfig{TenantIsolationMode: schema.PerTenant}
 	}
+	if logs, changed := d.logs.over(nil, d.given); changed {
+		in.LoggingConfig = logs
+	}
 	if d.idempotent || len(d.egress) > 0 || len(d.audiences) > 0 {
 		in.Hearth = &schema.HearthConfig{Idempotent: d.idempotent, Egress: d.egress, Audiences: d.audiences}
 	}
@@ -179,6 +183,9 @@ func (d *deployment) differences(now *schema.FunctionConfiguration) *schema.Func
 	}
 	if d.given("env") {
 		in.Environment, differs = &schema.Environment{Variables: d.variables}, true
+	}
+	if logs, changed := d.logs.over(now.LoggingConfig, d.given); changed {
+		in.LoggingConfig, differs = logs, true
 	}
 	if own, changed := d.ownMembers(now.Hearth); changed {
 		in.Hearth, differs = own, true

@@ -22,8 +22,12 @@ func configuration(rec *schema.FunctionRecord, v *schema.VersionRecord, qualifie
 		TracingConfig: &schema.TracingConfig{Mode: cmp.Or(v.Tracing, "PassThrough")}, RevisionId: v.RevisionID, PackageType: "Zip",
 		Architectures: []string{v.Architecture}, EphemeralStorage: &schema.EphemeralStorage{Size: v.EphemeralMB},
 		LoggingConfig: &schema.LoggingConfig{
-			LogFormat: cmp.Or(v.LogFormat, "Text"), LogGroup: cmp.Or(v.LogGroup, "/aws/lambda/"+rec.Name),
+			LogFormat: cmp.Or(v.LogFormat, schema.LogFormatText), LogGroup: cmp.Or(v.LogGroup, "/aws/lambda/"+rec.Name),
 		},
+	}
+	if v.Logging().JSON() {
+		c.LoggingConfig.ApplicationLogLevel = cmp.Or(v.LogLevel, schema.DefaultLogLevel)
+		c.LoggingConfig.SystemLogLevel = cmp.Or(v.SystemLogLevel, schema.DefaultLogLevel)
 	}
 	if len(v.VariableNames) > 0 {
 		c.Environment = &schema.Environment{Variables: make(schema.Variables, len(v.VariableNames))}

@@ -101,8 +101,8 @@ func configure(v *schema.VersionRecord, in *schema.FunctionInput) {
 	if in.TracingConfig != nil {
 		v.Tracing = in.TracingConfig.Mode
 	}
-	if in.LoggingConfig != nil {
-		v.LogFormat, v.LogGroup = in.LoggingConfig.LogFormat, in.LoggingConfig.LogGroup
+	if l := in.LoggingConfig; l != nil {
+		v.LogFormat, v.LogGroup, v.LogLevel, v.SystemLogLevel = l.LogFormat, l.LogGroup, l.ApplicationLogLevel, l.SystemLogLevel
 	}
 	if in.Hearth != nil {
 		v.Idempotent, v.Egress, v.Audiences = in.Hearth.Idempotent, in.Hearth.Egress, in.Hearth.Audiences

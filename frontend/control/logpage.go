@@ -82,6 +82,7 @@ func (p *logPage) add(subject string, seq uint64, data []byte) error {
 		p.next.seq, p.next.line = seq, 0
 	}
 	_, function, version, tenant, ok := p.names.ParseLog(subject)
+	of := schema.LogFunction{Name: function, Version: version, Tenant: tenant}
 	var batch schema.LogLines
 	if !ok {
 		return fmt.Errorf("message %d: subject %q is none of log lines", seq, clip(subject))
@@ -95,9 +96,10 @@ func (p *logPage) add(subject string, seq uint64, data []byte) error {
 			continue
 		}
 		had, room := len(p.out.Lines), p.room
-		for _, text := range l.Texts(version) {
+		for _, text := range l.Texts(of) {
 			item := schema.LogLineItem{Time: moment(l.Time), RequestID: l.RequestID, Function: function, Version: version, Tenant: tenant,
-				Manager: batch.Manager, Environment: batch.Environment, Platform: l.Platform, Cut: l.Cut, Text: strings.ToValidUTF8(text, "\uFFFD")}
+				Manager: batch.Manager, Environment: batch.Environment, Platform: l.Platform, Type: l.Kind.Type(), Cut: l.Cut,
+				Text: strings.ToValidUTF8(text, "\uFFFD")}
 			p.room -= p.fit(&item)
 			p.out.Lines = append(p.out.Lines, item)
 		}

@@ -31,6 +31,7 @@ func TestProvided(t *testing.T) {
 			"MINE": "1", "TZ": "Europe/Berlin", "EMPTY": "",
 			"AWS_LAMBDA_FUNCTION_NAME": "forged", "_HANDLER": "forged", "AWS_LAMBDA_RUNTIME_API": "forged",
 			"AWS_LAMBDA_MAX_CONCURRENCY": "4", "AWS_EXECUTION_ENV": "forged", "_X_AMZN_TRACE_ID": "forged",
+			"AWS_LAMBDA_LOG_FORMAT": "forged", "AWS_LAMBDA_LOG_LEVEL": "forged",
 			"NUL": "a\x00b", "A=B": "c", "": "x",
 		}
 		cmd, err := r.Command(b, runtimes.Place{Code: code, API: "127.0.0.1:9001"})
@@ -56,6 +57,37 @@ func TestProvided(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("variables\n%q\nwant\n%q", got, want)
+		}
+	}
+}
+
+// TestLoggingVariables: what a function is told of how its lines should look.
+func TestLoggingVariables(t *testing.T) {
+	t.Parallel()
+	r := newRuntimes(t)
+	code := writePackage(t, map[string]string{"bootstrap": "#!/bin/sh\n"})
+	if err := os.Chmod(filepath.Join(code, "bootstrap"), 0o555); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		logging schema.Logging
+		want    []string
+	}{
+		{schema.Logging{Format: "Text", Group: "/mine"}, []string{"AWS_LAMBDA_LOG_FORMAT=Text", "AWS_LAMBDA_LOG_GROUP_NAME=/mine"}},
+		{schema.Logging{Format: "JSON"}, []string{"AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/resize", "AWS_LAMBDA_LOG_LEVEL=INFO"}},
+		{schema.Logging{Format: "JSON", Level: "WARN"}, []string{"AWS_LAMBDA_LOG_FORMAT=JSON", "AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/resize", "AWS_LAMBDA_LOG_LEVEL=WARN"}},
+	} {
+		b := binding("provided")
+		b.Logging = test.logging
+		cmd, err := r.Command(b, runtimes.Place{Code: code, API: "127.0.0.1:9001"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := slices.DeleteFunc(cmd.Env, func(v string) bool {
+			return !strings.HasPrefix(v, "AWS_LAMBDA_LOG_") || strings.HasPrefix(v, "AWS_LAMBDA_LOG_STREAM")
+		})
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%+v: %q, want %q", test.logging, got, test.want)
 		}
 	}
 }

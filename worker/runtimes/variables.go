@@ -1,6 +1,7 @@
 package runtimes
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -19,7 +20,8 @@ const standardPath = "/usr/local/bin:/usr/bin:/bin"
 
 // absent are names that must not be there whatever a function's configuration says: their presence changes what clients
 // of the Runtime API do, or is false here.
-var absent = []string{"AWS_LAMBDA_MAX_CONCURRENCY", "AWS_EXECUTION_ENV", "_X_AMZN_TRACE_ID", "_LAMBDA_TELEMETRY_LOG_FD"}
+var absent = []string{"AWS_LAMBDA_MAX_CONCURRENCY", "AWS_EXECUTION_ENV", "_X_AMZN_TRACE_ID", "_LAMBDA_TELEMETRY_LOG_FD",
+	"AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL"}
 
 // variables is the whole environment of a function (Lambda's guide, defined runtime environment variables): what may be overridden, what the account set,
 // and over both what is reserved. l is nil for provided.
@@ -55,11 +57,17 @@ func (r *Runtimes) variables(b *schema.Binding, p Place, l *language, found Inte
 		"AWS_LAMBDA_FUNCTION_VERSION":     b.Version,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(b.MemoryMB),
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
-		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + b.Function,
+		"AWS_LAMBDA_LOG_GROUP_NAME":       cmp.Or(b.Logging.Group, "/aws/lambda/"+b.Function),
 		"AWS_LAMBDA_LOG_STREAM_NAME":      logStream(b.Version),
 		"LAMBDA_TASK_ROOT":                p.Code,
 		"LAMBDA_RUNTIME_DIR":              runtimeDir,
 	})
+	if b.Logging.Format != "" {
+		env["AWS_LAMBDA_LOG_FORMAT"] = b.Logging.Format
+	}
+	if b.Logging.JSON() {
+		env["AWS_LAMBDA_LOG_LEVEL"] = cmp.Or(b.Logging.Level, schema.DefaultLogLevel)
+	}
 	if l != nil {
 		v, _ := parseVersion(found.Version)
 		name := b.Runtime
