@@ -42,6 +42,18 @@ var rules = map[string]func(*lint.Tree) []lint.Finding{
 	"lengths": func(t *lint.Tree) []lint.Finding { return lint.Lengths(t, lint.TooLongFile) },
 }
 
+// TestOtherSystems: what is built here alone would be noticed by whoever builds it elsewhere first.
+func TestOtherSystems(t *testing.T) {
+	t.Parallel()
+	found, err := lint.Platform(t.Context(), filepath.Join("..", ".."), "darwin", "arm64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range found {
+		t.Error(err)
+	}
+}
+
 func TestHouseRules(t *testing.T) {
 	t.Parallel()
 	tree := module(t)
