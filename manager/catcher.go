@@ -16,8 +16,7 @@ import (
 //	first delivery, something is warm here ───────────────────► it takes it
 //	first delivery ── 2 ms ──► NAK          something may come free meanwhile, and then takes it
 //	second, first that holds:
-//	  the fabric has all its environments ──────────────────────► 429
-//	  this manager has room (or something warm by now) ─────────► the path of every claim
+//	  this manager has room (or something warm by now) ─────────► the path of every claim or a cap's 429
 //	  a manager of the arc tells room ──────────────────────────► NAK, 10 ms: it takes it
 //	  a manager outside the arc tells room ─────────────────────► the arc grows by one (arcs.go), NAK, 10 ms
 //	  full for so long that every status would have said more ──► 429
@@ -59,8 +58,7 @@ type kept struct {
 // catch takes what no other pull took.
 func (m *Manager) catch(c *claim, g *generation) {
 	m.count.caught.Add(1)
-	fabric := &m.view.Load().fabric
-	if wait, ok := c.patience(fabric.Catch); ok {
+	if wait, ok := c.patience(m.view.Load().fabric.Catch); ok {
 		if m.takeCaught(c, g) {
 			return
 		}
@@ -68,13 +66,6 @@ func (m *Manager) catch(c *claim, g *generation) {
 		m.catcher.kept = append(m.catcher.kept, kept{c, g, m.now() + wait})
 		m.catcher.mu.Unlock()
 		signal(m.catcher.wake)
-		return
-	}
-	if most := fabric.MaxEnvironments; most > 0 && !c.target.Reserved && m.capped(c, most) {
-		m.spend(g)
-		m.turnedAway(c, &schema.Error{
-			Code: schema.CodeThrottled, Reason: schema.ThrottleConcurrency, Message: "the fabric has all the environments that max-environments allows",
-		})
 		return
 	}
 	if c.lacks() && !c.target.Reserved {
@@ -115,15 +106,6 @@ func (m *Manager) takeCaught(c *claim, g *generation) bool {
 	c.line = g.line
 	m.decided(c, g, &d, now)
 	return true
-}
-
-// capped reports whether an environment would have to be made for a claim and none may be.
-func (m *Manager) capped(c *claim, most int) bool {
-	there, _ := m.peers.sum(m.now())
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := m.pool.Counts()
-	return there+n.Idle+n.Busy+n.Starting+n.Finishing+n.Promised >= most && !m.pool.Covered(c.home)
 }
 
 // catchLoop gives back what was kept, until its context ends and then at once.
@@ -188,7 +170,7 @@ func (m *Manager) turnAway(c *claim, g *generation, d *pool.Decision) {
 	order := v.ring.Unreserved(buffer[:0], a.number, v.ring.Len())
 	length := subjects.UnreservedLength(v.ring.Len(), v.lengths[a.number])
 	first := m.peers.withRoom(v.ring.Managers(), order, d.Places, now)
-	_, largest := m.peers.sum(now)
+	largest := m.peers.largest(now)
 	heard := m.peers.heard(now, v.ring.Managers()...) // whose status is late may have room all the same
 	m.mu.Lock()
 	here := m.pool.Room()+m.pool.Soon() >= d.Places

@@ -110,7 +110,7 @@ func (c *controller) deaf() bool {
 	heard := max(c.began, c.members[c.m.lease.key].arrived)
 	c.mu.Unlock()
 	now := c.m.now()
-	return now-heard > 2*topology.LeaseTTL && now-c.m.renewed < 2*leaseEvery
+	return now-heard > 2*topology.LeaseTTL && now-c.m.renewed.get() < 2*leaseEvery
 }
 
 // giveUp ends the lease before its time.

@@ -55,21 +55,32 @@ func (m *Manager) make(mk pool.Make) {
 		m.unbound(mk.Environment, err)
 		return
 	}
+	if err := m.permits.stands(mk.Environment); err != nil {
+		m.unbound(mk.Environment, err)
+		return
+	}
 	m.count.made.Add(1)
 	m.worker.Make(mk.Environment, binding, m.notify)
 }
 
 // unbound ends an environment that could not be bound. Where the function version is gone, the claim that fails with it
 // is refused as it would have been a moment later, for nothing has run; what keeps this manager from binding is told as a
-// failed init.
+// failed init. That there is no permit for it is nobody's failure.
 func (m *Manager) unbound(environment string, err error) {
 	m.permits.back(environment)
-	if schema.CodeOf(err) == schema.CodeInternal {
-		m.notify(schema.EnvironmentEvent{Environment: environment, Kind: schema.EnvironmentFailed, Error: bindingFailure(err)})
-		return
-	}
+	why := bindingFailure(err)
 	m.mu.Lock()
-	plan := m.pool.Failed(time.Now(), environment, bindingFailure(err).Message)
+	var plan pool.Plan[*claim]
+	switch schema.CodeOf(err) {
+	case schema.CodeInternal:
+		m.mu.Unlock()
+		m.notify(schema.EnvironmentEvent{Environment: environment, Kind: schema.EnvironmentFailed, Error: why})
+		return
+	case schema.CodeThrottled, schema.CodeUnavailable:
+		plan = m.pool.Denied(time.Now(), environment, why.Message)
+	default:
+		plan = m.pool.Failed(time.Now(), environment, why.Message)
+	}
 	m.mu.Unlock()
 	refused := plan.Fail
 	plan.Fail = nil

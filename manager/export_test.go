@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -90,15 +91,58 @@ func (m *Manager) TakeIn(rec schema.ReservationRecord, deleted bool) {
 	m.reservationChanged(subjects.ReservationKey(rec.Account, rec.Function, rec.Version), rec, deleted)
 }
 
-// MakeMembers makes members of a reserved arc.
-func (m *Manager) MakeMembers(arc subjects.ArcCall, key schema.Key, n int) {
+// MakeMembers makes members of a reserved arc, and gives their ids.
+func (m *Manager) MakeMembers(arc subjects.ArcCall, key schema.Key, n int) (ids []string) {
 	home := pool.Home{Key: key, Reservation: arc.Epoch}
 	spec := pool.Spec{Account: arc.Account, Function: arc.Function, Arc: arc.ArcName(), Places: 1}
 	now := time.Now()
 	m.mu.Lock()
 	plan := m.pool.SetShare(now, home, spec, pool.Share{Members: n})
 	m.mu.Unlock()
+	for _, mk := range plan.Make {
+		ids = append(ids, mk.Environment)
+	}
 	m.carryOut(plan, nil)
+	return ids
+}
+
+// Denied reports whether none of these environments is there any more, or has a permit.
+func (m *Manager) Denied(ids []string) bool {
+	m.mu.Lock()
+	there := m.pool.Environments(nil)
+	m.mu.Unlock()
+	return !slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(there, id) })
+}
+
+// Leased reports whether this manager's lease surely stands.
+func (m *Manager) Leased() bool { return m.leased() }
+
+// TakePermit asks for the permits of an environment that is not made, and tells what came of it.
+func (m *Manager) TakePermit(function string, key schema.Key) <-chan error {
+	done := make(chan error, 1)
+	mk := pool.Make{Environment: random(), Home: pool.Home{Key: key}, Spec: pool.Spec{Account: subjects.DefaultAccount, Function: function}}
+	m.spawn(func() {
+		err := m.permits.take(m.life, mk)
+		m.permits.back(mk.Environment)
+		done <- err
+	})
+	return done
+}
+
+// Caps are how many caps, and how many windows of growth, this manager keeps something of.
+func (m *Manager) Caps() (caps, windows int) {
+	m.permits.mu.Lock()
+	defer m.permits.mu.Unlock()
+	return len(m.permits.scopes), len(m.permits.growth)
+}
+
+// PassWindows makes it look as if the windows of growth were over.
+func (m *Manager) PassWindows() {
+	m.permits.mu.Lock()
+	defer m.permits.mu.Unlock()
+	for _, g := range m.permits.growth {
+		g.began = g.began.Add(-growthEvery)
+	}
 }
 
 // Offers reports how many generations of pulls are open on an arc.

@@ -15,6 +15,7 @@ import (
 type growth struct {
 	began time.Time // of the window, on the server's clock as far as claims tell it
 	left  int
+	users int           // who look at it
 	ready chan struct{} // closed when who writes has done; nil while nobody does
 }
 
@@ -26,13 +27,21 @@ func (p *permits) grow(ctx context.Context, account, function string) error {
 		return nil
 	}
 	key := "g." + functionKey(account, function)
+	p.mu.Lock()
+	g := p.growth[key]
+	if g == nil {
+		g = new(growth)
+		p.growth[key] = g
+	}
+	g.users++
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		g.users--
+		p.mu.Unlock()
+	}()
 	for {
 		p.mu.Lock()
-		g := p.growth[key]
-		if g == nil {
-			g = new(growth)
-			p.growth[key] = g
-		}
 		if g.left > 0 && within(g.began, p.m.serverNow()) {
 			g.left--
 			p.mu.Unlock()
@@ -80,7 +89,7 @@ func within(began, now time.Time) bool {
 // window takes a part of the growth of the window that is now, or opens the next one.
 func (p *permits) window(ctx context.Context, key string, most int) (began time.Time, n int, err error) {
 	for try := range permitTries {
-		rec, revision, err := readLimits(ctx, p.kv, key)
+		rec, revision, err := p.readLimits(ctx, key)
 		if err != nil {
 			return began, 0, err
 		}
@@ -92,7 +101,7 @@ func (p *permits) window(ctx context.Context, key string, most int) (began time.
 			return rec.Began, 0, nil
 		}
 		rec.Made += n
-		if err = writeLimits(ctx, p.kv, key, rec, revision); err == nil {
+		if err = p.writeLimits(ctx, key, rec, revision); err == nil {
 			return rec.Began, n, nil
 		}
 		if !errors.Is(err, jetstream.ErrKeyExists) {

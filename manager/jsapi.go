@@ -68,8 +68,10 @@ type stored struct {
 	Data     []byte `json:"data"`
 }
 
-// removed reports whether an entry of a bucket says that its key is gone.
-func (s *stored) removed() bool { return bytes.Contains(s.Header, []byte("KV-Operation: ")) }
+// removed reports whether an entry of a bucket says that its key is gone: it was deleted, or its time was over.
+func (s *stored) removed() bool {
+	return bytes.Contains(s.Header, []byte("KV-Operation: ")) || bytes.Contains(s.Header, []byte("Nats-Marker-Reason: "))
+}
 
 // lastOn is the last message of a subject; its sequence is 0 if there is none, or no stream.
 func (m *Manager) lastOn(ctx context.Context, stream, subject string) (stored, error) {

@@ -89,7 +89,7 @@ type Manager struct {
 	versions     *versions
 
 	lease      lease
-	renewed    time.Duration // when it last was; of the member loop
+	renewed    moment // when its last renewal was sent
 	control    *controller
 	renewNow   chan struct{}
 	statusKick chan struct{}
@@ -293,6 +293,7 @@ func (m *Manager) pulseLoop(ctx context.Context) {
 		m.carryOut(plan, nil)
 		m.lapse()
 		m.tend(m.now())
+		m.permits.tend(time.Now())
 	}
 }
 

@@ -137,11 +137,13 @@ func (m *Manager) join(ctx context.Context) error {
 	defer tick.Stop()
 	var seen uint64
 	for {
+		asked := m.now()
 		held, err := m.lease.put(ctx, value)
 		if err != nil {
 			return fmt.Errorf("take lease %s: %w", m.lease.key, err)
 		}
 		if held {
+			m.renewed.set(asked)
 			return nil
 		}
 		entry, err := m.lease.kv.Get(ctx, m.lease.key)
@@ -194,6 +196,7 @@ func (m *Manager) renew(ctx context.Context) {
 		m.log.Error("renew the lease", "error", err)
 		return
 	}
+	asked := m.now()
 	held, err := m.lease.put(ctx, value)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -202,7 +205,11 @@ func (m *Manager) renew(ctx context.Context) {
 		return
 	}
 	if held {
-		m.renewed = m.now()
+		stood := m.leased()
+		m.renewed.set(asked)
+		if !stood {
+			m.permits.recount() // others may have taken what it held for void
+		}
 	}
 	m.mu.Lock()
 	was := m.fenced

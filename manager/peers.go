@@ -28,15 +28,14 @@ type peers struct {
 
 // peer is the last status of a manager.
 type peer struct {
-	id           string
-	incarnation  string
-	number       uint64
-	at           time.Duration // on this manager's clock
-	capacity     int           // places
-	room         int           // places, those that come soon too
-	environments int
-	idle         map[warmth]int
-	reserved     map[string][]schema.ArcStatus // by arc; one for each sub-tenant that it has members for
+	id          string
+	incarnation string
+	number      uint64
+	at          time.Duration // on this manager's clock
+	capacity    int           // places
+	room        int           // places, those that come soon too
+	idle        map[warmth]int
+	reserved    map[string][]schema.ArcStatus // by arc; one for each sub-tenant that it has members for
 }
 
 // warmth names environments as a status tells of them: what it leaves out, the receiver of a hand-over looks at.
@@ -90,7 +89,6 @@ func (p *peers) told(s *schema.ManagerStatus, now time.Duration) (stirred []stri
 func newPeer(s *schema.ManagerStatus, now time.Duration) *peer {
 	next := &peer{
 		id: s.ID, incarnation: s.Incarnation, number: s.Number, at: now, capacity: s.Capacity, room: max(0, s.Room) + max(0, s.Soon),
-		environments: max(0, s.Idle) + max(0, s.Busy) + max(0, s.Starting),
 	}
 	for i := range s.Arcs {
 		next.take(&s.Arcs[i])
@@ -118,17 +116,16 @@ func (p *peers) withRoom(managers []string, order []int, places int, now time.Du
 	return -1
 }
 
-// sum is what the others have in all: environments, and places at the largest of them.
-func (p *peers) sum(now time.Duration) (environments, largest int) {
+// largest is the capacity of the largest of the others, in places.
+func (p *peers) largest(now time.Duration) (places int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id := range p.byID {
 		if s := p.valid(id, now); s != nil {
-			environments += s.environments
-			largest = max(largest, s.capacity)
+			places = max(places, s.capacity)
 		}
 	}
-	return environments, largest
+	return places
 }
 
 // warm is the first of these managers that tells an idle environment of this kind, "" if none does. It is counted as taken

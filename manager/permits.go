@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -20,29 +18,37 @@ import (
 // manager, changed by compare-and-set; what several environments ask for at once is asked for together:
 //
 //	make ──take──► [asks] ── one task a key: read, add up, write by revision ──► granted, or 429 with the cap's reason
-//	gone ──back──► [less] ──┘                                             └─ full: holdings of managers without a lease are void
+//	gone ──back──► [less] ──┘                                             ├─ full: holdings of managers without a lease are void
+//	                                                                      └─ more than the cap: this manager's part of it goes
 //
 // A holding is absolute, what this manager has now, so that whoever writes it again mends what was missed.
+//
+// # What is exact, and what is bounded
+//
+// While a cap stands, no environment is made beyond it. More than it allows may be there when it is set below what runs, and when a
+// manager comes back whose lease had ended and whose permits others have got since: nothing running is cut off, but each manager
+// sheds its part at once, idle ones now and busy ones as their calls end (limits.go). A manager whose lease may have ended by its
+// own clock makes nothing under a cap: so what is void is void for good.
 const (
 	permitWait  = 5 * time.Second        // for the bucket's answer
 	permitAgain = 500 * time.Millisecond // after the bucket did not answer
 	permitTries = 64
-	evictLooks  = 5 // for an idle environment that makes way
-	evictEvery  = 10 * time.Millisecond
 	growthEvery = 10 * time.Second
 	growthParts = 50 // of the growth in a window, taken at once: with the default of 1,000 a write for 20 environments
+	evictLooks  = 5  // for an idle environment that makes way
+	evictEvery  = 10 * time.Millisecond
 )
 
 // permits are those that this manager holds. Safe for concurrent use; nothing waits under its mutex.
 type permits struct {
-	m  *Manager
-	kv jetstream.KeyValue
+	m *Manager
 
 	mu      sync.Mutex
 	scopes  map[string]*permitScope  // by key
 	of      map[string][2]string     // keys of an environment's permits, by its id
 	growth  map[string]*growth       // by key
 	leaving map[string]chan struct{} // closed when an environment that made way has gone, by its id
+	looked  time.Time                // for what is to be done or forgotten
 }
 
 // permitScope is one cap. permits.mu guards it.
@@ -50,8 +56,12 @@ type permitScope struct {
 	key     string
 	held    map[string]bool // environments with a permit
 	asks    []*permitAsk
-	changed bool // held is not what the bucket says
-	running bool // a task settles it
+	changed bool      // held is not what the bucket says
+	written bool      // the bucket says that this manager holds some
+	running bool      // a task settles it
+	users   int       // takes that are under way with it
+	over    time.Time // when more were there than the cap allows; zero: that is not so
+	of      pool.Scope
 	limit   func() (n int, capped bool)
 	denied  func(n int) error
 }
@@ -68,17 +78,18 @@ func newPermits(m *Manager) *permits {
 }
 
 // take waits for the permits to make an environment. An error is a [schema.CodeThrottled] with the reason of the cap that is
-// reached, or says that the bucket did not answer; nothing is held then. Members of a reservation were asked for by name: they
-// count, but do not wait for growth.
+// reached, or a [schema.CodeUnavailable]: the bucket did not answer; nothing is held then. Members of a reservation were asked
+// for by name: they count, but do not wait for growth.
 func (p *permits) take(ctx context.Context, mk pool.Make) error {
 	account, function := mk.Spec.Account, mk.Spec.Function
 	ctx, cancel := context.WithTimeoutCause(ctx, permitWait, errors.New("waiting for a permit to make an environment"))
 	defer cancel()
 	f, a := p.function(account, function), p.account(account)
-	if err := p.askOrEvict(ctx, f, mk.Environment, mk.Home.FunctionID); err != nil {
+	defer p.release(f, a)
+	if err := p.askOrEvict(ctx, f, mk.Environment); err != nil {
 		return err
 	}
-	if err := p.askOrEvict(ctx, a, mk.Environment, ""); err != nil {
+	if err := p.askOrEvict(ctx, a, mk.Environment); err != nil {
 		p.drop(f, mk.Environment)
 		return err
 	}
@@ -95,16 +106,42 @@ func (p *permits) take(ctx context.Context, mk pool.Make) error {
 	return nil
 }
 
-// askOrEvict waits for a permit of one cap. At the cap an idle unreserved environment that is here makes way, of the function or
-// with "" of any: else what nobody uses would keep out what is called. What has just answered is idle in a moment, so it is looked
-// for a few times.
-func (p *permits) askOrEvict(ctx context.Context, s *permitScope, environment, functionID string) error {
+// stands reports whether an environment's permits surely are its own still, a moment before it is made: under a cap they may have
+// been given to others once this manager's lease could have ended.
+func (p *permits) stands(environment string) error {
+	if p.m.leased() {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range p.of[environment] {
+		if s := p.scopes[key]; s != nil {
+			if _, capped := s.limit(); capped {
+				return schema.Errorf(schema.CodeUnavailable, "the permit for an environment may have ended with this manager's lease")
+			}
+		}
+	}
+	return nil
+}
+
+// release ends what p.function and p.account began.
+func (p *permits) release(scopes ...*permitScope) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range scopes {
+		s.users--
+	}
+}
+
+// askOrEvict waits for a permit of one cap. At the cap an idle unreserved environment that it counts and that is here makes way: else
+// what nobody uses would keep out what is called. What has just answered is idle in a moment, so it is looked for a few times.
+func (p *permits) askOrEvict(ctx context.Context, s *permitScope, environment string) error {
 	for look := 1; ; {
 		err := p.ask(ctx, s, environment)
 		if schema.CodeOf(err) != schema.CodeThrottled || err == nil {
 			return err
 		}
-		gone, ok := p.evict(functionID)
+		gone, ok := p.evict(s.of)
 		if !ok {
 			if look == evictLooks {
 				return err
@@ -126,9 +163,9 @@ func (p *permits) askOrEvict(ctx context.Context, s *permitScope, environment, f
 }
 
 // evict ends an idle environment and gives what is closed when its permits are back.
-func (p *permits) evict(functionID string) (gone <-chan struct{}, ok bool) {
+func (p *permits) evict(of pool.Scope) (gone <-chan struct{}, ok bool) {
 	p.m.mu.Lock()
-	id, ok := p.m.pool.Evict(time.Now(), functionID)
+	id, ok := p.m.pool.Evict(time.Now(), of)
 	p.m.mu.Unlock()
 	if !ok {
 		return nil, false
@@ -166,10 +203,10 @@ func (p *permits) back(environment string) {
 	}
 }
 
-// function is the cap of a function.
+// function is the cap of a function. Whoever asks for it gives it back by release.
 func (p *permits) function(account, function string) *permitScope {
 	at := functionKey(account, function)
-	return p.scope("f."+at, func() (int, bool) {
+	return p.scope("f."+at, pool.Scope{Account: account, Function: function}, func() (int, bool) {
 		if rec, _, ok := p.m.versions.cache.Get(at); ok && rec.Concurrency != nil {
 			return *rec.Concurrency, true
 		}
@@ -184,7 +221,7 @@ func (p *permits) function(account, function string) *permitScope {
 
 // account is the cap of an account: of the fabric, while there is one account.
 func (p *permits) account(account string) *permitScope {
-	return p.scope("a."+subjects.Escape(account), func() (int, bool) {
+	return p.scope("a."+subjects.Escape(account), pool.Scope{}, func() (int, bool) {
 		n := p.m.view.Load().fabric.MaxEnvironments
 		return n, n > 0
 	}, func(n int) error {
@@ -195,14 +232,15 @@ func (p *permits) account(account string) *permitScope {
 	})
 }
 
-func (p *permits) scope(key string, limit func() (int, bool), denied func(int) error) *permitScope {
+func (p *permits) scope(key string, of pool.Scope, limit func() (int, bool), denied func(int) error) *permitScope {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.scopes[key]
 	if s == nil {
-		s = &permitScope{key: key, held: make(map[string]bool), limit: limit, denied: denied}
+		s = &permitScope{key: key, held: make(map[string]bool), of: of, limit: limit, denied: denied}
 		p.scopes[key] = s
 	}
+	s.users++
 	return s
 }
 
@@ -248,18 +286,6 @@ func (p *permits) drop(s *permitScope, environment string) {
 	}
 }
 
-// recount writes down what this manager holds of every cap that there is now: one may be new.
-func (p *permits) recount() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, s := range p.scopes {
-		if _, capped := s.limit(); capped {
-			s.changed = true
-			p.kick(s)
-		}
-	}
-}
-
 // kick has a scope settled. permits.mu is held.
 func (p *permits) kick(s *permitScope) {
 	if !s.running {
@@ -299,17 +325,29 @@ func (p *permits) settle(s *permitScope) (more bool, err error) {
 	asks, held := s.asks, len(s.held)
 	s.asks, s.changed = nil, false
 	limit, capped := s.limit()
+	written := s.written
 	p.mu.Unlock()
-	granted := len(asks)
-	if capped {
-		granted, err = p.write(s.key, held, len(asks), limit)
+	granted, over := len(asks), 0
+	switch {
+	case capped:
+		granted, over, err = p.write(s.key, held, len(asks), limit)
+	case written: // nobody looks at it any more
+		err = p.unwrite(s.key)
+	}
+	if err == nil {
+		p.shed(s, over)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
 		p.answer(s, asks, schema.Errorf(schema.CodeUnavailable, "no permit for an environment: %w", err))
 		s.changed = true // what the bucket says is not known: others may wait for what was given back
+		s.written = true
 		return true, err
+	}
+	s.written = capped && held+granted > 0
+	if s.over = (time.Time{}); over > 0 {
+		s.over = time.Now()
 	}
 	for _, a := range asks {
 		switch {
@@ -334,87 +372,4 @@ func (p *permits) answer(s *permitScope, asks []*permitAsk, err error) {
 			a.granted <- err
 		}
 	}
-}
-
-// write stores that this manager holds so many and up to so many more, as the limit lets it, and gives how many more.
-func (p *permits) write(key string, held, more, limit int) (granted int, err error) {
-	ctx, cancel := context.WithTimeoutCause(p.m.life, permitWait, errors.New("waiting for bucket limits"))
-	defer cancel()
-	for try := range permitTries {
-		rec, revision, err := readLimits(ctx, p.kv, key)
-		if err != nil {
-			return 0, err
-		}
-		others := rec.Others(p.m.cfg.ID)
-		if others+held+more > limit && others > 0 && p.bury(ctx, &rec) {
-			others = rec.Others(p.m.cfg.ID)
-		}
-		granted = max(0, min(more, limit-others-held))
-		if !rec.Set(p.m.cfg.ID, p.m.incarnation, held+granted) {
-			return granted, nil // it says so already
-		}
-		if err = writeLimits(ctx, p.kv, key, rec, revision); err == nil {
-			return granted, nil
-		}
-		if !errors.Is(err, jetstream.ErrKeyExists) {
-			return 0, err
-		}
-		if err := p.m.pause(ctx, try); err != nil {
-			return 0, err
-		}
-	}
-	return 0, fmt.Errorf("key %s of bucket limits is changed by others all the time", key)
-}
-
-// bury voids the holdings of managers whose lease ended, and of earlier lives, and reports whether there were any.
-func (p *permits) bury(ctx context.Context, rec *schema.LimitRecord) (any bool) {
-	for id, h := range rec.Held {
-		if id == p.m.cfg.ID {
-			continue
-		}
-		entry, err := p.m.lease.kv.Get(ctx, memberKey(id))
-		dead := errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted)
-		if err == nil {
-			var member schema.MemberRecord
-			dead = schema.Unmarshal(entry.Value(), &member) == nil && member.Incarnation != h.Incarnation
-		}
-		if dead {
-			delete(rec.Held, id)
-			any = true
-		}
-	}
-	return any
-}
-
-func readLimits(ctx context.Context, kv jetstream.KeyValue, key string) (rec schema.LimitRecord, revision uint64, err error) {
-	rec.V = schema.Version
-	entry, err := kv.Get(ctx, key)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyDeleted):
-		return rec, 0, nil
-	case err != nil:
-		return rec, 0, fmt.Errorf("read key %s of bucket limits: %w", key, err)
-	}
-	if err := schema.Unmarshal(entry.Value(), &rec); err != nil {
-		return rec, 0, fmt.Errorf("read key %s of bucket limits: %w", key, err)
-	}
-	return rec, entry.Revision(), nil
-}
-
-// writeLimits stores a record at the revision that it was read at, 0 where there was none. Somebody else's change is
-// [jetstream.ErrKeyExists].
-func writeLimits(ctx context.Context, kv jetstream.KeyValue, key string, rec schema.LimitRecord, revision uint64) error {
-	value, err := schema.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	if revision == 0 {
-		_, err = kv.Create(ctx, key, value)
-	} else {
-		_, err = kv.Update(ctx, key, value, revision)
-	}
-	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-		return fmt.Errorf("write key %s of bucket limits: %w", key, err)
-	}
-	return err
 }

@@ -102,13 +102,13 @@ func reserve(t testing.TB, f *natstest.Fabric, managers int, settings ...setting
 }
 
 // deployReserved is deploy of a function with a version 1, whose key it gives.
-func (c *caller) deployReserved(name string) schema.Key {
+func (c *caller) deployReserved(name string, change ...func(*schema.FunctionRecord)) schema.Key {
 	c.t.Helper()
-	key := c.deploy(name, func(r *schema.FunctionRecord) {
+	key := c.deploy(name, append(change, func(r *schema.FunctionRecord) {
 		v := r.Latest
 		v.Version = "1"
 		r.Versions = append(r.Versions, v)
-	})
+	})...)
 	key.Version = "1"
 	return key
 }

@@ -44,9 +44,6 @@ func (m *Manager) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.permits.kv, err = m.bucket(ctx, topology.Limits); err != nil {
-		return err
-	}
 	m.lease.kv, m.control.lease.kv, m.control.ring, m.stored = members, members, ring, arcs
 	m.rings = watch.New(m.nc, ring, schema.RingKey, decode[schema.RingRecord], m.log)
 	m.fabrics = watch.New(m.nc, ring, schema.FabricKey, decode[schema.Fabric], m.log)
@@ -213,6 +210,7 @@ func (m *Manager) setUpAgain(ctx context.Context) {
 	}
 	m.mu.Unlock()
 	signal(m.renewNow)
+	m.permits.recount()
 	m.offerAgain(true)
 }
 

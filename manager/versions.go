@@ -133,8 +133,8 @@ func (m *Manager) functionChanged(key string, rec *schema.FunctionRecord, _ uint
 	now := time.Now()
 	before := m.versions.replaced(key, rec, deleted, now)
 	m.shares.functionChanged(key)
-	if before != nil && !deleted && (before.Concurrency == nil) != (rec.Concurrency == nil) {
-		m.permits.recount()
+	if limitOf(before) != limitOf(rec) || before == nil || deleted {
+		m.permits.recountFunction(key)
 	}
 	retain := func(id string, current func(schema.Key) bool) {
 		m.mu.Lock()
@@ -148,6 +148,14 @@ func (m *Manager) functionChanged(key string, rec *schema.FunctionRecord, _ uint
 	if !deleted {
 		retain(rec.ID, func(k schema.Key) bool { _, ok := match(rec, k); return ok })
 	}
+}
+
+// limitOf is a function's limit, -1 where it has none.
+func limitOf(rec *schema.FunctionRecord) int {
+	if rec == nil || rec.Concurrency == nil {
+		return -1
+	}
+	return *rec.Concurrency
 }
 
 // spec is what the environments of a claim's home have in common.

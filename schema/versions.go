@@ -3,25 +3,28 @@ package schema
 // versioned is a record or status that says in which version it was written.
 type versioned interface{ version() int }
 
-func (r FunctionRecord) version() int { return r.V }
-func (r SecretRecord) version() int   { return r.V }
-func (r SealKeyRecord) version() int  { return r.V }
-func (r MemberRecord) version() int   { return r.V }
-func (r LeaseRecord) version() int    { return r.V }
-func (r RingRecord) version() int     { return r.V }
-func (r ArcRecord) version() int      { return r.V }
-func (s ManagerStatus) version() int  { return s.V }
-func (s FrontendStatus) version() int { return s.V }
-func (f Fabric) version() int         { return f.V }
-func (a Ask) version() int            { return a.V }
-func (e Event) version() int          { return e.V }
-func (d DeadLetter) version() int     { return d.V }
-func (l LogLines) version() int       { return l.V }
-func (c ManagerClaim) version() int   { return c.V }
-func (p Promise) version() int        { return p.V }
-func (c Control) version() int        { return c.V }
-func (a KeyAsk) version() int         { return a.V }
-func (a KeyAnswer) version() int      { return a.V }
+func (r FunctionRecord) version() int    { return r.V }
+func (r SecretRecord) version() int      { return r.V }
+func (r SealKeyRecord) version() int     { return r.V }
+func (r MemberRecord) version() int      { return r.V }
+func (r LeaseRecord) version() int       { return r.V }
+func (r RingRecord) version() int        { return r.V }
+func (r ArcRecord) version() int         { return r.V }
+func (s ManagerStatus) version() int     { return s.V }
+func (s FrontendStatus) version() int    { return s.V }
+func (f Fabric) version() int            { return f.V }
+func (r ReservationRecord) version() int { return r.V }
+func (r LimitRecord) version() int       { return r.V }
+
+func (a Ask) version() int          { return a.V }
+func (e Event) version() int        { return e.V }
+func (d DeadLetter) version() int   { return d.V }
+func (l LogLines) version() int     { return l.V }
+func (c ManagerClaim) version() int { return c.V }
+func (p Promise) version() int      { return p.V }
+func (c Control) version() int      { return c.V }
+func (a KeyAsk) version() int       { return a.V }
+func (a KeyAnswer) version() int    { return a.V }
 
 // WriteVersion is the version in which records are written while these members live: the lowest that one of them reads,
 // so that a fabric is updated node by node. Without members it is [Version]. DESIGN 9.

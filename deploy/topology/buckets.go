@@ -54,6 +54,10 @@ func Bucket(names subjects.Names, kind string) jetstream.StreamConfig {
 		DenyDelete:        true,
 		Duplicates:        dedupWindow,
 	}
+	if kind == Limits { // what a cap of a name gone by says goes by itself
+		c.AllowMsgTTL = true
+		c.SubjectDeleteMarkerTTL = leaseMarker
+	}
 	if kind == Members {
 		c.MaxAge = LeaseTTL
 		c.Duplicates = LeaseTTL

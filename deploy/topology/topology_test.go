@@ -135,6 +135,9 @@ func TestBucketsAreThoseOfNATS(t *testing.T) {
 	js := f.JetStream(t)
 	for _, kind := range topology.Buckets() {
 		config := jetstream.KeyValueConfig{Bucket: f.Names.Bucket(kind), Storage: jetstream.FileStorage, History: 1}
+		if kind == topology.Limits {
+			config.LimitMarkerTTL = 5 * time.Second
+		}
 		if kind == topology.Members {
 			config.TTL, config.LimitMarkerTTL = 2*time.Second, 5*time.Second
 		}

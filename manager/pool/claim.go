@@ -126,7 +126,7 @@ type Turn[C comparable] struct {
 	Start schema.Start  // of Run: cold for an environment's first call if it went there straight from its init
 	Init  time.Duration // of a cold Run
 	First bool          // its init has just succeeded
-	End   bool          // end the environment: nobody will name its home again, or a reserved home lacks its places
+	End   bool          // end the environment: nobody will name its home again, a reserved home lacks its places, or a cap is exceeded
 	Arc   string        // of the environment; "" if it got no turn
 }
 
@@ -134,6 +134,11 @@ type Turn[C comparable] struct {
 // of its init, told with its first Parked. Unknown and closing environments get no turn.
 func (p *Pool[C]) Parked(now time.Time, id string, init time.Duration) Turn[C] {
 	e := p.environments[id]
+	if e != nil && e.unasked && e.state == dying {
+		p.move(now, e, closing)
+		p.settle(e.group)
+		return Turn[C]{End: true, Arc: e.group.spec.Arc}
+	}
 	if e == nil || e.state != starting && e.state != finishing {
 		return Turn[C]{}
 	}
@@ -187,6 +192,9 @@ func (p *Pool[C]) Finished(now time.Time, id string, reusable bool) (arc string)
 	e := p.environments[id]
 	if e == nil || e.state != busy {
 		return ""
+	}
+	if reusable && p.sheds(e.group) {
+		e.unasked, reusable = true, false
 	}
 	if reusable {
 		if s := e.group.share; s != nil {

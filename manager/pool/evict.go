@@ -2,13 +2,65 @@ package pool
 
 import "time"
 
-// Evict takes the least recently used idle unreserved environment of a function, or with "" of any, out of the pool's use, for its
-// owner to end. ok is false where there is none. It serves caps on the number of environments: for room the pool evicts by itself.
-func (p *Pool[C]) Evict(now time.Time, functionID string) (id string, ok bool) {
+// Scope is whose environments a cap counts: those of one function by its name, whatever became of the name, or all with the zero
+// value.
+type Scope struct{ Account, Function string }
+
+func (s Scope) has(spec *Spec) bool {
+	return s == Scope{} || s.Function == spec.Function && s.Account == spec.Account
+}
+
+// Evict takes the least recently used idle unreserved environment of a scope out of the pool's use, for its owner to end. ok is false
+// where there is none. It serves caps on the number of environments: for room the pool evicts by itself.
+func (p *Pool[C]) Evict(now time.Time, of Scope) (id string, ok bool) {
 	for e := p.idle.first; e != nil; e = e.next {
-		if functionID == "" || e.group.home.FunctionID == functionID {
+		if of.has(&e.group.spec) {
 			return p.end(now, e), true
 		}
 	}
 	return "", false
+}
+
+// Shed has so many unreserved environments of a scope end that are too many for its cap: idle ones now, whose ids it gives, least
+// recently used first, and the others when their calls have ended, instead of being offered again. Those on their way out count. It
+// replaces what was said of the scope before; 0 ends it.
+func (p *Pool[C]) Shed(now time.Time, of Scope, n int) (end []string) {
+	delete(p.shed, of)
+	if n <= 0 {
+		return nil
+	}
+	p.now = now
+	for _, g := range p.groups {
+		if of.has(&g.spec) {
+			n -= g.all - g.members()
+		}
+	}
+	for ; n > 0; n-- {
+		id, ok := p.Evict(now, of)
+		if !ok {
+			break
+		}
+		end = append(end, id)
+	}
+	if n > 0 {
+		p.shed[of] = n
+	}
+	return end
+}
+
+// sheds reports whether an environment whose call has ended is one too many.
+func (p *Pool[C]) sheds(g *group[C]) bool {
+	if len(p.shed) == 0 || g.home.Reservation != 0 {
+		return false
+	}
+	for _, of := range [2]Scope{{g.spec.Account, g.spec.Function}, {}} {
+		if n := p.shed[of]; n > 1 {
+			p.shed[of] = n - 1
+			return true
+		} else if n == 1 {
+			delete(p.shed, of)
+			return true
+		}
+	}
+	return false
 }

@@ -18,6 +18,16 @@ type Plan[C comparable] struct {
 // Failed says that the init of an environment failed, and why. The oldest claim of its home fails with it if more wait than are
 // covered; the others are covered anew.
 func (p *Pool[C]) Failed(now time.Time, id, why string) Plan[C] {
+	return p.unmade(now, id, func(s *share) { s.failed(now, why) })
+}
+
+// Denied is [Pool.Failed] for an environment that might not be made, for instance because a cap is reached: no init failed. Members of
+// a reservation are tried again soon, one at a time until one is made.
+func (p *Pool[C]) Denied(now time.Time, id, why string) Plan[C] {
+	return p.unmade(now, id, func(s *share) { s.denied(now, why) })
+}
+
+func (p *Pool[C]) unmade(now time.Time, id string, note func(*share)) Plan[C] {
 	var plan Plan[C]
 	e := p.environments[id]
 	if e == nil {
@@ -29,7 +39,7 @@ func (p *Pool[C]) Failed(now time.Time, id, why string) Plan[C] {
 		plan.Fail = append(plan.Fail, p.shift(g))
 	}
 	if was == starting && g.share != nil {
-		g.share.failed(now, why)
+		note(g.share)
 	}
 	p.settle(g)
 	p.refill(now, &plan)

@@ -46,6 +46,7 @@ type Pool[C comparable] struct {
 	shared       []*group[C]    // reserved ones that have a share or had one, in the order in which they got it
 	arcs         map[string]int // environments offered, by arc; no zero entries
 	idle         sequence[C]    // idle unreserved ones, least recently used first
+	shed         map[Scope]int  // busy ones that are too many for a cap
 	promises     map[uint64]*environment[C]
 	promise      uint64      // the last one
 	promised     sequence[C] // promised ones, oldest first
@@ -74,6 +75,7 @@ type environment[C comparable] struct {
 	calls   int    // given to it
 	promise uint64 // while it is promised
 	cover   bool   // finishing, and no longer than Patience
+	unasked bool   // dying because it is too many, so it does not end by itself
 
 	below, above *environment[C] // in its group's stack of idle ones
 	prev, next   *environment[C] // in Pool.idle or Pool.finishing
@@ -110,6 +112,7 @@ func New[C comparable](prefix string, capacity int) *Pool[C] {
 		environments: make(map[string]*environment[C]),
 		groups:       make(map[Home]*group[C]),
 		arcs:         make(map[string]int),
+		shed:         make(map[Scope]int),
 		promises:     make(map[uint64]*environment[C]),
 	}
 }

@@ -38,17 +38,21 @@ type share struct {
 	inits   int       // that failed in a row
 	deaths  int       // of members that had not run anything yet, in a row
 	why     string    // the last failure
+	denials int       // times in a row that none might be made, though nothing is wrong with it
 	pause   time.Duration
-	retryAt time.Time // no member is made before, while failing
+	retryAt time.Time // no member is made before, while failing or denied
 	last    time.Time // that an init ended, or a member by itself
 }
 
 func (s *share) failing() string {
-	if s.inits+s.deaths < failures {
+	if s.inits+s.deaths < failures && s.denials < failures {
 		return ""
 	}
 	return s.why
 }
+
+// troubled reports whether members are tried one at a time, after a pause.
+func (s *share) troubled() bool { return s.denials > 0 || s.inits+s.deaths >= failures }
 
 func (s *share) unable(now time.Time) bool {
 	return !s.short.IsZero() && now.Sub(s.short) >= UnableAfter
@@ -73,9 +77,18 @@ func (s *share) failedSo(now time.Time, why string) {
 	s.retryAt = now.Add(s.pause)
 }
 
+// denied notes that a member might not be made. That passes by itself, so the pause stays short.
+func (s *share) denied(now time.Time, why string) {
+	if s.denials > 0 && now.Before(s.retryAt) {
+		return // they were asked for together
+	}
+	s.denials++
+	s.why, s.retryAt = why, now.Add(firstPause)
+}
+
 // inited notes an init that succeeded.
 func (s *share) inited(now time.Time) {
-	s.last = now
+	s.last, s.denials = now, 0
 	if s.inits = 0; s.deaths == 0 {
 		s.pause, s.retryAt = 0, time.Time{}
 	}
@@ -112,6 +125,9 @@ func (p *Pool[C]) tend(now time.Time, reclaim time.Duration, plan *Plan[C]) {
 		if g.lacks() == 0 && now.Sub(s.last) > 2*early {
 			s.deaths = 0 // they stay
 		}
+		if g.lacks() == 0 {
+			s.denials = 0
+		}
 		n := min(s.lows.least(now.Add(-window)), g.idle, g.ready()-s.Members)
 		if s.Hold || n <= 0 {
 			continue
@@ -131,7 +147,7 @@ func (p *Pool[C]) refill(now time.Time, plan *Plan[C]) {
 	}
 	for _, g := range p.shared {
 		s := g.share
-		for g.lacks() > 0 && (s.failing() == "" || g.start == 0 && !now.Before(s.retryAt)) && p.room() >= g.spec.Places {
+		for g.lacks() > 0 && (!s.troubled() || g.start == 0 && !now.Before(s.retryAt)) && p.room() >= g.spec.Places {
 			plan.End = append(plan.End, p.clear(now, g.spec.Places)...)
 			plan.Make = append(plan.Make, p.make(now, g))
 			p.settle(g)
@@ -160,7 +176,7 @@ func (g *group[C]) lacks() int {
 
 // owes is how many members lack only for want of room: what nothing else may take the room of.
 func (g *group[C]) owes() int {
-	if g.share.failing() != "" {
+	if g.share.troubled() {
 		return 0
 	}
 	return g.lacks()

@@ -1,0 +1,97 @@
+package pool_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hearth-run/hearth/manager/pool"
+)
+
+// What might not be made is no failed init: members are tried again each second, one at a time, with nothing told but after three
+// such tries, and as soon as one is made the others follow. Meanwhile they hold no room.
+func TestDeniedMembers(t *testing.T) {
+	t.Parallel()
+	p := pool.New[int]("e", 20)
+	h := reservation("f")
+	plan := p.SetShare(t0, h, *spec("f"), pool.Share{Members: 5})
+	for _, mk := range plan.Make {
+		if plan := p.Denied(at(0), mk.Environment, "at the limit"); len(plan.Make) != 0 {
+			t.Fatalf("%+v, want a pause", plan)
+		}
+	}
+	if g, _ := p.Group(h); g.Failing != "" || p.Room() != 20 {
+		t.Fatalf("%+v, room %d", g, p.Room())
+	}
+	for s := 1; s <= 6; s++ {
+		if plan := p.Tick(at(1000*s-1), 0, time.Hour); len(plan.Make) != 0 {
+			t.Fatalf("%+v before second %d", plan, s)
+		}
+		if plan = p.Tick(at(1000*s), 0, time.Hour); len(plan.Make) != 1 {
+			t.Fatalf("%+v at second %d, want one made", plan, s)
+		}
+		if s < 6 {
+			p.Denied(at(1000*s), plan.Make[0].Environment, "at the limit")
+		}
+		if g, _ := p.Group(h); (g.Failing != "") != (s >= 2) {
+			t.Fatalf("second %d: %+v", s, g)
+		}
+	}
+	p.Parked(at(6000), plan.Make[0].Environment, time.Millisecond)
+	if plan := p.Tick(at(6000), 0, time.Hour); len(plan.Make) != 4 {
+		t.Fatalf("%+v, want the others made", plan)
+	}
+	if g, _ := p.Group(h); g.Failing != "" {
+		t.Fatalf("%+v", g)
+	}
+}
+
+// Too many for a cap: idle ones go at once, those used least recently first, busy ones when their call ends, members and other functions'
+// never. Whatever is on its way out counts, and a new number replaces the old one.
+func TestShed(t *testing.T) {
+	t.Parallel()
+	p := pool.New[int]("e", 20)
+	reserve(t, p, t0, "f", 2)
+	var f []string
+	for i := range 4 {
+		d := p.Claim(at(i), home("f"), spec("f"), i)
+		p.Parked(at(i), d.Make.Environment, 0)
+		f = append(f, d.Make.Environment)
+	}
+	other := p.Claim(at(5), home("g"), spec("g"), 5).Make.Environment
+	p.Parked(at(5), other, 0)
+	finish := func(ms int, id string) {
+		t.Helper()
+		p.Finished(at(ms), id, true)
+		if turn := p.Parked(at(ms), id, 0); turn.End || turn.Run {
+			t.Fatalf("%+v, want it idle", turn)
+		}
+	}
+	finish(6, f[0])
+	finish(7, f[1])
+	of := pool.Scope{Account: spec("f").Account, Function: spec("f").Function}
+	if end := p.Shed(at(8), of, 3); !slices.Equal(end, f[:2]) {
+		t.Fatalf("%v end, want %v", end, f[:2])
+	}
+	if end := p.Shed(at(8), of, 3); len(end) != 0 {
+		t.Fatalf("%v end though two are on their way out", end)
+	}
+	finish(9, other)
+	if p.Finished(at(10), f[2], true); p.Offered(spec("f").Arc) != 2 { // the members
+		t.Fatalf("%d are offered", p.Offered(spec("f").Arc))
+	}
+	if turn := p.Parked(at(11), f[2], 0); !turn.End || turn.Run {
+		t.Fatalf("%+v, want the third ended", turn)
+	}
+	finish(12, f[3])
+	if end := p.Shed(at(13), pool.Scope{}, 5); !slices.Equal(end, []string{other, f[3]}) {
+		t.Fatalf("%v end of all, want %v and %v: three are on their way", end, other, f[3])
+	}
+	p.Shed(at(14), pool.Scope{}, 0)
+	for _, id := range f {
+		p.Gone(at(15), id)
+	}
+	if c := p.Counts(); c.Idle != 2 {
+		t.Fatalf("%+v, want the members left", c)
+	}
+}
