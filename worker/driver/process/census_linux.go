@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hearth-run/hearth/worker/driver/uids"
 )
 
 // takeCensus reads /proc once: all living processes that could belong to an environment whose scratch folder lies in base.
@@ -33,14 +35,14 @@ func takeCensus(base string) ([]resident, error) {
 		}
 		// The folder of a process belongs to its effective uid, also of one that hides the rest of itself.
 		var stat syscall.Stat_t
-		if syscall.Stat("/proc/"+name, &stat) != nil || !inRange(stat.Uid) && (self == 0 || stat.Uid != self) {
+		if syscall.Stat("/proc/"+name, &stat) != nil || !uids.In(stat.Uid) && (self == 0 || stat.Uid != self) {
 			continue
 		}
 		r := resident{pid: pid, uid: stat.Uid}
 		if !r.readStat() {
 			continue
 		}
-		if !inRange(r.uid) {
+		if !uids.In(r.uid) {
 			r.readMark(base)
 		}
 		found = append(found, r)

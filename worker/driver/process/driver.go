@@ -14,6 +14,7 @@ import (
 	"github.com/sourcegraph/conc"
 
 	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/driver/uids"
 )
 
 // Config says where environments have their folders. Only Dir is needed.
@@ -50,7 +51,7 @@ type Driver struct {
 	drops    bool   // environments have uids of their own
 	scratch  string // of this driver, below cfg.Dir
 	lock     *os.File
-	users    *users
+	users    *uids.Block
 
 	mu           sync.Mutex
 	closed       bool
@@ -69,7 +70,7 @@ func New(cfg Config) (*Driver, error) {
 		return nil, fmt.Errorf("process driver: scratch folder: %w", err)
 	}
 	cfg.Dir = dir
-	cfg.Locks = cmp.Or(cfg.Locks, defaultLocks)
+	cfg.Locks = cmp.Or(cfg.Locks, uids.DefaultLocks)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -90,7 +91,7 @@ func (d *Driver) Probe(context.Context) (driver.Abilities, error) {
 	}
 	if d.drops {
 		for _, folder := range d.cfg.Reach {
-			if err := reachable(folder, firstUID); err != nil {
+			if err := reachable(folder, uids.First); err != nil {
 				return driver.Abilities{}, fmt.Errorf("process driver: %w", err)
 			}
 		}
@@ -128,16 +129,16 @@ func (d *Driver) setUp() (err error) {
 	}
 	held := []*os.File{d.lock}
 	if d.drops {
-		if err := checkRange(); err != nil {
+		if err := uids.Check(); err != nil {
 			return err
 		}
-		if err := reachable(d.scratch, firstUID); err != nil {
+		if err := reachable(d.scratch, uids.First); err != nil {
 			return err
 		}
-		if d.users, err = claimUsers(d.cfg.Locks); err != nil {
+		if d.users, err = uids.Claim(d.cfg.Locks); err != nil {
 			return err
 		}
-		held = append(held, d.users.lock)
+		held = append(held, d.users.Lock)
 	}
 	d.sweeper = newSweeper(d.scratch, d.cfg.Log)
 	d.wg.Go(d.spawner.run)
@@ -145,7 +146,7 @@ func (d *Driver) setUp() (err error) {
 		return err
 	}
 	if d.drops {
-		return tryUser(d.users.first)
+		return tryUser(d.users.First)
 	}
 	return nil
 }
@@ -168,7 +169,7 @@ func (d *Driver) New(ctx context.Context, spec driver.Spec) (driver.Environment,
 // furnish gives a fresh environment what it needs; what it has by then is taken back when it ends.
 func (d *Driver) furnish(ctx context.Context, e *Environment) (err error) {
 	if d.drops {
-		if e.uid, err = d.users.take(); err != nil {
+		if e.uid, err = d.users.Take(); err != nil {
 			return err
 		}
 	}
@@ -223,7 +224,7 @@ func (d *Driver) Close() error {
 		return nil
 	}
 	if d.users != nil {
-		_ = d.users.lock.Close()
+		_ = d.users.Lock.Close()
 	}
 	if d.lock == nil {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/driver/pipe"
 )
 
 // outputGrace is how long the output of an environment may stay open after all of its processes are gone: somebody else
@@ -41,7 +42,7 @@ type Environment struct {
 	killed bool
 	child  child
 	exit   driver.Exit
-	output *output // nil before Start
+	output *pipe.Output // nil before Start
 }
 
 var (
@@ -92,7 +93,7 @@ func (e *Environment) Start(ctx context.Context, cmd driver.Command, to io.Write
 		e.fail()
 		return err
 	}
-	out := newOutput(read, to)
+	out := pipe.New(read, to)
 	started := time.Now()
 	e.mu.Lock()
 	e.output = out
@@ -104,7 +105,7 @@ func (e *Environment) Start(ctx context.Context, cmd driver.Command, to io.Write
 	copied := make(chan struct{})
 	e.driver.wg.Go(func() {
 		defer close(copied)
-		out.copy()
+		out.Copy()
 	})
 	e.driver.wg.Go(func() { e.reap(started, read, copied) })
 	if err := e.driver.guard.tell(context.WithoutCancel(ctx), message{Op: opStarted, belongings: e.belongings()}); err != nil {
@@ -258,7 +259,7 @@ func (e *Environment) finish(clean bool) {
 		}
 	}
 	if e.uid != 0 && clean {
-		d.users.give(e.uid)
+		d.users.Give(e.uid)
 	}
 	d.remove(e)
 	close(e.done)
@@ -267,4 +268,14 @@ func (e *Environment) finish(clean bool) {
 // belongings is how the processes of the environment are known.
 func (e *Environment) belongings() belongings {
 	return belongings{ID: e.id, UID: e.uid, Session: e.child.pid, Scratch: e.scratch}
+}
+
+// Drain gives the writer of Start what the processes have written until now.
+func (e *Environment) Drain() {
+	e.mu.Lock()
+	o := e.output
+	e.mu.Unlock()
+	if o != nil {
+		o.Drain()
+	}
 }

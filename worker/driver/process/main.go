@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/hearth-run/hearth/worker/driver/uids"
 )
 
 // First arguments of the worker's program when the driver runs it again.
@@ -74,7 +76,7 @@ func killUser(uid uint32) error {
 // can reach.
 func killAll(argument string) error {
 	uid, err := strconv.ParseUint(argument, 10, 32)
-	if err != nil || !inRange(uint32(uid)) || os.Getuid() != int(uid) || os.Geteuid() != int(uid) {
+	if err != nil || !uids.In(uint32(uid)) || os.Getuid() != int(uid) || os.Geteuid() != int(uid) {
 		return fmt.Errorf("not run as uid %s of an environment", argument)
 	}
 	if can, err := privileged(); can {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/hearth-run/hearth/worker/driver/uids"
 )
 
 // Names of folders below Config.Dir: one a driver, and in it one an environment.
@@ -37,7 +39,7 @@ func claimScratch(dir string) (path string, lock *os.File, err error) {
 		return "", nil, fmt.Errorf("make scratch folder: %w", err)
 	}
 	// Locked while still 0700, which is how removeAbandoned knows it from one that is whole.
-	if lock, err = lockFile(path); err != nil {
+	if lock, err = uids.Lock(path); err != nil {
 		return "", nil, fmt.Errorf("make scratch folder: %w", err)
 	}
 	if err := os.Chmod(path, 0o711); err != nil {
@@ -58,7 +60,7 @@ func removeAbandoned(dir string) {
 			continue
 		}
 		path := filepath.Join(dir, entry.Name())
-		if lock, err := lockFile(path); err == nil {
+		if lock, err := uids.Lock(path); err == nil {
 			_ = removeScratch(path)
 			_ = lock.Close()
 		}

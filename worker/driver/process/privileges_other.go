@@ -4,10 +4,6 @@ package process
 
 import "runtime"
 
-const defaultLocks = "/var/run/hearth"
-
-func checkRange() error { return nil }
-
 // privileged cannot tell more than the uid says, which the caller has compared.
 func privileged() (bool, error) { return false, nil }
 

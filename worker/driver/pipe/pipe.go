@@ -1,4 +1,5 @@
-package process
+// Package pipe reads what the processes of an environment write.
+package pipe
 
 import (
 	"fmt"
@@ -8,29 +9,30 @@ import (
 	"syscall"
 )
 
-// pipeSize is what a pipe holds, unless its function made it larger.
-const pipeSize = 64 << 10
+// size is what a pipe holds, unless its function made it larger.
+const size = 64 << 10
 
-// output is what an environment's processes write. Two read it: copy, on a goroutine of its own, all the time, and Drain,
+// Output is what an environment's processes write. Two read it: Copy, on a goroutine of its own, all the time, and Drain,
 // who must know that everything of a moment has arrived. A read and the write of what it gave are one step under mu, so
 // that nothing is on its way when Drain has found the pipe empty. That costs a call one read that gives nothing.
-type output struct {
+type Output struct {
 	pipe  syscall.RawConn
-	empty func(fd uintptr) // drain's, made once: a call allocates nothing
+	empty func(fd uintptr) // Drain's, made once: a call allocates nothing
 
 	mu  sync.Mutex
 	to  io.Writer
 	buf [32 << 10]byte
 }
 
-func newOutput(read *os.File, to io.Writer) *output {
+// New reads a pipe, whose owner remains the caller, and writes what it gave to a writer that must not block for ever.
+func New(read *os.File, to io.Writer) *Output {
 	pipe, err := read.SyscallConn()
 	if err != nil {
-		panic(fmt.Sprintf("process: an open pipe is no file: %v", err))
+		panic(fmt.Sprintf("pipe: an open pipe is no file: %v", err))
 	}
-	o := &output{pipe: pipe, to: to}
+	o := &Output{pipe: pipe, to: to}
 	o.empty = func(fd uintptr) {
-		for left := pipeSize; left > 0; {
+		for left := size; left > 0; {
 			n, err := o.take(fd, left)
 			if err != nil || n == 0 {
 				return
@@ -41,8 +43,8 @@ func newOutput(read *os.File, to io.Writer) *output {
 	return o
 }
 
-// copy reads until the pipe ends, is closed or meets its deadline.
-func (o *output) copy() {
+// Copy reads until the pipe ends, is closed or meets its deadline.
+func (o *Output) Copy() {
 	for {
 		n, err := 0, error(nil)
 		over := o.pipe.Read(func(fd uintptr) bool {
@@ -55,13 +57,14 @@ func (o *output) copy() {
 	}
 }
 
-func (o *output) drain() {
+// Drain gives the writer what the processes have written until now, at most what a pipe holds. It never waits for more.
+func (o *Output) Drain() {
 	_ = o.pipe.Control(o.empty) // not Read, which would wait for copy to be done
 }
 
 // take reads once, without waiting, and passes on what it got. A writer that fails must not stop the function: what it
 // says from then on is read and dropped.
-func (o *output) take(fd uintptr, most int) (int, error) {
+func (o *Output) take(fd uintptr, most int) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for {
@@ -73,15 +76,5 @@ func (o *output) take(fd uintptr, most int) (int, error) {
 			_, _ = o.to.Write(o.buf[:n])
 		}
 		return max(n, 0), err
-	}
-}
-
-// Drain gives the writer of Start what the processes have written until now.
-func (e *Environment) Drain() {
-	e.mu.Lock()
-	o := e.output
-	e.mu.Unlock()
-	if o != nil {
-		o.drain()
 	}
 }
