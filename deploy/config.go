@@ -18,6 +18,7 @@ import (
 
 // Drivers by their names.
 const (
+	DriverNative  = "native"
 	DriverProcess = "process"
 	DriverNull    = "null"
 )
@@ -61,7 +62,7 @@ type Config struct {
 	Managers, Frontends int
 	// Capacity is how many places of 128 MB all managers have together; 0 means 3/4 of the memory that is free now.
 	Capacity int
-	// Driver is what makes environments: [DriverProcess] or [DriverNull]; "" means process.
+	// Driver is what makes environments: [DriverNative], [DriverProcess] or [DriverNull]; "" means process.
 	Driver string
 	// Set are first values of the fabric's numbers by their names (`hearth fabric`); a fabric that has others is an error.
 	Set map[string]string
@@ -115,7 +116,7 @@ func (c *Config) Validate() []schema.FieldError {
 		wrong("Capacity", strconv.Itoa(c.Capacity), fmt.Sprintf("at least one place for each of %d managers", c.Managers))
 	}
 	if !knownDriver(c.Driver) {
-		wrong("Driver", c.Driver, "process or null")
+		wrong("Driver", c.Driver, "native, process or null")
 	}
 	addresses := []struct{ field, value string }{{"HTTP", c.HTTP}, {"NATS", c.NATS}}
 	for _, a := range addresses {
@@ -155,7 +156,7 @@ func hostOf(address string) (host string, ok bool) {
 }
 
 func knownDriver(name string) bool {
-	return slices.Contains([]string{"", DriverProcess, DriverNull}, name)
+	return slices.Contains([]string{"", DriverNative, DriverProcess, DriverNull}, name)
 }
 
 // badNumbers names the numbers of the fabric that cannot be what was asked for.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/driver/native"
 	"github.com/hearth-run/hearth/worker/driver/null"
 	"github.com/hearth-run/hearth/worker/driver/process"
 )
@@ -13,6 +14,7 @@ import (
 const (
 	codeDir    = "code"    // unpacked packages, a folder a worker
 	scratchDir = "scratch" // what environments write
+	treeDir    = "tree"    // where sandboxes are mounted while they are made
 )
 
 // newDriver makes the driver of the process, and the folder where workers unpack code; a driver that runs none has none.
@@ -20,14 +22,20 @@ func newDriver(cfg Config, d *data) (driver.Driver, string, error) {
 	switch cfg.Driver {
 	case DriverNull:
 		return null.New(), "", nil
-	case DriverProcess:
-		dir, err := d.reach(shared, os.Geteuid() == 0)
+	case DriverNative:
+		dir, _, err := codeFolder(d)
 		if err != nil {
 			return nil, "", err
 		}
-		code := filepath.Join(dir, codeDir)
-		if err := os.MkdirAll(code, passable); err != nil {
-			return nil, "", fmt.Errorf("make the folder for unpacked code: %w", err)
+		n, err := native.New(native.Config{Dir: filepath.Join(dir, treeDir), Log: cfg.Logger})
+		if err != nil {
+			return nil, "", err
+		}
+		return n, dir, nil
+	case DriverProcess:
+		dir, code, err := codeFolder(d)
+		if err != nil {
+			return nil, "", err
 		}
 		p, err := process.New(process.Config{Dir: filepath.Join(dir, scratchDir), Reach: []string{code}, Log: cfg.Logger})
 		if err != nil {
@@ -36,4 +44,16 @@ func newDriver(cfg Config, d *data) (driver.Driver, string, error) {
 		return p, dir, nil
 	}
 	return nil, "", fmt.Errorf("driver %q is not one of this build", cfg.Driver) // Validate refuses it first
+}
+
+// codeFolder makes the folder of what environments reach, and in it the one for unpacked code.
+func codeFolder(d *data) (dir, code string, err error) {
+	if dir, err = d.reach(shared, os.Geteuid() == 0); err != nil {
+		return "", "", err
+	}
+	code = filepath.Join(dir, codeDir)
+	if err := os.MkdirAll(code, passable); err != nil {
+		return "", "", fmt.Errorf("make the folder for unpacked code: %w", err)
+	}
+	return dir, code, nil
 }

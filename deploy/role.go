@@ -86,7 +86,7 @@ func (c *ManagerConfig) Validate() []schema.FieldError {
 		wrong("Capacity", strconv.Itoa(c.Capacity), "1 or more, or 0 for what the memory allows")
 	}
 	if !knownDriver(c.Driver) {
-		wrong("Driver", c.Driver, "process or null")
+		wrong("Driver", c.Driver, "native, process or null")
 	}
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
 		wrong("Prefix", c.Prefix, aPrefix)

@@ -22,6 +22,7 @@ type preparer struct {
 	store    CodeStore
 	cache    *unpack.Cache
 	runtimes *runtimes.Runtimes
+	rooted   driver.Rooted // nil: environments see this host's paths
 }
 
 func newPreparer(cfg Config, log *slog.Logger) (*preparer, error) {
@@ -47,7 +48,8 @@ func newPreparer(cfg Config, log *slog.Logger) (*preparer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &preparer{store: cfg.Code, cache: cache, runtimes: commands}, nil
+	rooted, _ := cfg.Driver.(driver.Rooted)
+	return &preparer{store: cfg.Code, cache: cache, runtimes: commands, rooted: rooted}, nil
 }
 
 // code is the folder of the binding's package, pinned until release.
@@ -77,5 +79,9 @@ func (p *preparer) code(ctx context.Context, b *schema.Binding) (string, error) 
 func (p *preparer) release(b *schema.Binding) { p.cache.Release(b.CodeSHA256) }
 
 func (p *preparer) command(b *schema.Binding, dir, apiAddress string) (driver.Command, error) {
-	return p.runtimes.Command(b, runtimes.Place{Code: dir, API: apiAddress})
+	place := runtimes.Place{Code: dir, API: apiAddress}
+	if p.rooted != nil {
+		place.Task, place.Runtime = p.rooted.TaskDir(), p.rooted.RuntimeDir()
+	}
+	return p.runtimes.Command(b, place)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,18 +82,20 @@ Client commands of the same user find it by themselves. With --server it uses a 
 
 // What is said of flags that several roles have.
 const (
-	driverHelp = "what isolates environments: process, or null for measuring"
+	driverHelp = "what isolates environments: native, a sandbox (Linux as root); process, nothing but a user; null for measuring"
 	setHelp    = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
 )
 
-var completeDriver = cobra.FixedCompletions([]string{deploy.DriverProcess, deploy.DriverNull}, cobra.ShellCompDirectiveNoFileComp)
+// drivers are the values of --driver.
+var drivers = []string{deploy.DriverNative, deploy.DriverProcess, deploy.DriverNull}
+
+var completeDriver = cobra.FixedCompletions(drivers, cobra.ShellCompDirectiveNoFileComp)
 
 func checkDriver(driver string) error {
-	if driver == deploy.DriverProcess || driver == deploy.DriverNull {
+	if slices.Contains(drivers, driver) {
 		return nil
 	}
-	return usagef("--driver is %q%s; process or null (the sandbox is not built yet)", driver,
-		didYouMean(driver, []string{deploy.DriverProcess, deploy.DriverNull}))
+	return usagef("--driver is %q%s; native, process or null", driver, didYouMean(driver, drivers))
 }
 
 // upConfig checks the flags and gives what package deploy is told.

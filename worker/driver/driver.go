@@ -39,8 +39,18 @@ type Spec struct {
 type Command struct {
 	Path string   // executable
 	Args []string // without the path
-	Dir  string   // the unpacked package, read-only: /var/task
+	Dir  string   // host's path of the unpacked package, read-only, where the command is started: /var/task
 	Env  []string // NAME=VALUE, the whole environment: nothing is inherited
+
+	// Runtime is the host's path of the runtime's own folder, read-only: /var/runtime. "" means that it has none.
+	Runtime string
+}
+
+// Rooted is the rare ability of a driver whose environments have a tree of their own: Path, Args and Env of a command name
+// places in it, while Dir and Runtime, which are the host's, are seen there.
+type Rooted interface {
+	TaskDir() string    // where an environment sees Command.Dir
+	RuntimeDir() string // where it sees Command.Runtime
 }
 
 // Environment is one isolated place. Methods are safe for concurrent use.
@@ -64,6 +74,12 @@ type Environment interface {
 type Drainer interface {
 	// Drain gives output what is on its way, at most what a pipe holds, and returns. It never waits for more.
 	Drain()
+}
+
+// Freezer is the rare ability of an environment to stop all that runs in it, and to let it go on.
+type Freezer interface {
+	// Freeze returns when what is inside has been told to stop, or to go on. Killing needs no thaw before.
+	Freeze(on bool) error
 }
 
 // Exit is how an environment's main process ended.

@@ -33,8 +33,12 @@ type Config struct {
 
 // Place is where one environment finds things.
 type Place struct {
-	Code string // the unpacked package
+	Code string // the unpacked package, on this host
 	API  string // host:port of the Runtime API
+
+	// Task and Runtime are where it sees the package and its runtime's own folder, if it has a tree of its own; "" means at
+	// the host's paths.
+	Task, Runtime string
 }
 
 // Runtimes makes commands. Safe for concurrent use.
@@ -125,11 +129,13 @@ func (r *Runtimes) Command(b *schema.Binding, p Place) (driver.Command, error) {
 	if err != nil {
 		return driver.Command{}, err
 	}
+	own := r.folders[l.name]
 	return driver.Command{
-		Path: found.Path,
-		Args: append(l.flags(b), filepath.Join(r.folders[l.name], l.loop)),
-		Dir:  p.Code,
-		Env:  r.variables(b, p, l, found),
+		Path:    found.Path,
+		Args:    append(l.flags(b), filepath.Join(cmp.Or(p.Runtime, own), l.loop)),
+		Dir:     p.Code,
+		Runtime: own,
+		Env:     r.variables(b, p, l, found),
 	}, nil
 }
 
@@ -158,7 +164,7 @@ func (r *Runtimes) provided(b *schema.Binding, p Place) (driver.Command, error) 
 	if why != "" {
 		return driver.Command{}, schema.Errorf(schema.CodeInvalidEntrypoint, "fork/exec /var/task/bootstrap: %s", why)
 	}
-	return driver.Command{Path: path, Dir: p.Code, Env: r.variables(b, p, nil, Interpreter{})}, nil
+	return driver.Command{Path: filepath.Join(cmp.Or(p.Task, p.Code), "bootstrap"), Dir: p.Code, Env: r.variables(b, p, nil, Interpreter{})}, nil
 }
 
 // parseRuntime reads the language and the least version that a runtime names.

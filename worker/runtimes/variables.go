@@ -26,17 +26,18 @@ var absent = []string{"AWS_LAMBDA_MAX_CONCURRENCY", "AWS_EXECUTION_ENV", "_X_AMZ
 // variables is the whole environment of a function (Lambda's guide, defined runtime environment variables): what may be overridden, what the account set,
 // and over both what is reserved. l is nil for provided.
 func (r *Runtimes) variables(b *schema.Binding, p Place, l *language, found Interpreter) []string {
+	code := cmp.Or(p.Task, p.Code)
 	env := map[string]string{
 		"PATH": standardPath,
 		"LANG": "en_US.UTF-8",
 		"TZ":   ":UTC",
 		// Lambda lists its own image's folders too. On a host whose libraries are its own, only the package's may come
 		// before them.
-		"LD_LIBRARY_PATH": p.Code + ":" + filepath.Join(p.Code, "lib"),
+		"LD_LIBRARY_PATH": code + ":" + filepath.Join(code, "lib"),
 	}
-	runtimeDir := r.cfg.Dir
+	runtimeDir := cmp.Or(p.Runtime, r.cfg.Dir)
 	if l != nil {
-		runtimeDir = r.folders[l.name]
+		runtimeDir = cmp.Or(p.Runtime, r.folders[l.name])
 		env[l.module] = filepath.Join(runtimeDir, l.modules)
 		if bin := filepath.Dir(found.Path); !slices.Contains(strings.Split(standardPath, ":"), bin) {
 			env["PATH"] = bin + ":" + standardPath
@@ -59,7 +60,7 @@ func (r *Runtimes) variables(b *schema.Binding, p Place, l *language, found Inte
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
 		"AWS_LAMBDA_LOG_GROUP_NAME":       cmp.Or(b.Logging.Group, "/aws/lambda/"+b.Function),
 		"AWS_LAMBDA_LOG_STREAM_NAME":      logStream(b.Version),
-		"LAMBDA_TASK_ROOT":                p.Code,
+		"LAMBDA_TASK_ROOT":                code,
 		"LAMBDA_RUNTIME_DIR":              runtimeDir,
 	})
 	if b.Logging.Format != "" {

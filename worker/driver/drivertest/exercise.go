@@ -3,6 +3,7 @@ package drivertest
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 type suite struct {
 	open      func(testing.TB) driver.Driver
 	folder    string // reachable by guests; holds their executable
+	inside    string // where they see it
 	abilities driver.Abilities
 	ids       atomic.Int64
 }
@@ -26,6 +28,14 @@ type suite struct {
 func Exercise(t *testing.T, open func(testing.TB) driver.Driver) {
 	s := &suite{open: open, folder: Folder(t)}
 	GuestCommand(t, s.folder)
+	unused := open(t)
+	s.inside = s.folder
+	if rooted, ok := unused.(driver.Rooted); ok {
+		s.inside = rooted.TaskDir()
+	}
+	if err := unused.Close(); err != nil {
+		t.Fatal(err)
+	}
 	t.Run("LeavesNoGoroutine", s.leavesNoGoroutine) // first and alone: it counts all goroutines there are
 	d := s.driver(t)
 	var err error
@@ -89,12 +99,20 @@ func (e *environment) variables(more ...string) []string {
 // start starts a guest and waits for its report.
 func (s *suite) start(t testing.TB, e *environment, arguments ...string) *Leash {
 	t.Helper()
-	cmd := GuestCommand(t, s.folder, arguments...)
+	cmd := s.command(t, arguments...)
 	cmd.Env = e.variables()
 	if err := e.Start(t.Context(), cmd, e.output); err != nil {
 		t.Fatalf("start: %v", err)
 	}
 	return e.host.Await()
+}
+
+// command runs a guest, by its place as the guest sees it.
+func (s *suite) command(t testing.TB, arguments ...string) driver.Command {
+	t.Helper()
+	cmd := GuestCommand(t, s.folder, arguments...)
+	cmd.Path = filepath.Join(s.inside, filepath.Base(cmd.Path))
+	return cmd
 }
 
 func awaitDone(t testing.TB, e driver.Environment) driver.Exit {

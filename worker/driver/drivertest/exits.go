@@ -52,15 +52,15 @@ func (s *suite) refusals(t *testing.T) {
 		name, path, dir, text string
 		is                    error
 	}{
-		{"Missing", filepath.Join(s.folder, "missing"), s.folder, "fork/exec " + s.folder + "/missing: no such file or directory", fs.ErrNotExist},
+		{"Missing", filepath.Join(s.inside, "missing"), s.folder, "fork/exec " + s.inside + "/missing: no such file or directory", fs.ErrNotExist},
 		{"NotExecutable", plain, s.folder, "fork/exec " + plain + ": permission denied", fs.ErrPermission},
-		{"Folder", s.folder, s.folder, "fork/exec " + s.folder + ": permission denied", fs.ErrPermission},
+		{"Folder", s.inside, s.folder, "fork/exec " + s.inside + ": permission denied", fs.ErrPermission},
 		{"Format", garbage, s.folder, "fork/exec " + garbage + ": exec format error", syscall.ENOEXEC},
-		{"NoSuchDir", filepath.Join(s.folder, "guest"), s.folder + "/nowhere", "chdir " + s.folder + "/nowhere: no such file or directory", fs.ErrNotExist},
+		{"NoSuchDir", filepath.Join(s.inside, "guest"), s.folder + "/nowhere", "chdir " + s.folder + "/nowhere: no such file or directory", fs.ErrNotExist},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := s.make(t, d)
-			cmd := GuestCommand(t, s.folder)
+			cmd := s.command(t)
 			cmd.Path, cmd.Dir = test.path, test.dir
 			err := e.Start(t.Context(), cmd, e.output)
 			if err == nil || !strings.HasPrefix(err.Error(), test.text) || !errors.Is(err, test.is) {
@@ -78,7 +78,7 @@ func (s *suite) startsOnce(t *testing.T) {
 	d := s.driver(t)
 	e := s.make(t, d)
 	guest := s.start(t, e)
-	again := GuestCommand(t, s.folder)
+	again := s.command(t)
 	if err := e.Start(t.Context(), again, e.output); err == nil {
 		t.Error("started twice")
 	}
@@ -96,11 +96,11 @@ func (s *suite) startsOnce(t *testing.T) {
 	}
 }
 
+// file makes a file beside the guests and tells where they see it.
 func (s *suite) file(t *testing.T, name, content string, mode os.FileMode) string {
 	t.Helper()
-	path := filepath.Join(s.folder, name)
-	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+	if err := os.WriteFile(filepath.Join(s.folder, name), []byte(content), mode); err != nil {
 		t.Fatal(err)
 	}
-	return path
+	return filepath.Join(s.inside, name)
 }

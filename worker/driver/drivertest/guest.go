@@ -142,6 +142,10 @@ func obey(words []string) error {
 		return err
 	case "write":
 		return os.WriteFile(os.Getenv("TMPDIR")+"/"+argument, []byte(argument), 0o600)
+	case "lacks":
+		if _, err := os.Stat(os.Getenv("TMPDIR") + "/" + argument); !os.IsNotExist(err) {
+			return fmt.Errorf("%s: %w", argument, err)
+		}
 	case RoleChild:
 		return startGuest(RoleChild, false)
 	case RoleDaemon:

@@ -46,7 +46,7 @@ func (s *suite) killBeforeStart(t *testing.T) {
 	if exit := awaitDone(t, e); exit.Started || !exit.Killed {
 		t.Errorf("exit %+v", exit)
 	}
-	if err := e.Start(t.Context(), GuestCommand(t, s.folder), e.output); err == nil {
+	if err := e.Start(t.Context(), s.command(t), e.output); err == nil {
 		t.Error("started after the kill")
 	}
 }
@@ -56,7 +56,7 @@ func (s *suite) killWhileStarting(t *testing.T) {
 	d := s.driver(t)
 	for range 20 {
 		e := s.make(t, d)
-		cmd := GuestCommand(t, s.folder)
+		cmd := s.command(t)
 		cmd.Env = e.variables()
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = e.Start(context.Background(), cmd, e.output) })
@@ -150,7 +150,7 @@ func (s *suite) crowd(t *testing.T) {
 	for i := range many {
 		e := s.make(t, d)
 		wg.Go(func() {
-			cmd := GuestCommand(t, s.folder)
+			cmd := s.command(t)
 			cmd.Env = e.variables(fmt.Sprintf("NUMBER=%d", i))
 			if err := e.Start(t.Context(), cmd, e.output); err != nil {
 				problems <- err.Error()

@@ -6,12 +6,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/hearth-run/hearth/worker/driver"
 )
 
 // sight: a guest sees the variables it was given and two of the driver, its folder, and no descriptor of ours.
 func (s *suite) sight(t *testing.T) {
 	e := s.make(t, s.driver(t))
-	cmd := GuestCommand(t, s.folder, "one", "two words", "")
+	cmd := s.command(t, "one", "two words", "")
 	given := e.variables("A=1", "EMPTY=", "WORDS=two words", "LINES=a\nb", "LANG=tlh")
 	cmd.Env = given
 	if err := e.Start(t.Context(), cmd, e.output); err != nil {
@@ -30,8 +33,8 @@ func (s *suite) sight(t *testing.T) {
 	if !slices.Equal(guest.Arguments, []string{"one", "two words", ""}) {
 		t.Errorf("arguments %q", guest.Arguments)
 	}
-	if guest.Dir != s.folder {
-		t.Errorf("runs in %s instead of %s", guest.Dir, s.folder)
+	if guest.Dir != s.inside {
+		t.Errorf("runs in %s instead of %s", guest.Dir, s.inside)
 	}
 	if guest.Input != 0 {
 		t.Errorf("%d bytes on stdin", guest.Input)
@@ -76,14 +79,33 @@ func (s *suite) scratch(t *testing.T) {
 	d := s.driver(t)
 	e := s.make(t, d)
 	guest := s.start(t, e)
-	other := s.start(t, s.make(t, d))
-	if guest.Scratch == "" || guest.Scratch == other.Scratch {
+	neighbour := s.make(t, d)
+	other := s.start(t, neighbour)
+	if guest.Scratch == "" || s.inside == s.folder && guest.Scratch == other.Scratch {
 		t.Fatalf("scratch folders %q and %q", guest.Scratch, other.Scratch)
 	}
 	guest.Tell("write file")
+	guest.Tell("say %s", "written")
+	for deadline := time.Now().Add(patience); e.output.String() != "written\n"; {
+		if time.Now().After(deadline) {
+			t.Fatalf("could not write: %q", e.output)
+		}
+		if d, ok := e.Environment.(driver.Drainer); ok {
+			d.Drain()
+		}
+		runtime.Gosched()
+	}
+	other.Tell("lacks file")
+	other.Tell("exit 0")
+	if exit := awaitDone(t, neighbour); exit.Code != 0 {
+		t.Fatalf("another environment's folder holds the file too: %q", neighbour.output)
+	}
 	guest.Tell("exit 0")
 	if exit := awaitDone(t, e); exit.Code != 0 {
 		t.Fatalf("could not write: %q", e.output)
+	}
+	if s.inside != s.folder {
+		return // it is none of this host's
 	}
 	if _, err := os.Stat(guest.Scratch); !os.IsNotExist(err) {
 		t.Errorf("scratch folder after the end: %v", err)

@@ -1,0 +1,160 @@
+//go:build amd64 || arm64
+
+package native
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// v1 is cgroups of version 1: a hierarchy a controller, below the worker's own group in each.
+type v1 struct {
+	parents map[string]string // by controller
+	family  family
+	name    string
+	socket  bool // socket memory has a limit of its own
+	swap    bool // memory and swap together have a limit
+}
+
+var controllers = []string{"memory", "cpu", "pids", "freezer"}
+
+const (
+	tcpLimit  = "memory.kmem.tcp.limit_in_bytes"
+	swapLimit = "memory.memsw.limit_in_bytes"
+)
+
+func newV1(found map[string]string, f family, block int) (*v1, error) {
+	h := &v1{parents: map[string]string{}, family: f, name: f.name(block)}
+	for _, c := range controllers {
+		parent, ok := found[c]
+		if !ok {
+			return nil, fmt.Errorf("cgroup controller %s is not mounted: mount it, or start the kernel with it", c)
+		}
+		h.parents[c] = parent
+	}
+	for _, c := range controllers {
+		if err := os.Mkdir(h.folder(c), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, errors.Join(fmt.Errorf("make a cgroup: %w", err), h.close())
+		}
+	}
+	has := func(file string) bool {
+		_, err := os.Stat(filepath.Join(h.folder("memory"), file))
+		return err == nil
+	}
+	h.socket, h.swap = has(tcpLimit), has(swapLimit)
+	return h, nil
+}
+
+func (h *v1) folder(controller string) string { return filepath.Join(h.parents[controller], h.name) }
+
+func (h *v1) leftovers() (map[int][]string, error) {
+	found := map[int][]string{}
+	for _, c := range []string{"freezer", "pids", "cpu", "memory"} { // thawed before it is killed
+		if err := h.family.drivers(h.parents[c], found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func (h *v1) close() error {
+	var errs []error
+	for _, c := range controllers {
+		errs = append(errs, removeGroup(h.folder(c)))
+	}
+	return errors.Join(errs...)
+}
+
+// group1 is one environment's folders.
+type group1 struct {
+	h     *v1
+	name  string
+	procs []*os.File
+}
+
+func (h *v1) make(name string) (group, error) {
+	g := &group1{h: h, name: name}
+	for _, c := range controllers {
+		folder := g.folder(c)
+		err := os.Mkdir(folder, 0o755)
+		if err == nil {
+			var procs *os.File
+			if procs, err = os.OpenFile(filepath.Join(folder, procsFile), os.O_WRONLY, 0); err == nil {
+				g.procs = append(g.procs, procs)
+			}
+		}
+		if err != nil {
+			g.joined()
+			return nil, errors.Join(fmt.Errorf("make a cgroup: %w", err), g.remove())
+		}
+	}
+	return g, nil
+}
+
+func (g *group1) folder(controller string) string {
+	return filepath.Join(g.h.parents[controller], g.h.name, g.name)
+}
+
+func (g *group1) join() ([]*os.File, *os.File) { return g.procs, nil }
+
+func (g *group1) joined() {
+	for _, f := range g.procs {
+		_ = f.Close()
+	}
+	g.procs = nil
+}
+
+func (g *group1) limit(l limits) error {
+	memory, cpu := g.folder("memory"), g.folder("cpu")
+	bytes := strconv.FormatInt(l.memory, 10)
+	const period = 100_000 // us
+	errs := []error{
+		write(memory, "memory.limit_in_bytes", bytes),
+		write(memory, "memory.swappiness", "0"),
+		write(cpu, "cpu.cfs_quota_us", strconv.FormatInt(int64(l.cores*period), 10)),
+		write(cpu, "cpu.shares", strconv.FormatInt(max(2, int64(l.weight*1024)), 10)),
+		write(g.folder("pids"), "pids.max", strconv.Itoa(l.pids)),
+	}
+	if g.h.swap {
+		errs = append(errs, write(memory, swapLimit, bytes))
+	}
+	if g.h.socket {
+		errs = append(errs, write(memory, tcpLimit, bytes))
+	}
+	return errors.Join(errs...)
+}
+
+func (g *group1) freeze(on bool) error {
+	state := "THAWED"
+	if on {
+		state = "FROZEN"
+	}
+	return write(g.folder("freezer"), "freezer.state", state)
+}
+
+func (g *group1) outOfMemory() bool {
+	return counter(filepath.Join(g.folder("memory"), "memory.oom_control"), "oom_kill") > 0
+}
+
+func (g *group1) usage() (int64, error) {
+	return number(filepath.Join(g.folder("memory"), "memory.usage_in_bytes"))
+}
+
+func (g *group1) remove() error {
+	var errs []error
+	for _, c := range controllers {
+		errs = append(errs, removeGroup(g.folder(c)))
+	}
+	return errors.Join(errs...)
+}
+
+// swapping tells whether this host can swap.
+func swapping() bool {
+	b, err := os.ReadFile("/proc/swaps")
+	return err == nil && strings.Count(strings.TrimSpace(string(b)), "\n") > 0
+}

@@ -1,0 +1,8 @@
+package native
+
+import "golang.org/x/sys/unix"
+
+const (
+	auditArch  = unix.AUDIT_ARCH_AARCH64
+	foreignABI = 0
+)

@@ -1,0 +1,252 @@
+//go:build amd64 || arm64
+
+package native
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sourcegraph/conc"
+
+	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/driver/uids"
+)
+
+// Driver makes sandboxes. Safe for concurrent use.
+type Driver struct {
+	cfg Config
+	wg  conc.WaitGroup
+
+	prepared sync.Once
+	prepErr  error
+	users    *uids.Block
+	cgroups  hierarchy
+	program  *program
+	null     *os.File
+	spawners []*spawner
+	stock    *stock
+	number   atomic.Uint64 // of sandboxes made
+
+	mu           sync.Mutex
+	closed       bool
+	environments map[*Environment]struct{}
+}
+
+var (
+	_ driver.Driver = (*Driver)(nil)
+	_ driver.Rooted = (*Driver)(nil)
+)
+
+// New makes a driver; it starts nothing.
+func New(cfg Config) (*Driver, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("native driver: no folder given")
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("native driver: folder: %w", err)
+	}
+	cfg.Dir = dir
+	cfg.Locks = cmp.Or(cfg.Locks, uids.DefaultLocks)
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	return &Driver{cfg: cfg, environments: map[*Environment]struct{}{}}, nil
+}
+
+// Name is "native".
+func (d *Driver) Name() string { return "native" }
+
+// TaskDir is where every environment sees its code.
+func (d *Driver) TaskDir() string { return taskDir }
+
+// RuntimeDir is where it sees its runtime's own folder.
+func (d *Driver) RuntimeDir() string { return runtimeDir }
+
+// Probe prepares the driver, which takes one sandbox built and ended, and tells what this host lets it enforce: everything, or
+// an error that says what is missing and what to do.
+func (d *Driver) Probe(ctx context.Context) (driver.Abilities, error) {
+	if err := d.prepare(); err != nil {
+		return driver.Abilities{}, err
+	}
+	s, err := d.stock.take(ctx)
+	if err != nil {
+		return driver.Abilities{}, refuse(err)
+	}
+	d.discard(s)
+	return driver.Abilities{Tenants: true, Limits: true}, nil
+}
+
+// prepare makes what all environments share: once, before the first.
+func (d *Driver) prepare() error {
+	d.prepared.Do(func() {
+		if err := d.setUp(); err != nil {
+			d.prepErr = errors.Join(refuse(err), d.takeDown())
+		}
+	})
+	return d.prepErr
+}
+
+func (d *Driver) setUp() (err error) {
+	abi, err := requirements()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(d.cfg.Dir, 0o711); err != nil {
+		return fmt.Errorf("make the driver's folder: %w", err)
+	}
+	if d.users, err = uids.Claim(d.cfg.Locks); err != nil {
+		return err
+	}
+	if d.cgroups, err = findHierarchy(familyOf(d.cfg.Locks), d.users.Number); err != nil {
+		return err
+	}
+	d.sweep()
+	if d.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+		return err
+	}
+	p := plan{landlock: abi}
+	if p.initUID, err = d.users.Take(); err != nil {
+		return err
+	}
+	if p.lastCap, err = lastCapability(); err != nil {
+		return err
+	}
+	if p.filter, err = newFilter(auditArch, foreignABI); err != nil {
+		return err
+	}
+	if p.dirs, p.files, err = masks(); err != nil {
+		return err
+	}
+	if _, ok := d.cgroups.(*v1); ok {
+		p.joins = len(controllers)
+	}
+	d.program = newProgram(p)
+	shim, err := elf(d.program.first.encode())
+	if err != nil {
+		return err
+	}
+	for range spawners() {
+		s := &spawner{requests: make(chan func())}
+		made := make(chan error, 1)
+		d.wg.Go(func() { s.run(d.cfg.Dir, shim, made) })
+		if err := <-made; err != nil {
+			return err
+		}
+		d.spawners = append(d.spawners, s)
+	}
+	d.stock = newStock(d)
+	d.wg.Go(d.stock.run)
+	return nil
+}
+
+// spawners is how many threads start sandboxes: what they do is done by the kernel, one after the other on each.
+func spawners() int { return min(4, max(1, runtime.GOMAXPROCS(0)/2)) }
+
+func (d *Driver) spawner() *spawner { return d.spawners[int(d.number.Load())%len(d.spawners)] }
+
+// New makes an environment: a sandbox that was built before, or now.
+func (d *Driver) New(ctx context.Context, spec driver.Spec) (driver.Environment, error) {
+	if err := d.prepare(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("make environment %s: %w", spec.ID, context.Cause(ctx))
+	}
+	s, err := d.stock.take(ctx)
+	if err == nil {
+		if err = s.group.limit(limitsFor(spec.MemoryMB)); err != nil {
+			d.discard(s)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("native driver: make environment %s: %w", spec.ID, err)
+	}
+	e := &Environment{driver: d, id: spec.ID, memory: memoryOf(spec.MemoryMB), sandbox: s, done: make(chan struct{})}
+	if !d.add(e) {
+		d.discard(s)
+		return nil, ErrClosed
+	}
+	return e, nil
+}
+
+func (d *Driver) add(e *Environment) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	d.environments[e] = struct{}{}
+	d.wg.Go(e.live)
+	return true
+}
+
+func (d *Driver) remove(e *Environment) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.environments, e)
+}
+
+// discard ends a sandbox that nobody will have.
+func (d *Driver) discard(s *sandbox) {
+	s.kill()
+	<-s.ended
+	if err := s.free(); err != nil {
+		d.cfg.Log.Warn("a sandbox leaves something", "sandbox", s.name, "error", err)
+	}
+}
+
+// Close kills every environment and waits until nothing of them is left. Safe twice.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	first := !d.closed
+	d.closed = true
+	left := make([]*Environment, 0, len(d.environments))
+	for e := range d.environments {
+		left = append(left, e)
+	}
+	d.mu.Unlock()
+	for _, e := range left {
+		e.Kill()
+	}
+	for _, e := range left {
+		<-e.done
+	}
+	var err error
+	if first {
+		d.prepared.Do(func() { d.prepErr = ErrClosed }) // nothing is prepared from now on
+		if d.prepErr == nil {
+			err = d.takeDown()
+		}
+	}
+	d.wg.Wait()
+	return err
+}
+
+// takeDown undoes setUp, also one that failed half-way.
+func (d *Driver) takeDown() error {
+	if d.stock != nil {
+		d.stock.close()
+	}
+	for _, s := range d.spawners {
+		close(s.requests)
+	}
+	d.wg.Wait()
+	if d.null != nil {
+		_ = d.null.Close()
+	}
+	var err error
+	if d.cgroups != nil {
+		err = d.cgroups.close()
+	}
+	if d.users != nil {
+		_ = d.users.Lock.Close()
+	}
+	return err
+}

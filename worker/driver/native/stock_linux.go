@@ -1,0 +1,154 @@
+//go:build amd64 || arm64
+
+package native
+
+import (
+	"cmp"
+	"context"
+	"sync"
+	"time"
+)
+
+// stock keeps empty sandboxes ready. How many follows demand: as many as were taken in the busiest of the last seconds, at
+// least one, at most Config.Stock (about 0.3 MB each). One goroutine builds them; who finds none builds one alone.
+type stock struct {
+	driver *Driver
+	most   int
+	ready  chan *sandbox
+	wake   chan struct{} // somebody took one
+	stop   chan struct{}
+	done   chan struct{}
+	life   context.Context
+	end    context.CancelFunc
+
+	mu    sync.Mutex
+	taken [memory]int // in each of the last seconds
+	at    int64       // second of the newest
+	built uint64
+	hit   uint64 // taken from here
+	miss  uint64 // built for who took it
+}
+
+const (
+	memory     = 10 // seconds of demand that count
+	stockMost  = 64
+	stockFloor = 1
+	stockPause = time.Second // after a build that failed, and between looks while there are too many
+)
+
+func newStock(d *Driver) *stock {
+	most := cmp.Or(d.cfg.Stock, stockMost)
+	s := &stock{driver: d, most: most, ready: make(chan *sandbox, most), wake: make(chan struct{}, 1),
+		stop: make(chan struct{}), done: make(chan struct{})}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// take is an empty sandbox.
+func (s *stock) take(ctx context.Context) (*sandbox, error) {
+	s.note(1)
+	defer func() {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}()
+	for {
+		select {
+		case box := <-s.ready:
+			if box.dead() {
+				s.driver.discard(box) // somebody killed it from outside
+				continue
+			}
+			s.count(&s.hit)
+			return box, nil
+		default:
+		}
+		s.count(&s.miss)
+		return s.driver.build(ctx)
+	}
+}
+
+func (s *stock) count(n *uint64) {
+	s.mu.Lock()
+	*n++
+	s.mu.Unlock()
+}
+
+// note remembers that n were taken, and tells how many to keep.
+func (s *stock) note(n int) (want int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now().Unix()
+	for ; s.at < now-memory; s.at = now - memory { // all is forgotten
+		clear(s.taken[:])
+	}
+	for ; s.at < now; s.at++ {
+		s.taken[(s.at+1)%memory] = 0
+	}
+	s.taken[now%memory] += n
+	want = stockFloor
+	for _, taken := range s.taken {
+		want = max(want, taken)
+	}
+	return min(want, s.most)
+}
+
+// run keeps the stock until close.
+func (s *stock) run() {
+	defer close(s.done)
+	defer func() {
+		for {
+			select {
+			case box := <-s.ready:
+				s.driver.discard(box)
+			default:
+				return
+			}
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.wake:
+		case <-timer.C:
+		}
+		want := s.note(0)
+		for len(s.ready) < want {
+			box, err := s.driver.build(s.life)
+			if s.life.Err() != nil {
+				if err == nil {
+					s.driver.discard(box)
+				}
+				return
+			}
+			if err != nil {
+				s.driver.cfg.Log.Error("a sandbox cannot be built", "error", err)
+				break
+			}
+			s.ready <- box // there is room: nobody else puts any
+			s.count(&s.built)
+			want = s.note(0)
+		}
+		if len(s.ready) > want {
+			select {
+			case box := <-s.ready:
+				s.driver.discard(box)
+			default:
+			}
+		}
+		if len(s.ready) != stockFloor {
+			timer.Reset(stockPause)
+		}
+	}
+}
+
+// close ends the stock and all in it.
+func (s *stock) close() {
+	s.end()
+	close(s.stop)
+	<-s.done
+}
