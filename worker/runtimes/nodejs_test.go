@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/hearth-run/hearth/schema"
 )
 
 const nodejs = "nodejs18.x"
@@ -25,6 +27,9 @@ func TestNodeForms(t *testing.T) {
 		{"CallbackDoesNotWait", "index.js", `exports.handler = (e, c, done) => { c.callbackWaitsForEmptyEventLoop = false; setInterval(() => {}, 1000); done(null, 1); };`,
 			"index.handler", `{}`, `1`},
 		{"FirstCallbackCounts", "index.js", `exports.handler = (e, c, done) => { done(null, 1); done(null, 2); c.succeed(3); };`, "index.handler", `{}`, `1`},
+		{"LateCallback", "index.js", `let late; exports.handler = (e, c, done) => { if (late) late(null, "of the call before"); late = done;
+			c.callbackWaitsForEmptyEventLoop = false; setTimeout(done, 1, null, e.a); };`, "index.handler", `{"a":1}`, `1`},
+		{"Global", "index.js", `exports.handler = async () => typeof awslambda;`, "index.handler", `{}`, `"object"`},
 		{"Succeed", "index.js", `exports.handler = (e, c) => c.succeed("s");`, "index.handler", `{}`, `"s"`},
 		{"Done", "index.js", `exports.handler = (e, c) => c.done(null, "d");`, "index.handler", `{}`, `"d"`},
 		{"PlainAnswersNothing", "index.js", `exports.handler = () => "ignored";`, "index.handler", `{}`, `null`},
@@ -145,6 +150,8 @@ func TestNodeInitErrors(t *testing.T) {
 		{"Syntax", "index.js", `exports.handler = (;`, "index.handler", "Runtime.UserCodeSyntaxError", "SyntaxError: Unexpected token ';'"},
 		{"NoHandler", "index.js", `exports.other = 1;`, "index.handler", "Runtime.HandlerNotFound", "index.handler is undefined or not exported"},
 		{"NoFunction", "index.js", `exports.handler = "x";`, "index.handler", "Runtime.HandlerNotFound", "index.handler is not a function"},
+		{"MalformedStreaming", "index.js", `exports.handler = async () => {}; exports.handler[Symbol.for("aws.lambda.runtime.handler.streaming")] = "request";`,
+			"index.handler", "Runtime.MalformedStreamingHandler", "Only response streaming is supported."},
 		{"NoDot", "index.js", ``, "index", "Runtime.MalformedHandlerName", "Bad handler"},
 		{"Dots", "index.js", ``, "../index.handler", "Runtime.MalformedHandlerName", "'../index.handler' is not a valid handler name."},
 		{"Throws", "index.js", `throw new RangeError("at load");`, "index.handler", "RangeError", "at load"},
@@ -191,7 +198,9 @@ func TestNodeUncaught(t *testing.T) {
 	t.Run("ExitKeepsItsStatus", func(t *testing.T) {
 		t.Parallel()
 		p := start(t, nodejs, "index.handler", map[string]string{"index.js": `exports.handler = async () => process.exit(3);`})
-		p.api.calls <- call{id: "x", event: "{}"}
+		if err := p.api.give(call{id: "x", event: "{}"}); err != nil {
+			t.Fatal(err)
+		}
 		if code := p.exit(); code != 3 {
 			t.Errorf("exit %d", code)
 		}
@@ -201,7 +210,7 @@ func TestNodeUncaught(t *testing.T) {
 // TestNodeContext: all members, from headers and variables; the trace is that of the call.
 func TestNodeContext(t *testing.T) {
 	t.Parallel()
-	p := start(t, nodejs, "index.handler", map[string]string{"index.js": `exports.handler = async (e, c) => {
+	p := startScripted(t, nodejs, "index.handler", map[string]string{"index.js": `exports.handler = async (e, c) => {
 		const left = c.getRemainingTimeInMillis();
 		return { ...c, log: undefined, logStreamName: c.logStreamName.replace(/[0-9a-f]{32}$/, "HEX").slice(10), left: left > 0 && left <= 3600000,
 			functions: Object.keys(c).filter((k) => typeof c[k] === "function").sort(), trace: process.env._X_AMZN_TRACE_ID };
@@ -234,9 +243,10 @@ func TestNodeLogs(t *testing.T) {
 	t.Parallel()
 	p := start(t, nodejs, "index.handler", map[string]string{"index.js": `console.log("load");
 		exports.handler = async (e) => { console.log("a %d\nb", 1, { x: 1 }); console.error("e"); console.warn("w"); console.debug("d");
-			process.stdout.write("raw\n"); if (e.fail) throw new Error("seen"); };`})
+			process.stdout.write("raw\n"); if (e.fail) throw new Error("seen"); if (e.text) throw "text"; };`})
 	p.call(`{}`)
 	p.call(`{"fail":true}`)
+	p.call(`{"text":true}`)
 	p.stop()
 	id := "00000000-0000-4000-8000-000000000001"
 	at := `(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\t`
@@ -244,6 +254,7 @@ func TestNodeLogs(t *testing.T) {
 		at + "undefined\tINFO\tload$", at + id + "\tINFO\ta 1\rb \\{ x: 1 \\}$", at + id + "\tERROR\te$",
 		at + id + "\tWARN\tw$", at + id + "\tDEBUG\td$", "(?m)^raw$",
 		at + `00000000-0000-4000-8000-000000000002\tERROR\tInvoke Error \t\{"errorType":"Error","errorMessage":"seen","stack":\["Error: seen",`,
+		at + `00000000-0000-4000-8000-000000000003\tERROR\tInvoke Error \t\{"errorType":"Error","errorMessage":"text","stack":\["Error: text",`,
 	} {
 		if !regexp.MustCompile(line).Match(p.output.Bytes()) {
 			t.Errorf("no line %q in\n%s", line, p.output)
@@ -268,7 +279,7 @@ func TestNodeLarge(t *testing.T) {
 // up with its refusal.
 func TestNodeRefusedAnswer(t *testing.T) {
 	t.Parallel()
-	p := start(t, nodejs, "index.handler", map[string]string{"index.js": `exports.handler = async (e) => e;`})
+	p := startScripted(t, nodejs, "index.handler", map[string]string{"index.js": `exports.handler = async (e) => e;`})
 	p.make(call{event: `"large"`, refuse: 413}).want(t, "response", `"large"`)
 	p.call(`1`).want(t, "response", `1`)
 	p.make(call{event: `"bad"`, refuse: 400})
@@ -324,6 +335,61 @@ func TestNodeStreams(t *testing.T) {
 	}
 	p.call(`{}`).want(t, "response", "one two")
 	p.wantConnections(1)
+}
+
+// TestNodeStreamForms: what may be written, and that what a handler leaves to happen happens before the next call, unless
+// it said that nobody should wait.
+func TestNodeStreamForms(t *testing.T) {
+	t.Parallel()
+	p := start(t, nodejs, "index.handler", map[string]string{"index.js": `
+		let ticks = 0;
+		exports.handler = awslambda.streamifyResponse(async (e, stream, c) => {
+			for (const x of e.pieces || []) stream.write(x);
+			if (e.bytes) stream.write(new Uint8Array([0x61, 0x62]));
+			if (e.later) setTimeout(() => { ticks++; }, 20);
+			if (e.forever) { c.callbackWaitsForEmptyEventLoop = false; setInterval(() => {}, 60000); }
+			stream.end(String(ticks));
+		}, { highWaterMark: 3 });`})
+	p.call(`{"pieces":["x",{"a":1},[2],3,true]}`).want(t, "response", `x{"a":1}[2]3true0`)
+	p.call(`{"bytes":true,"later":true}`).want(t, "response", "ab0")
+	p.call(`{}`).want(t, "response", "1")
+	p.call(`{"forever":true}`).want(t, "response", "1")
+	p.call(`{}`).want(t, "response", "1")
+	t.Run("NotAsync", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, nodejs, "index.handler", map[string]string{"index.js": `exports.handler = awslambda.streamifyResponse((e, stream) => {});`})
+		for range 2 {
+			p.call(`{}`).wantError(t, "error", "string", "Streaming does not support non-async handlers.")
+		}
+	})
+	t.Run("NeverSettles", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, nodejs, "index.handler", map[string]string{"index.js": `exports.handler = awslambda.streamifyResponse(async (e, stream) => {
+			stream.write("half"); await new Promise(() => {}); });`})
+		for range 2 {
+			got := p.call(`{}`)
+			got.want(t, "response", "half")
+			if kind := got.trailer.Get("Lambda-Runtime-Function-Error-Type"); kind != "Runtime.NodeJsExit" {
+				t.Errorf("trailers %v", got.trailer)
+			}
+		}
+	})
+	t.Run("TooLateForAType", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, nodejs, "index.handler", map[string]string{"index.js": `exports.handler = awslambda.streamifyResponse(async (e, stream) => {
+			stream.write("x"); stream.setContentType("text/plain"); });`})
+		if kind := p.call(`{}`).trailer.Get("Lambda-Runtime-Function-Error-Type"); kind != "Runtime.InvalidStreamingOperation" {
+			t.Errorf("error %q", kind)
+		}
+	})
+}
+
+// TestNodeWithoutGlobal: AWS's variable keeps awslambda away.
+func TestNodeWithoutGlobal(t *testing.T) {
+	t.Parallel()
+	p := start(t, nodejs, "index.handler", map[string]string{"index.js": `exports.handler = async () => typeof awslambda;`},
+		func(b *schema.Binding) { b.Variables = schema.Variables{"AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA": "1"} })
+	p.call(`{}`).want(t, "response", `"undefined"`)
 }
 
 func equalJSON(t *testing.T, got, want string) {

@@ -44,7 +44,7 @@ func TestPythonForms(t *testing.T) {
 	})
 	t.Run("RawEvent", func(t *testing.T) {
 		t.Parallel()
-		p := start(t, python, "app.handler", map[string]string{"app.py": "def handler(event, context): return str(type(event)) + event.decode()"})
+		p := startScripted(t, python, "app.handler", map[string]string{"app.py": "def handler(event, context): return str(type(event)) + event.decode()"})
 		got := p.make(call{event: "not json", headers: map[string]string{"Content-Type": "text/plain"}})
 		got.want(t, "response", `"<class 'bytes'>not json"`)
 	})
@@ -59,6 +59,12 @@ func TestPythonErrors(t *testing.T) {
 		{"NoMessage", "def handler(event, context): raise KeyError", `{}`, "KeyError", ""},
 		{"Marshal", "def handler(event, context): return object", `{}`, "Runtime.MarshalError", "Unable to marshal response: Object of type type is not JSON serializable"},
 		{"Coroutine", "async def handler(event, context): pass", `{}`, "Runtime.MarshalError", "Unable to marshal response: Object of type coroutine is not JSON serializable"},
+		{"Circle", "def handler(event, context):\n    a = []\n    a.append(a)\n    return a", `{}`, "Runtime.MarshalError", "Unable to marshal response: Circular reference detected"},
+		{"NoText", "class Mute(Exception):\n    def __str__(self): raise RuntimeError('no')\ndef handler(event, context): raise Mute()", `{}`,
+			"Mute", "the exception has no text: RuntimeError"},
+		{"Surrogate", "def handler(event, context): raise ValueError('\\ud800')", `{}`, "ValueError", "\uFFFD"},
+		{"NotCallable", "handler = 1", `{}`, "TypeError", "'int' object is not callable"},
+		{"TooDeep", "def handler(event, context): return handler(event, context)", `{}`, "RecursionError", "maximum recursion depth exceeded"},
 		{"Unmarshal", "def handler(event, context): pass", `{"a":`, "Runtime.UnmarshalError", "Unable to unmarshal input: Expecting value: line 1 column 6 (char 5)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -132,7 +138,9 @@ func TestPythonExit(t *testing.T) {
 	t.Run("Call", func(t *testing.T) {
 		t.Parallel()
 		p := start(t, python, "app.handler", map[string]string{"app.py": "import sys\ndef handler(event, context): sys.exit(3)"})
-		p.api.calls <- call{id: "x", event: "{}"}
+		if err := p.api.give(call{id: "x", event: "{}"}); err != nil {
+			t.Fatal(err)
+		}
 		if code := p.exit(); code != 3 {
 			t.Errorf("exit %d", code)
 		}
@@ -148,7 +156,7 @@ func TestPythonExit(t *testing.T) {
 // TestPythonContext: all members, from headers and variables; the trace is that of the call.
 func TestPythonContext(t *testing.T) {
 	t.Parallel()
-	p := start(t, python, "app.handler", map[string]string{"app.py": `
+	p := startScripted(t, python, "app.handler", map[string]string{"app.py": `
 import os, re
 def handler(event, c):
     left = c.get_remaining_time_in_millis()
@@ -221,7 +229,7 @@ func TestPythonLarge(t *testing.T) {
 // hangs up with its refusal.
 func TestPythonRefusedAnswer(t *testing.T) {
 	t.Parallel()
-	p := start(t, python, "app.handler", map[string]string{"app.py": "def handler(event, context): return event"})
+	p := startScripted(t, python, "app.handler", map[string]string{"app.py": "def handler(event, context): return event"})
 	p.make(call{event: `"large"`, refuse: 413}).want(t, "response", `"large"`)
 	p.call(`1`).want(t, "response", `1`)
 	p.make(call{event: `"bad"`, refuse: 400})

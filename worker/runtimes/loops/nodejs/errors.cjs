@@ -8,7 +8,8 @@ const util = require('util');
 class RuntimeError extends Error {
   constructor(name, reason) {
     super(reason instanceof Error ? String(reason) : reason);
-    this.name = `Runtime.${name}`;
+    // Not among what the log writes of an error beside its type.
+    Object.defineProperty(this, 'name', { value: `Runtime.${name}`, enumerable: false });
   }
 }
 
@@ -40,6 +41,16 @@ function errorText(error) {
   }
 }
 
+// errorOf is what was thrown as an error, for the log.
+function errorOf(thrown) {
+  if (thrown instanceof Error) return thrown;
+  try {
+    return new Error(thrown);
+  } catch {
+    return new Error('what was thrown cannot be written');
+  }
+}
+
 // enumerable gives JSON.stringify what an error hides from it.
 function enumerable(_key, value) {
   if (!(value instanceof Error)) return value;
@@ -57,4 +68,4 @@ function logText(error) {
   }
 }
 
-module.exports = { RuntimeError, errorObject, errorText, logText };
+module.exports = { RuntimeError, errorObject, errorOf, errorText, logText };

@@ -8,8 +8,8 @@
 const util = require('util');
 
 const connection = require('./connection.cjs');
-const { setRequestId, writeLine, patchConsole } = require('./console.cjs');
-const { RuntimeError, errorObject, errorText, logText } = require('./errors.cjs');
+const { setCall, writeLine, logError, patchConsole } = require('./console.cjs');
+const { RuntimeError, errorObject, errorText } = require('./errors.cjs');
 const { loadHandler } = require('./handler.cjs');
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
@@ -60,7 +60,7 @@ function invoke(status, headers, bytes) {
   }
   const id = headers['lambda-runtime-aws-request-id'];
   const trace = headers['lambda-runtime-trace-id'];
-  setRequestId(id);
+  setCall(id, headers['lambda-runtime-aws-tenant-id']);
   if (trace === undefined) delete process.env._X_AMZN_TRACE_ID;
   else process.env._X_AMZN_TRACE_ID = trace;
   call = { id };
@@ -122,11 +122,17 @@ function invokeBuffered(id, headers, bytes) {
 function invokeStreaming(id, headers, bytes) {
   const { ResponseStream } = require('./stream.cjs'); // few functions need it
   const stream = new ResponseStream(id, accepted, { highWaterMark: handler[HIGH_WATER_MARK] });
+  let waits = true; // callbackWaitsForEmptyEventLoop
+  const next = () => {
+    setCall();
+    connection.send(connection.NEXT, invoke);
+  };
+  // The caller has its answer; as Lambda's client does, what the handler left to happen happens before the next call.
   const end = () => {
     if (call === null || call.id !== id) return;
     call = idle = null;
-    setRequestId(undefined);
-    connection.send(connection.NEXT, invoke);
+    if (waits) idle = () => setImmediate(next);
+    else next();
   };
   const fail = (error) => {
     if (call === null || call.id !== id) return;
@@ -139,9 +145,15 @@ function invokeStreaming(id, headers, bytes) {
     if (!stream.ended) stream.abort(error);
     end();
   };
-  idle = () => fail(new RuntimeError('NodeJsExit', 'The handler ended without settling its promise.'));
+  idle = () => {
+    waits = false; // nothing is left to wait for
+    fail(new RuntimeError('NodeJsExit', 'The handler ended without settling its promise.'));
+  };
   try {
-    const context = buildContext({ callbackWaitsForEmptyEventLoop: true }, headers);
+    const context = buildContext({
+      get callbackWaitsForEmptyEventLoop() { return waits; },
+      set callbackWaitsForEmptyEventLoop(value) { waits = value; },
+    }, headers);
     const result = handler(JSON.parse(bytes.toString()), stream, context);
     if (!result || typeof result.then !== 'function') {
       fail('Streaming does not support non-async handlers.');
@@ -158,9 +170,17 @@ function invokeStreaming(id, headers, bytes) {
   }
 }
 
+// isStreaming tells which form of handler it is.
+function isStreaming(found) {
+  const mark = found[STREAMING];
+  if (mark === undefined || mark === null || mark === false) return false;
+  if (mark !== 'response') throw new RuntimeError('MalformedStreamingHandler', 'Only response streaming is supported.');
+  return true;
+}
+
 // answer sends the end of a call and asks for the next one, in one write.
 function answer(id, what, text) {
-  setRequestId(undefined);
+  setCall();
   call = idle = null;
   connection.send(connection.post(`invocation/${id}/${what}`, text, '') + connection.NEXT, accepted, invoke);
 }
@@ -169,11 +189,8 @@ function accepted(status, _headers, bytes) {
   if (status !== 202) writeLine('ERROR', `the runtime API refused the answer: ${status} ${bytes.toString().trim()}`);
 }
 
-function logError(title, error) {
-  writeLine('ERROR', `${title} \t${logText(error)}`);
-}
-
 function installGlobal() {
+  if (['1', 'true'].includes(process.env.AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA)) return;
   globalThis.awslambda = {
     streamifyResponse(f, options) {
       f[STREAMING] = 'response';
@@ -227,7 +244,7 @@ connection.open(invoke);
 loadHandler(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER || '').then((found) => {
   handler = found;
   handlerIsAsync = Object.prototype.toString.call(found) === '[object AsyncFunction]';
-  streaming = found[STREAMING] === 'response';
+  streaming = isStreaming(found);
   loading = false;
   connection.send(connection.NEXT, invoke);
 }).catch((error) => {

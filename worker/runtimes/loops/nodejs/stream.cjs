@@ -37,6 +37,12 @@ class ResponseStream extends Writable {
     this.#prelude = prelude;
   }
 
+  // What is no text and no bytes is written as JSON.
+  write(chunk, ...rest) {
+    if (typeof chunk !== 'string' && !(chunk instanceof Uint8Array)) chunk = JSON.stringify(chunk);
+    return super.write(chunk, ...rest);
+  }
+
   #head() {
     if (this.begun) return [];
     this.begun = true;

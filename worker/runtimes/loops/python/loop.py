@@ -7,12 +7,13 @@ each write saved is a wake-up of the worker saved, and those are most of what a 
 
 import importlib
 import json
-import logging
 import os
 import socket
 import sys
 import time
 import traceback
+
+import _hearth_logs  # beside this file; its name is none that a package would have
 
 _BASE = "/2018-06-01/runtime/"
 _MAX_HEAD = 1 << 20
@@ -212,10 +213,27 @@ def _identity(text):
     )
 
 
-# ---- errors and logs ----------------------------------------------------------------------------------------------------
+# ---- calls --------------------------------------------------------------------------------------------------------------
 
-_request_id = ""  # of the call that runs, in every log record
-_tenant_id = None
+
+def flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):
+            pass  # the function replaced or closed it
+
+
+class _Encoder(json.JSONEncoder):
+    """Decimals, which databases answer with, are numbers."""
+
+    def default(self, o):
+        if type(o).__module__ == "decimal" and type(o).__name__ == "Decimal":
+            return int(o) if o.is_finite() and o == o.to_integral_value() else float(o)
+        return super().default(o)
+
+
+_encoder = _Encoder(ensure_ascii=sys.version_info < (3, 12))
 
 
 def error_object(message, kind, trace, request_id=""):
@@ -231,63 +249,11 @@ def fault_object(error, request_id=""):
         del frames[0]
     # Frames as they were before 3.11 began to mark columns: that is what Lambda answers.
     trace = traceback.format_list([(f.filename, f.lineno, f.name, f.line) for f in frames])
-    return error_object(str(error), type(error).__name__, trace, request_id)
-
-
-def log_error(result):
-    """Writes an error as one line: its own line ends become carriage returns, its indents no-break spaces."""
-    lines = ["[ERROR] %s: %s" % (result["errorType"], result["errorMessage"]) if result["errorMessage"] else
-             "[ERROR] " + result["errorType"], "Traceback (most recent call last):"]
-    for element in result["stackTrace"]:
-        for line in element.splitlines():
-            text = line.lstrip(" ")
-            lines.append("\u00a0" * (len(line) - len(text)) + text)
-    sys.stdout.write("\r".join(lines) + "\n")
-
-
-class _Handler(logging.Handler):
-    def emit(self, record):
-        sys.stdout.write(self.format(record))
-
-
-class _Filter(logging.Filter):
-    def filter(self, record):
-        record.aws_request_id = _request_id
-        record.tenant_id = _tenant_id
-        return True
-
-
-def set_up_logging():
-    handler = _Handler()
-    formatter = logging.Formatter(
-        "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    handler.addFilter(_Filter())
-    logging.getLogger().addHandler(handler)
-
-
-def flush():
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, ValueError, OSError):
-            pass  # the function replaced or closed it
-
-
-# ---- calls --------------------------------------------------------------------------------------------------------------
-
-
-class _Encoder(json.JSONEncoder):
-    """Decimals, which databases answer with, are numbers."""
-
-    def default(self, o):
-        if type(o).__module__ == "decimal" and type(o).__name__ == "Decimal":
-            return int(o) if o.is_finite() and o == o.to_integral_value() else float(o)
-        return super().default(o)
-
-
-_encoder = _Encoder(ensure_ascii=sys.version_info < (3, 12))
+    try:
+        message = str(error)
+    except Exception as e:
+        message = "the exception has no text: %s" % type(e).__name__
+    return error_object(message, type(error).__name__, trace, request_id)
 
 
 def run(handler, headers, body):
@@ -311,7 +277,7 @@ def run(handler, headers, body):
             raise Fault("MarshalError", "Unable to marshal response: %s" % e)
     except Exception as e:
         result = fault_object(e, request_id)
-        log_error(result)
+        _hearth_logs.log_error(result)
         return "error", _JSON, json.dumps(result).encode()
 
 
@@ -337,13 +303,14 @@ def load(text):
 
 def main():
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)
+        # What UTF-8 cannot hold must not make an error of a line.
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")
     # The package comes first, instead of the folder of this file.
     here = os.path.dirname(os.path.abspath(__file__))
     if sys.path and sys.path[0] == here:
         del sys.path[0]
     sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])
-    set_up_logging()
+    _hearth_logs.set_up()
     try:
         serve(Connection(os.environ["AWS_LAMBDA_RUNTIME_API"]))
     except OSError as e:
@@ -352,12 +319,11 @@ def main():
 
 
 def serve(connection):
-    global _request_id, _tenant_id
     try:
         handler = load(os.environ.get("_HANDLER", ""))
     except Exception as e:
         result = fault_object(e)
-        log_error(result)
+        _hearth_logs.log_error(result)
         connection.send(connection.post(
             "init/error", _JSON, json.dumps(result).encode(),
             "Lambda-Runtime-Function-Error-Type: %s\r\n" % result["errorType"]))
@@ -373,8 +339,8 @@ def serve(connection):
                 refusal = refusal.decode("utf-8", "replace").strip()
                 sys.stdout.write("the runtime API refused the answer: %d %s\n" % (status, refusal))
         headers, body = connection.receive_next()
-        _request_id = headers.get("lambda-runtime-aws-request-id", "")
-        _tenant_id = headers.get("lambda-runtime-aws-tenant-id")
+        _hearth_logs.request_id = headers.get("lambda-runtime-aws-request-id", "")
+        _hearth_logs.tenant_id = headers.get("lambda-runtime-aws-tenant-id")
         trace = headers.get("lambda-runtime-trace-id")
         if trace is not None:
             os.environ["_X_AMZN_TRACE_ID"] = trace
@@ -382,7 +348,7 @@ def serve(connection):
             os.environ.pop("_X_AMZN_TRACE_ID", None)
         what, kind, result = run(handler, headers, body)
         flush()
-        request = connection.post("invocation/%s/%s" % (_request_id, what), kind, result) + connection.next
+        request = connection.post("invocation/%s/%s" % (_hearth_logs.request_id, what), kind, result) + connection.next
         answered = True
 
 
