@@ -52,6 +52,9 @@ func TestJudge(t *testing.T) {
 		{"reconnected before it was published", base(func(c *call) { c.gone, c.reserved = start+4, &reservation{} }), moment{tick: start + 4 + twoSeconds, reconnected: start - 1, beat: silent}, 0, lost},
 		{"the shard is not there any more", base(nil), moment{tick: start + twoSeconds, beat: silent, spoke: yes}, gone, notStarted},
 
+		{"nothing heard of a shard for a while", base(func(c *call) { c.sequence, c.reserved = 0, &reservation{} }), moment{tick: start + unheard, beat: silent}, 0, askStream},
+		{"nothing heard of a shard, and it is gone", base(func(c *call) { c.sequence, c.reserved = 0, &reservation{} }), moment{tick: start + twoSeconds, beat: silent, spoke: yes}, gone, notStarted},
+
 		{"stream lost, too early to tell", base(nil), moment{tick: start + 6, reconnected: start + 5, beat: silent, spoke: yes}, 2000, wait},
 		{"stream lost, all managers spoke", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, beat: silent, spoke: yes}, 2000, notStarted},
 		{"stream lost, one is silent", base(nil), moment{tick: start + 5 + twoSeconds, reconnected: start + 5, beat: silent, spoke: no}, 2000, wait},

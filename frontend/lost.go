@@ -16,6 +16,7 @@ const (
 	deletesPerTurn = 100
 
 	askAgain  = time.Second            // an unanswered delete is sent again
+	unheard   = 2                      // ticks without a PubAck from a shard: who publishes to a stream that is being deleted hears nothing
 	notNow    = 100 * time.Millisecond // a delete that cannot be sent yet is tried again
 	deleteAPI = "$JS.API.STREAM.MSG.DELETE."
 	lookAPI   = "$JS.API.STREAM.MSG.GET."
@@ -70,13 +71,18 @@ func (f *Frontend) deleted(token uint64, shard bool, m *nats.Msg) {
 	case code == jsSequenceNotFound || code == jsNoMessage:
 		f.left(token, shard)
 	case code == jsStreamNotFound:
-		f.pending.with(token, func(c *call) bool {
-			c.stream.asked.Store(true) // by the next sweep
-			return false
-		})
+		f.askStreamOf(token)
 	}
 	// Anything else (no responders, a leader that changes, the stream re-created): the wheel tries again, and a lost
 	// stream is found after the reconnect.
+}
+
+// askStreamOf has the next sweep ask whether the stream of a call is there.
+func (f *Frontend) askStreamOf(token uint64) {
+	f.pending.with(token, func(c *call) bool {
+		c.stream.asked.Store(true)
+		return false
+	})
 }
 
 // left notes that a call's message is not in its stream any more.
@@ -107,6 +113,7 @@ type verdict uint8
 const (
 	wait       verdict = iota
 	look               // see whether its message is still in the stream
+	askStream          // nothing was heard of its publication: see whether the stream is still there
 	lost               // it may have run, and nobody will tell
 	notStarted         // the stream was lost with it, and everybody says that it does not run
 )
@@ -128,9 +135,10 @@ func (c *call) judge(now moment) verdict {
 			return lost
 		}
 	case c.streamLost() && c.beat <= now.reconnected:
-		quiet := since(max(now.reconnected, c.published))
+		known := max(now.reconnected, c.stream.changed.Load()) // from then on nobody starts it who has not
+		quiet := since(max(known, c.published))
 		switch {
-		case c.beat == 0 && quiet >= twoSeconds && now.spoke(now.reconnected, c.published):
+		case c.beat == 0 && quiet >= twoSeconds && now.spoke(known, c.published):
 			// Whom a manager has named, ever, had started: a second reconnect soon after the first, when managers name no more
 			// what ended, must not make that forgotten.
 			return notStarted
@@ -155,6 +163,8 @@ func (c *call) judge(now moment) verdict {
 		c.gone = now.tick
 	case c.sequence != 0 && !c.deleting && since(max(c.published, c.seen)) >= twoSeconds:
 		return look
+	case c.sequence == 0 && c.onShard() && since(c.published) >= unheard:
+		return askStream
 	}
 	return wait
 }
@@ -190,6 +200,8 @@ func (f *Frontend) sweep() {
 	var verdicts []verdict
 	out := f.pending.each(func(c *call) bool {
 		switch v := c.judge(now); v {
+		case askStream:
+			c.stream.asked.Store(true) // by the next sweep
 		case look:
 			if len(questions) < looksPerTick {
 				c.seen = now.tick // not again for a while, whatever becomes of the question
@@ -210,7 +222,7 @@ func (f *Frontend) sweep() {
 	for i, c := range out {
 		if verdicts[i] == notStarted {
 			f.refuse(c, &schema.Error{
-				Code: schema.CodeUnavailable, Message: "the NATS server was restarted before an environment took the call",
+				Code: schema.CodeUnavailable, Message: "the stream that held the call is gone: the NATS server was restarted, or somebody deleted it, before an environment took the call",
 			})
 		} else {
 			f.lose(c)
@@ -229,8 +241,12 @@ func (f *Frontend) away() {
 
 // looked takes in whether a call's message is still in the stream.
 func (f *Frontend) looked(token uint64, shard bool, m *nats.Msg) {
-	if e, failed := apiError(m.Data); !failed || e.ErrCode != jsNoMessage {
-		return // still there, or not known: looked at again
-	}
-	f.left(token, shard)
+	e, failed := apiError(m.Data)
+	switch {
+	case !failed: // still there
+	case e.ErrCode == jsNoMessage:
+		f.left(token, shard)
+	case e.ErrCode == jsStreamNotFound:
+		f.askStreamOf(token)
+	} // anything else is not known: looked at again
 }

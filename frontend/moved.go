@@ -78,6 +78,7 @@ func (f *Frontend) spill(token uint64, crowded bool) bool {
 		if !crowded {
 			reason = schema.ReasonUnreserved
 			found.reserved.doubt()
+			found.stream.asked.Store(true) // others may have been published there, and heard nothing
 		}
 		found.unreserve(f, reason)
 		found.fallback = nil

@@ -327,3 +327,48 @@ func (b *bundle) empty(t testing.TB) {
 		t.Errorf("%d messages are left", n)
 	}
 }
+
+// The stream of a shard is deleted under its calls: who waits in it, and who was on the way and hears nothing at all, is told soon that
+// nobody took the call, long before its start-by.
+func TestShardDeletedUnderCalls(t *testing.T) {
+	t.Parallel()
+	for name, sent := range map[string]func(testing.TB, *bundle, *reservation) *nats.Subscription{
+		"stored": func(t testing.TB, b *bundle, r *reservation) *nats.Subscription {
+			sub := b.send(t, "f", one(schema.HeaderTimeout, "10m"))
+			natstest.Eventually(t, patience, func() bool { return r.waiting(t) == 1 }, "the call is not stored")
+			if err := r.js.DeleteStream(t.Context(), r.stream()); err != nil {
+				t.Fatal(err)
+			}
+			return sub
+		},
+		"on the way": func(t testing.TB, b *bundle, r *reservation) *nats.Subscription {
+			if err := r.js.DeleteStream(t.Context(), r.stream()); err != nil {
+				t.Fatal(err)
+			}
+			// As the queue of a stream that is being deleted: whoever publishes is heard, and answered nothing.
+			swallowed, err := b.manager.SubscribeSync(b.Names.ReservedAll(r.record.Shard))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := b.manager.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			sub := b.send(t, "f", one(schema.HeaderTimeout, "10m"))
+			if _, err := swallowed.NextMsg(patience); err != nil {
+				t.Fatal(err)
+			}
+			return sub
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, settings{
+				functions: []*schema.FunctionRecord{published("f")}, fabric: func(f *schema.Fabric) { f.StartBy = 10 * time.Minute },
+			})
+			r := b.reserve(t, "f", 3)
+			b.tells(t, "m2", r.arc(3, 0))
+			wantRefusal(t, next(t, sent(t, b, r)), schema.CodeUnavailable, "deleted")
+			b.nothingInFlight(t)
+		})
+	}
+}

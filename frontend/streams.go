@@ -24,8 +24,9 @@ type stream struct {
 	deleteInbox, lookInbox, infoInbox       string // the first two go on with a call's token
 
 	// Written by the goroutine of the inboxes alone.
-	last  atomic.Uint64 // highest sequence seen here
-	first atomic.Uint64 // at its creation: tells one stream from its successor; 0: not known; or gone
+	last    atomic.Uint64 // highest sequence seen here
+	first   atomic.Uint64 // at its creation: tells one stream from its successor; 0: not known; or gone
+	changed atomic.Uint64 // tick at which another one was found, or none: from then on nobody claims from the one before
 
 	asked atomic.Bool // a question for it is open
 }
@@ -145,13 +146,21 @@ func (f *Frontend) streamSeen(number uint64, m *nats.Msg) {
 	case info.Error != nil:
 		// CALLS_U is made by managers on their reconnect and always will be; a shard may never be again. What it held is lost.
 		if info.Error.ErrCode == jsStreamNotFound && s.number > 0 {
-			s.first.Store(gone)
+			f.found(s, gone)
 			s.asked.Store(false)
 		}
 	case info.Config.Name == s.name:
-		s.first.Store(max(info.Config.FirstSeq, 1))
+		f.found(s, max(info.Config.FirstSeq, 1))
 		s.last.Store(max(s.last.Load(), info.State.LastSeq))
 		s.asked.Store(false)
+	}
+}
+
+// found takes in which stream is there. Called by the goroutine of the inboxes alone.
+func (f *Frontend) found(s *stream, first uint64) {
+	if s.first.Load() != first {
+		s.changed.Store(f.clock.now())
+		s.first.Store(first)
 	}
 }
 

@@ -226,7 +226,7 @@ func (k *keeper) facts(t *task) *reservation.Facts {
 	v, now, rec := k.m.view.Load(), k.m.now(), t.rec
 	f := &reservation.Facts{
 		Ring: v.ring, RingEpoch: v.record.Epoch, T: v.fabric.T, Members: make(map[uint64][]reservation.Member, 1+len(rec.Closing)),
-		Sights: t.sights, Shard: func() (int, bool) { return k.place(t) }, Used: func() bool { return k.used(t) },
+		Sights: t.sights, Shard: func() (int, bool) { return k.place(t) }, Used: func() bool { return k.usedEpoch(t) },
 		Told: k.m.peers.heard(now, v.record.Members...) && k.m.peers.heard(now, v.record.Leaving...),
 	}
 	tell := func(epoch uint64, shard int) {
@@ -253,8 +253,9 @@ func told(seen []memberSeen) []reservation.Member {
 	return all
 }
 
-// used reports whether the revision of a record is the epoch of another one, as in a bucket that was put back. keeper.mu is held.
-func (k *keeper) used(t *task) bool {
+// usedEpoch reports whether the revision of a record is the epoch of another one, as in a bucket that was put back. keeper.mu is
+// held.
+func (k *keeper) usedEpoch(t *task) bool {
 	for _, other := range k.tasks {
 		if other != t && other.rec != nil && reservation.Names(other.rec, t.revision) {
 			return true

@@ -70,3 +70,43 @@ func TestLimitBetweenDecisionAndWrite(t *testing.T) {
 		}
 	}
 }
+
+// The stream of a shard is deleted only after it was empty for a while, and named by nobody all that time.
+func TestShardRestsBeforeItGoes(t *testing.T) {
+	t.Parallel()
+	m, err := New(natstest.Start(t).Connect(t), nil, Config{ID: "m1", Names: mustNames(t), Capacity: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := newKeeper(m)
+	passed := func() { k.shards[3].empty -= emptyFor }
+	if k.rests(3, true) || k.rests(3, true) {
+		t.Error("it goes at once")
+	}
+	passed()
+	if k.rests(3, false) || k.rests(3, true) {
+		t.Error("it goes though it held something a moment ago")
+	}
+	passed()
+	k.tasks["x"] = &task{rec: &schema.ReservationRecord{Epoch: 9, Shard: 3}}
+	if k.rests(3, true) {
+		t.Error("it goes though a record names it")
+	}
+	delete(k.tasks, "x")
+	if k.rests(3, true) {
+		t.Error("it goes though a record named it a moment ago")
+	}
+	passed()
+	if !k.rests(3, true) {
+		t.Error("it never goes")
+	}
+}
+
+func mustNames(t *testing.T) subjects.Names {
+	t.Helper()
+	names, err := subjects.NewNames("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}

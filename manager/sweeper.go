@@ -19,12 +19,14 @@ const (
 	sweepEvery = 2 * time.Second
 	sweepWait  = 5 * time.Second // for one shard
 	staleLease = time.Second     // since the lease was renewed: after it no stream is deleted
+	emptyFor   = 5 * time.Second // that a stream was seen empty and unnamed before it is deleted
 )
 
 // shardSeen is what the last sweep saw of a shard's stream.
 type shardSeen struct {
 	there   bool
 	created time.Time
+	empty   time.Duration // since when it has been seen to hold nothing that a record names; 0: it is not so
 }
 
 // sweepLoop compares what stands in the streams of the shards with what the records say, now and again: nobody tells of a stream
@@ -82,10 +84,40 @@ func (k *keeper) sweepShard(ctx context.Context, shard int) error {
 			return err
 		}
 	}
-	if !there || len(strays) > 0 || h.messages > 0 {
+	if !k.rests(shard, there && len(strays) == 0 && h.messages == 0 && len(h.consumers) == 0) {
 		return nil
 	}
 	return k.deleteShard(ctx, shard)
+}
+
+// rests reports whether the stream of a shard has been empty, and named by no record, for so long that nobody publishes to it any
+// more whose view is behind: who does so while it is deleted hears nothing from the server.
+func (k *keeper) rests(shard int, empty bool) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	seen := &k.shards[shard]
+	switch now := k.m.now(); {
+	case !empty || k.used()[shard] > 0:
+		seen.empty = 0
+	case seen.empty == 0:
+		seen.empty = now
+	default:
+		return now-seen.empty >= emptyFor
+	}
+	return false
+}
+
+// used counts the arcs in each shard, those that are about to be placed too. keeper.mu is held.
+func (k *keeper) used() (used reservation.Shards) {
+	for _, t := range k.tasks {
+		if t.rec != nil {
+			used.Add(t.rec)
+		}
+		if t.placing > 0 {
+			used.AddOne(t.placing - 1)
+		}
+	}
+	return used
 }
 
 // judge has the reservations worked whose arcs are not as they were seen, and gives what belongs to none: the subject of its
@@ -95,7 +127,7 @@ func (k *keeper) judge(shard int, h holding, there bool) (strays map[uint64]stri
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	anew := !there || k.shards[shard].created != h.created
-	k.shards[shard] = shardSeen{there, h.created}
+	k.shards[shard].there, k.shards[shard].created = there, h.created
 	named := make(map[uint64]bool)
 	for _, t := range k.tasks {
 		if t.rec == nil {
@@ -216,23 +248,14 @@ func (k *keeper) adoptStray(ctx context.Context, key string, arc subjects.ArcCal
 	return err
 }
 
-// deleteShard deletes the stream of a shard that holds nothing and that no record names. Nothing on the server ties this to the
+// deleteShard deletes the stream of a shard that has held nothing for a while and that no record names. Nothing on the server ties this to the
 // records. So no place in it is given out meanwhile, and only who renewed the lease within a second does it: another one
 // takes the lease two seconds after that at the earliest.
 func (k *keeper) deleteShard(ctx context.Context, shard int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, staleLease/2, errors.New("deleting the stream of a shard"))
 	defer cancel()
 	k.mu.Lock()
-	var used reservation.Shards
-	for _, t := range k.tasks {
-		if t.rec != nil {
-			used.Add(t.rec)
-		}
-		if t.placing > 0 {
-			used.AddOne(t.placing - 1)
-		}
-	}
-	free := used[shard] == 0
+	free := k.used()[shard] == 0
 	k.barred[shard] = free
 	k.mu.Unlock()
 	if !free {
