@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"math"
 	"sync/atomic"
 
 	"github.com/hearth-run/hearth/schema"
@@ -12,7 +13,9 @@ import (
 type members struct {
 	sum atomic.Uint64
 
-	refs int // reservations and managers' shares that hold it; guarded by view.mu
+	// Guarded by view.mu.
+	ready, busy int // exactly what all shares say: what one of them added it takes out again, whatever the others say
+	refs        int // reservations and managers' shares that hold it
 }
 
 // load gives S and B.
@@ -21,10 +24,10 @@ func (m *members) load() (ready, busy int) {
 	return int(sum >> 32), int(uint32(sum))
 }
 
-// add changes the sums. view.mu is held, so nobody else does.
+// add changes the sums. view.mu is held.
 func (m *members) add(ready, busy int) {
-	s, b := m.load()
-	m.sum.Store(uint64(uint32(max(0, s+ready)))<<32 | uint64(uint32(max(0, b+busy))))
+	m.ready, m.busy = m.ready+ready, m.busy+busy
+	m.sum.Store(uint64(min(m.ready, math.MaxUint32))<<32 | uint64(min(m.busy, math.MaxUint32)))
 }
 
 // part is what one status names: a version on an arc, and of which sub-tenant.
@@ -43,8 +46,11 @@ func (s *share) set(ready, busy int) {
 	s.ready, s.busy = ready, busy
 }
 
-// mostMembers bounds what one status says of one part: sums stay far from their halves' ends.
-const mostMembers = 1 << 20
+// mostMembers bounds what one status says of one part, mostArcs of how many parts partial ones speak beside the whole one.
+const (
+	mostMembers = 1 << 20
+	mostArcs    = 1 << 15
+)
 
 // sums takes in what a manager tells of reserved arcs: all of it, or with partial what changed. mu is held.
 func (v *view) sums(m *managerSeen, told []schema.ArcStatus, partial bool) {
@@ -62,7 +68,8 @@ func (v *view) sums(m *managerSeen, told []schema.ArcStatus, partial bool) {
 			s = &share{of: v.hold(a.Arc)}
 			m.shares[key] = s
 		}
-		s.set(min(max(0, a.Ready), mostMembers), min(max(0, a.Busy), mostMembers))
+		ready := min(max(0, a.Ready), mostMembers)
+		s.set(ready, min(max(0, a.Busy), ready)) // more busy ones than there are would keep calls from idle ones elsewhere
 		s.seen = !partial
 	}
 	if partial {
@@ -126,7 +133,9 @@ func merge(whole *schema.ManagerStatus, part *schema.ManagerStatus) {
 			at++
 		}
 		if at == len(whole.Arcs) {
-			whole.Arcs = append(whole.Arcs, *a)
+			if at < mostArcs {
+				whole.Arcs = append(whole.Arcs, *a)
+			}
 		} else {
 			whole.Arcs[at] = *a
 		}

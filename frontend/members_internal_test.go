@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -233,5 +234,36 @@ func TestPartialStatus(t *testing.T) {
 	f.view.told(schema.ManagerStatus{ID: "m1", Incarnation: "2", Number: 9, Partial: true}, 5)
 	if got := f.Managers()[0]; got.Incarnation != "1" {
 		t.Errorf("a part of another life made it %+v", got)
+	}
+}
+
+// A manager that tells more than there can be, more busy ones than it has, or nonsense, changes nothing of what the others told once
+// it is gone, and never makes idle members elsewhere look busy.
+func TestSumsOfALiar(t *testing.T) {
+	t.Parallel()
+	v := newView()
+	sum, _ := v.join("r.0.default.f.1.7", "id.1")
+	tell := func(id string, number uint64, arcs ...schema.ArcStatus) {
+		for i := range arcs {
+			arcs[i].Arc = "r.0.default.f.1.7"
+		}
+		v.told(schema.ManagerStatus{ID: id, Incarnation: "1", Number: number, Arcs: arcs}, 5)
+	}
+	tell("m1", 1, schema.ArcStatus{Ready: 3, Busy: 1})
+	lies := make([]schema.ArcStatus, 5000)
+	for i := range lies {
+		lies[i] = schema.ArcStatus{Tenant: fmt.Sprint(i), Ready: math.MaxInt, Busy: math.MaxInt}
+	}
+	tell("m2", 1, lies...)
+	if s, b := sum.load(); s < mostMembers || b > s {
+		t.Errorf("S = %d, B = %d", s, b)
+	}
+	tell("m2", 2, schema.ArcStatus{Ready: 2, Busy: 9}, schema.ArcStatus{Tenant: "a", Ready: math.MinInt, Busy: math.MaxInt})
+	if s, b := sum.load(); s != 5 || b != 3 {
+		t.Errorf("S = %d, B = %d, want 5 and 3", s, b)
+	}
+	tell("m2", 3)
+	if s, b := sum.load(); s != 3 || b != 1 {
+		t.Errorf("S = %d, B = %d of the other alone, want 3 and 1", s, b)
 	}
 }

@@ -15,6 +15,9 @@ import (
 // peerCounted is how long a manager's members count after its last status: as long as its lease lives without renewal.
 const peerCounted = 2 * time.Second
 
+// maxTold bounds what one number of a status counts for: sums of liars do not run over.
+const maxTold = 1 << 20
+
 // memberSeen is what one manager tells of one reserved arc, over all sub-tenants.
 type memberSeen struct {
 	Manager  string
@@ -166,14 +169,15 @@ func (p *peer) appendMember(dst []memberSeen, arc string, now time.Duration) []m
 	seen := memberSeen{Manager: p.id}
 	for i := range of {
 		a := &of[i]
-		ready, busy := max(0, a.Ready), max(0, a.Busy)
+		ready := min(max(0, a.Ready), maxTold)
+		busy := min(max(0, a.Busy), ready)
 		if now-p.at > peerValid {
 			busy = 0
 		}
 		seen.Ready += ready
 		seen.Busy += busy
 		seen.Idle += max(0, ready-busy)
-		seen.Starting += max(0, a.Starting)
+		seen.Starting += min(max(0, a.Starting), maxTold)
 		seen.Share = max(seen.Share, a.Share)
 		seen.Unable = seen.Unable || a.Unable
 		seen.Failed = cmp.Or(seen.Failed, a.Failed)

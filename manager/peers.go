@@ -88,7 +88,8 @@ func (p *peers) told(s *schema.ManagerStatus, now time.Duration) (stirred []stri
 // newPeer is what a whole status says.
 func newPeer(s *schema.ManagerStatus, now time.Duration) *peer {
 	next := &peer{
-		id: s.ID, incarnation: s.Incarnation, number: s.Number, at: now, capacity: s.Capacity, room: max(0, s.Room) + max(0, s.Soon),
+		id: s.ID, incarnation: s.Incarnation, number: s.Number, at: now, capacity: s.Capacity,
+		room: min(max(0, s.Room), maxTold) + min(max(0, s.Soon), maxTold),
 	}
 	for i := range s.Arcs {
 		next.take(&s.Arcs[i])
