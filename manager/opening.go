@@ -65,6 +65,9 @@ func (k *keeper) onArc(ctx context.Context, act reservation.Act, arc subjects.Ar
 		found.Empty = last.Sequence == 0
 		return found, err
 	case reservation.DeleteConsumer:
+		if there, err := k.hasConsumer(ctx, stream, durable, calls); err != nil || !there {
+			return found, err // one of another arc under its name is left
+		}
 		err := m.js.DeleteConsumer(ctx, stream, durable)
 		if is(err, errCodeNoConsumer, errCodeNoStream) {
 			err = nil

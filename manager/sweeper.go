@@ -128,15 +128,15 @@ func (k *keeper) judge(shard int, h holding, there bool) (strays map[uint64]stri
 	defer k.mu.Unlock()
 	anew := !there || k.shards[shard].created != h.created
 	k.shards[shard].there, k.shards[shard].created = there, h.created
-	named := make(map[uint64]bool)
+	named := make(map[uint64]string) // by epoch: the key of the reservation
 	for _, t := range k.tasks {
 		if t.rec == nil {
 			continue
 		}
 		for _, c := range t.rec.Closing {
-			named[c.Epoch] = true
+			named[c.Epoch] = t.key
 		}
-		named[t.rec.Epoch] = true
+		named[t.rec.Epoch] = t.key
 		seen := t.sights[t.rec.Epoch]
 		if t.rec.Shard != shard || !seen.Looked {
 			continue
@@ -150,12 +150,13 @@ func (k *keeper) judge(shard int, h holding, there bool) (strays map[uint64]stri
 	}
 	strays = make(map[uint64]string)
 	for durable := range h.consumers {
-		if epoch, ok := epochOf(durable); ok && !named[epoch] {
+		if epoch, ok := epochOf(durable); ok && named[epoch] == "" {
 			strays[epoch] = ""
 		}
 	}
 	for subject := range h.subjects {
-		if arc, ok := k.parse(subject); ok && !named[arc.Epoch] {
+		// Where a bucket was put back an epoch may come again, at another reservation.
+		if arc, ok := k.parse(subject); ok && named[arc.Epoch] != subjects.ReservationKey(arc.Account, arc.Function, arc.Version) {
 			strays[arc.Epoch] = subject
 		}
 	}

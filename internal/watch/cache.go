@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,8 @@ const (
 	listTime   = 5 * time.Second // without a value while listing, until it is begun anew
 	firstPause = 20 * time.Millisecond
 	lastPause  = time.Second
+	lookEvery  = 2 * time.Second // whether the bucket is still the same
+	lookTime   = time.Second
 )
 
 // Cache is the present values of one bucket under a filter. Get, Range, Revision and Failures may be called at any time
@@ -36,6 +39,7 @@ type Cache[T any] struct {
 	values   atomic.Pointer[map[string]entry[T]]
 	revision atomic.Uint64
 	failures atomic.Uint64
+	made     time.Time // the bucket that values are of; the following goroutine's
 
 	mu      sync.Mutex // guards what follows; never held while waiting
 	started bool
@@ -143,6 +147,9 @@ func (c *Cache[T]) run(ctx context.Context, reconnects <-chan nats.Status, loade
 			return
 		case errors.Is(err, errReconnected):
 			continue
+		case errors.Is(err, errAnother):
+			c.log.Warn("the bucket was put back or made anew, will list again", "bucket", c.kv.Bucket(), "filter", c.filter)
+			continue
 		}
 		c.log.Warn("watch lost, will list again", "bucket", c.kv.Bucket(), "filter", c.filter, "error", err)
 		select {
@@ -158,7 +165,33 @@ var (
 	errReconnected = errors.New("the connection was lost and is back")
 	errClosed      = errors.New("the watch ended")
 	errSilent      = errors.New("no answer while listing")
+	errAnother     = errors.New("the bucket is another one")
 )
+
+// another reports whether the bucket is not the one that the values are of: it was deleted and made again, or put back from a backup.
+// Its watch says nothing of that: it goes on with the revisions that come behind those it saw. made is when this one was made.
+func (c *Cache[T]) another(ctx context.Context) (made time.Time, another bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	msg, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO.KV_"+c.kv.Bucket(), nil)
+	if err != nil {
+		return made, false, fmt.Errorf("look at bucket %s: %w", c.kv.Bucket(), err)
+	}
+	var info struct {
+		Created time.Time           `json:"created"`
+		Error   *jetstream.APIError `json:"error"`
+		State   struct {
+			LastSeq uint64 `json:"last_seq"`
+		} `json:"state"`
+	}
+	switch err := json.Unmarshal(msg.Data, &info); {
+	case err != nil:
+		return made, false, fmt.Errorf("look at bucket %s: %w", c.kv.Bucket(), err)
+	case info.Error != nil:
+		return made, false, fmt.Errorf("look at bucket %s: %w", c.kv.Bucket(), info.Error)
+	}
+	return info.Created, !c.made.IsZero() && (!info.Created.Equal(c.made) || info.State.LastSeq < c.revision.Load()), nil
+}
 
 // watch lists once and follows until something ends it.
 func (c *Cache[T]) watch(ctx context.Context, reconnects <-chan nats.Status, listed func()) error {
@@ -167,6 +200,10 @@ func (c *Cache[T]) watch(ctx context.Context, reconnects <-chan nats.Status, lis
 	defer cancel(nil)
 	silent := time.AfterFunc(listTime, func() { cancel(errSilent) })
 	defer silent.Stop()
+	made, anew, err := c.another(once)
+	if err != nil {
+		return errors.Join(err, context.Cause(once))
+	}
 	w, err := c.kv.Watch(once, c.filter)
 	if err != nil {
 		return errors.Join(err, context.Cause(once))
@@ -177,7 +214,7 @@ func (c *Cache[T]) watch(ctx context.Context, reconnects <-chan nats.Status, lis
 		drain(w.Updates())
 	}()
 
-	l := listing[T]{old: maps.Clone(*c.values.Load()), values: make(map[string]entry[T]), deleted: make(map[string]bool)}
+	l := listing[T]{anew: anew, old: maps.Clone(*c.values.Load()), values: make(map[string]entry[T]), deleted: make(map[string]bool)}
 	for !l.complete {
 		select {
 		case e, ok := <-w.Updates():
@@ -197,7 +234,10 @@ func (c *Cache[T]) watch(ctx context.Context, reconnects <-chan nats.Status, lis
 	}
 	silent.Stop()
 	c.publish(&l)
+	c.made = made
 	listed()
+	look := time.NewTicker(lookEvery/2 + rand.N(lookEvery/2))
+	defer look.Stop()
 	for {
 		select {
 		case e, ok := <-w.Updates():
@@ -206,6 +246,11 @@ func (c *Cache[T]) watch(ctx context.Context, reconnects <-chan nats.Status, lis
 			}
 			if e != nil {
 				c.apply(e, w.Updates())
+			}
+		case <-look.C:
+			// An error is of a server that is away, or of a bucket that is: the next look tells.
+			if _, another, err := c.another(ctx); err == nil && another {
+				return errAnother
 			}
 		case s := <-reconnects:
 			return reconnected(s)
@@ -230,6 +275,7 @@ func drain[E any](updates <-chan E) {
 // listing is the values as they are listed, beside those before.
 type listing[T any] struct {
 	complete bool
+	anew     bool // of another bucket: the same revision may have another value
 	old      map[string]entry[T]
 	values   map[string]entry[T]
 	deleted  map[string]bool // came as deletions
@@ -250,7 +296,7 @@ func (c *Cache[T]) list(l *listing[T], e jetstream.KeyValueEntry) {
 	}
 	l.order = append(l.order, e.Key())
 	old, had := l.old[e.Key()]
-	if !had || old.revision != e.Revision() {
+	if !had || l.anew || old.revision != e.Revision() {
 		old = c.entry(e, old, had)
 	}
 	l.values[e.Key()] = old
@@ -291,6 +337,9 @@ func (c *Cache[T]) entry(e jetstream.KeyValueEntry, old entry[T], had bool) entr
 
 // publish shows a complete listing and tells how it differs from what was shown.
 func (c *Cache[T]) publish(l *listing[T]) {
+	if l.anew {
+		c.revision.Store(l.revision)
+	}
 	c.saw(l.revision)
 	c.values.Store(&l.values)
 	for key, old := range l.old {
@@ -300,7 +349,11 @@ func (c *Cache[T]) publish(l *listing[T]) {
 	}
 	for _, key := range l.order {
 		if now, still := l.values[key]; still {
-			c.tell(key, l.old[key], now)
+			old := l.old[key]
+			if l.anew && !now.bad {
+				old = entry[T]{} // it is told whatever its revision
+			}
+			c.tell(key, old, now)
 			l.old[key] = now // a key that came twice is told once
 		}
 	}

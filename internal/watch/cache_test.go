@@ -382,3 +382,37 @@ func TestCacheKeepsWhatIsWrittenWhileListing(t *testing.T) {
 		t.Errorf("shown as gone %d times", n)
 	}
 }
+
+// A bucket that is deleted and made again on the live server, or put back from a backup, is listed anew: what it does not have goes,
+// what it has is told though its revision was seen before with another value, and it is followed from there.
+func TestCacheOfABucketPutBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t, topology.Functions)
+	js, err := jetstream.New(b.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		b.put(t, fmt.Sprint("k", i), fmt.Sprint(i))
+	}
+	if err := b.cache.Start(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	config := topology.Bucket(b.f.Names, topology.Functions)
+	for round := range 2 {
+		if err := js.DeleteStream(within(t), config.Name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.CreateStream(within(t), config); err != nil {
+			t.Fatal(err)
+		}
+		b.put(t, "k0", fmt.Sprint(10+round))
+		b.put(t, "k7", "7")
+		b.shows(t, map[string]int{"k0": 10 + round, "k7": 7})
+		if got := b.cache.Revision(); got != 2 {
+			t.Errorf("revision %d, want that of this bucket", got)
+		}
+		b.put(t, "k1", "1")
+		b.shows(t, map[string]int{"k0": 10 + round, "k1": 1, "k7": 7})
+	}
+}
