@@ -40,7 +40,7 @@ const (
 // binding is what a sandbox is told once.
 type binding struct {
 	uid     uint32
-	tmp     int64 // bytes of /tmp, and of /dev/shm
+	tmp     int64 // bytes of /tmp
 	task    bool  // a tree for /var/task comes along
 	runtime bool  // one for /var/runtime too
 	command driver.Command
@@ -60,9 +60,9 @@ func newLetter(prog *program, b binding) *script {
 		s.do("mount the runtime", unix.SYS_MOVE_MOUNT, fd, "", unix.AT_FDCWD, runtimeDir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
 	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV
-	size := fmt.Sprintf("size=%d", b.tmp)
-	s.do("size of /tmp", unix.SYS_MOUNT, nil, "/tmp", nil, flags, size)
-	s.do("size of /dev/shm", unix.SYS_MOUNT, nil, "/dev/shm", nil, flags|unix.MS_NOEXEC, size)
+	s.do("size of /tmp", unix.SYS_MOUNT, nil, "/tmp", nil, flags, fmt.Sprintf("size=%d", b.tmp))
+	// Both count as memory, and both full must leave some.
+	s.do("size of /dev/shm", unix.SYS_MOUNT, nil, "/dev/shm", nil, flags|unix.MS_NOEXEC, fmt.Sprintf("size=%d", b.tmp/4))
 	s.do("fork", unix.SYS_CLONE, int(unix.SIGCHLD), 0, 0, 0, 0).unless(0, &label{fixed: prog.tail})
 
 	s.do("lead a session", unix.SYS_SETSID)
@@ -72,7 +72,7 @@ func newLetter(prog *program, b binding) *script {
 		limit := binary.NativeEndian.AppendUint64(nil, r.most)
 		s.do("limit a resource", unix.SYS_PRLIMIT64, 0, r.resource, s.bytes(binary.NativeEndian.AppendUint64(limit, r.most)), nil)
 	}
-	giveUp(s, int(b.uid), prog.last, prog.zero, prog.caps)
+	giveUp(s, int(b.uid), prog.zero, prog.caps)
 	// As its user: what that one may not enter it must not start in.
 	s.do(stepChdir, unix.SYS_CHDIR, taskDir)
 	s.do("restrict by landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, rulesetFD, 0)

@@ -39,7 +39,6 @@ type program struct {
 	bpf   uintptr // the filter
 	zero  uintptr // 24 zero bytes
 	caps  uintptr // the header of capset
-	last  int     // the last capability
 }
 
 // plan is what the program is made from.
@@ -47,9 +46,9 @@ type plan struct {
 	joins       int // cgroups to join by descriptor
 	dirs, files []string
 	initUID     uint32
-	lastCap     int
-	landlock    int // version of its interface
-	filter      []unix.SockFilter
+	landlock    int               // version of its interface
+	filter      []unix.SockFilter // of the function
+	waiting     []unix.SockFilter // of the first process
 }
 
 // newProgram writes the first script:
@@ -62,11 +61,11 @@ type plan struct {
 //	  wait for a letter                                                                    end, and all with it
 func newProgram(p plan) *program {
 	s := &script{base: scriptBase}
-	prog := &program{first: s, last: p.lastCap}
+	prog := &program{first: s}
 	zero := s.bytes(make([]byte, 64))
 	caps := s.bytes(binary.NativeEndian.AppendUint64(nil, unix.LINUX_CAPABILITY_VERSION_3))
-	code := s.bytes(filterBytes(p.filter))
-	bpf := s.table(len(p.filter), code)
+	bpf := s.table(len(p.filter), s.bytes(filterBytes(p.filter)))
+	waiting := s.table(len(p.waiting), s.bytes(filterBytes(p.waiting)))
 	tail := &label{}
 
 	s.do("keep the control socket to ourselves", unix.SYS_FCNTL, controlFD, unix.F_SETFD, unix.FD_CLOEXEC)
@@ -83,7 +82,7 @@ func newProgram(p plan) *program {
 	waitForLetter(s)
 
 	tail.at = len(s.steps)
-	end(s, p, zero, caps, bpf)
+	end(s, p, zero, caps, waiting)
 
 	prog.tail = s.place(tail)
 	prog.zero, prog.caps, prog.bpf = s.address(zero), s.address(caps), s.address(bpf)
@@ -142,14 +141,14 @@ func waitForLetter(s *script) {
 }
 
 // end is what the first process does while the function runs.
-func end(s *script, p plan, zero, caps, bpf ptr) {
+func end(s *script, p plan, zero, caps, waiting ptr) {
 	s.do("close", unix.SYS_CLOSE_RANGE, controlFD, outputFD, 0)
 	s.do("close", unix.SYS_CLOSE_RANGE, statusFD+1, int(^uint32(0)), 0)
 	// The letter holds the function's variables, and secrets among them.
 	s.do("forget the letter", unix.SYS_MUNMAP, uintptr(letterBase), letterSize)
-	giveUp(s, int(p.initUID), p.lastCap, zero, caps)
+	giveUp(s, int(p.initUID), zero, caps)
 	s.do("die with the worker", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
-	s.do("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, bpf)
+	s.do("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, waiting)
 	wait := s.here()
 	status := s.bytes(make([]byte, 8))
 	const functionPID = 2 // the first that was forked here
@@ -158,14 +157,10 @@ func end(s *script, p plan, zero, caps, bpf ptr) {
 	s.do("end", unix.SYS_EXIT_GROUP, 0)
 }
 
-// giveUp takes everything from a process that root has and others have not, and what could bring it back.
-func giveUp(s *script, uid, lastCap int, zero, caps any) {
-	for c := range lastCap + 1 {
-		s.do("bound capabilities", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
-	}
-	// No rights for uid 0 by being it; no capability kept over a change of user, or raised as ambient: all locked.
-	const bits = 1<<0 | 1<<1 | 1<<5 | 1<<6 | 1<<7
-	s.do("secure bits", unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, bits)
+// giveUp takes everything from a process that root has and others have not, and what could bring it back; the bounding set is
+// empty already.
+func giveUp(s *script, uid int, zero, caps any) {
+	s.do("secure bits", unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, notAtAll)
 	s.do("clear ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	s.do("leave groups", unix.SYS_SETGROUPS, 0, nil)
 	s.do("change group", unix.SYS_SETRESGID, uid, uid, uid)

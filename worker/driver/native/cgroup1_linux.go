@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // v1 is cgroups of version 1: a hierarchy a controller, below the worker's own group in each.
@@ -17,11 +20,12 @@ type v1 struct {
 	parents map[string]string // by controller
 	family  family
 	name    string
-	socket  bool // socket memory has a limit of its own
 	swap    bool // memory and swap together have a limit
 }
 
 var controllers = []string{"memory", "cpu", "pids", "freezer"}
+
+const leastSockets = 8 * mb
 
 const (
 	tcpLimit  = "memory.kmem.tcp.limit_in_bytes"
@@ -46,7 +50,19 @@ func newV1(found map[string]string, f family, block int) (*v1, error) {
 		_, err := os.Stat(filepath.Join(h.folder("memory"), file))
 		return err == nil
 	}
-	h.socket, h.swap = has(tcpLimit), has(swapLimit)
+	h.swap = has(swapLimit)
+	switch {
+	case !has(tcpLimit):
+		return nil, errors.Join(errors.New("cgroups of this kernel have no limit for socket memory (memory.kmem.tcp.limit_in_bytes)"), h.close())
+	case !h.swap && swapping():
+		return nil, errors.Join(errors.New("cgroups of this kernel have no limit for swap, and this host swaps: boot with swapaccount=1, "+
+			"or turn swap off"), h.close())
+	}
+	// All environments together weigh as much as the processes of a host that keep every core busy; their own weights are
+	// against each other.
+	if err := write(h.folder("cpu"), "cpu.shares", strconv.Itoa(1024*runtime.NumCPU())); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
 	return h, nil
 }
 
@@ -74,18 +90,18 @@ func (h *v1) close() error {
 type group1 struct {
 	h     *v1
 	name  string
-	procs []*os.File
+	procs []uintptr
 }
 
 func (h *v1) make(name string) (group, error) {
 	g := &group1{h: h, name: name}
 	for _, c := range controllers {
 		folder := g.folder(c)
-		err := os.Mkdir(folder, 0o755)
+		err := unix.Mkdir(folder, 0o755)
 		if err == nil {
-			var procs *os.File
-			if procs, err = os.OpenFile(filepath.Join(folder, procsFile), os.O_WRONLY, 0); err == nil {
-				g.procs = append(g.procs, procs)
+			var procs int
+			if procs, err = unix.Open(filepath.Join(folder, procsFile), unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+				g.procs = append(g.procs, uintptr(procs))
 			}
 		}
 		if err != nil {
@@ -100,11 +116,11 @@ func (g *group1) folder(controller string) string {
 	return filepath.Join(g.h.parents[controller], g.h.name, g.name)
 }
 
-func (g *group1) join() ([]*os.File, *os.File) { return g.procs, nil }
+func (g *group1) join() ([]uintptr, int) { return g.procs, -1 }
 
 func (g *group1) joined() {
-	for _, f := range g.procs {
-		_ = f.Close()
+	for _, fd := range g.procs {
+		_ = unix.Close(int(fd))
 	}
 	g.procs = nil
 }
@@ -115,16 +131,14 @@ func (g *group1) limit(l limits) error {
 	const period = 100_000 // us
 	errs := []error{
 		write(memory, "memory.limit_in_bytes", bytes),
-		write(memory, "memory.swappiness", "0"),
 		write(cpu, "cpu.cfs_quota_us", strconv.FormatInt(int64(l.cores*period), 10)),
 		write(cpu, "cpu.shares", strconv.FormatInt(max(2, int64(l.weight*1024)), 10)),
 		write(g.folder("pids"), "pids.max", strconv.Itoa(l.pids)),
+		// Counted apart from memory: a quarter more is what a function may have at most.
+		write(memory, tcpLimit, strconv.FormatInt(max(leastSockets, l.memory/4), 10)),
 	}
 	if g.h.swap {
 		errs = append(errs, write(memory, swapLimit, bytes))
-	}
-	if g.h.socket {
-		errs = append(errs, write(memory, tcpLimit, bytes))
 	}
 	return errors.Join(errs...)
 }
@@ -143,6 +157,10 @@ func (g *group1) outOfMemory() bool {
 
 func (g *group1) usage() (int64, error) {
 	return number(filepath.Join(g.folder("memory"), "memory.usage_in_bytes"))
+}
+
+func (g *group1) sockets() (int64, error) {
+	return number(filepath.Join(g.folder("memory"), "memory.kmem.tcp.usage_in_bytes"))
 }
 
 func (g *group1) remove() error {

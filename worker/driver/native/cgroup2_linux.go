@@ -111,7 +111,7 @@ func (h *v2) make(name string) (group, error) {
 	return &group2{path: path, dir: dir}, nil
 }
 
-func (g *group2) join() ([]*os.File, *os.File) { return nil, g.dir }
+func (g *group2) join() ([]uintptr, int) { return nil, int(g.dir.Fd()) }
 
 func (g *group2) joined() { _ = g.dir.Close() }
 
@@ -144,5 +144,9 @@ func (g *group2) outOfMemory() bool {
 }
 
 func (g *group2) usage() (int64, error) { return number(filepath.Join(g.path, "memory.current")) }
+
+func (g *group2) sockets() (int64, error) {
+	return counter(filepath.Join(g.path, "memory.stat"), "sock"), nil
+}
 
 func (g *group2) remove() error { return removeGroup(g.path) }

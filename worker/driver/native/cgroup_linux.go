@@ -29,9 +29,9 @@ type hierarchy interface {
 
 // group is one environment's cgroup.
 type group interface {
-	// join is the files that a first process writes itself into, and the folder that it is started in instead; of these
-	// one.
-	join() (procs []*os.File, folder *os.File)
+	// join is descriptors: of the files that a first process writes itself into, or of the folder that it is started in,
+	// else -1.
+	join() (procs []uintptr, folder int)
 	// joined closes them.
 	joined()
 	// limit bounds memory, processor and processes, before anything of an account runs.
@@ -42,6 +42,8 @@ type group interface {
 	outOfMemory() bool
 	// usage is bytes of memory that are charged now.
 	usage() (int64, error)
+	// sockets is bytes that its sockets are charged with now.
+	sockets() (int64, error)
 	// remove removes the group, which has no process any more.
 	remove() error
 }
@@ -77,12 +79,16 @@ const (
 
 // write sets a value of a group.
 func write(folder, file, value string) error {
-	f, err := os.OpenFile(filepath.Join(folder, file), os.O_WRONLY, 0)
-	if err != nil {
-		return err
+	// Without the os package, which would ask whether it can be polled: there are a dozen of these a start.
+	fd, err := unix.Open(filepath.Join(folder, file), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(fd, []byte(value))
+		err = errors.Join(err, unix.Close(fd))
 	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Close())
+	if err != nil {
+		return fmt.Errorf("set %s of cgroup %s to %q: %w", file, folder, value, err)
+	}
+	return nil
 }
 
 // removeGroup removes a folder, whose last process may still be on its way out.

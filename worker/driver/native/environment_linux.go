@@ -190,18 +190,20 @@ func (e *Environment) start(ctx context.Context, cmd driver.Command, to io.Write
 	if err := nulls(&b.command); err != nil {
 		return err
 	}
-	step, err := e.sandbox.bind(ctx, newLetter(e.driver.program, b), files)
-	switch {
-	case err == nil:
-		return nil
-	case step == stepExec:
-		return &os.PathError{Op: "fork/exec", Path: cmd.Path, Err: err}
-	case step == stepChdir:
-		return &os.PathError{Op: "chdir", Path: taskDir, Err: err}
-	case step != "":
-		return wrap(fmt.Errorf("%s: %w", step, err))
+	_, err = e.sandbox.bind(ctx, newLetter(e.driver.program, b), files)
+	var failed *stepError
+	if errors.As(err, &failed) {
+		switch failed.step {
+		case stepExec:
+			return &os.PathError{Op: "fork/exec", Path: cmd.Path, Err: failed.errno}
+		case stepChdir:
+			return &os.PathError{Op: "chdir", Path: taskDir, Err: failed.errno}
+		}
 	}
-	return wrap(err)
+	if err != nil {
+		return wrap(err)
+	}
+	return nil
 }
 
 // nulls refuses what no process can be started with.

@@ -120,6 +120,15 @@ func newFilter(arch, foreign uint32) ([]unix.SockFilter, error) {
 	return join(program, tree(spans)), nil
 }
 
+// waitingFilter is that of a sandbox's first process, which does three things and ends.
+func waitingFilter(arch uint32) []unix.SockFilter {
+	program := join([]unix.SockFilter{load(offsetArch)}, equal(arch, nil, nil))
+	program[1].Jt, program[1].Jf = 1, 0
+	return join(program, answer(answerKill), []unix.SockFilter{load(offsetNumber)},
+		equal(unix.SYS_WAIT4, allow(), nil), equal(unix.SYS_WRITE, allow(), nil), equal(unix.SYS_EXIT_GROUP, allow(), nil),
+		answer(answerKill))
+}
+
 // tree finds the span of a number by halves: the kernel asks the filter for each number once when it is installed, and that
 // is on the way of every start.
 func tree(spans []span) []unix.SockFilter {

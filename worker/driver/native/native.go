@@ -12,7 +12,7 @@ type Config struct {
 	Dir string
 	// Locks is where drivers of this host reserve blocks of uids, and cgroups with them. "" means that of package uids.
 	Locks string
-	// Stock is how many empty sandboxes are kept at most; how many there are follows from recent demand. 0 means 64.
+	// Stock is how many empty sandboxes are kept at most; how many there are follows from recent demand. 0 means 64, -1 none.
 	Stock int
 	// Log is told what goes wrong with nobody there to return it to; nil means nobody.
 	Log *slog.Logger

@@ -34,6 +34,7 @@ type Driver struct {
 	spawners []*spawner
 	stock    *stock
 	number   atomic.Uint64 // of sandboxes made
+	limits   func(megabytes int) limits
 
 	mu           sync.Mutex
 	closed       bool
@@ -57,7 +58,7 @@ func New(cfg Config) (*Driver, error) {
 	cfg.Dir = dir
 	cfg.Locks = cmp.Or(cfg.Locks, uids.DefaultLocks)
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
-	return &Driver{cfg: cfg, environments: map[*Environment]struct{}{}}, nil
+	return &Driver{cfg: cfg, limits: limitsFor, environments: map[*Environment]struct{}{}}, nil
 }
 
 // Name is "native".
@@ -69,17 +70,15 @@ func (d *Driver) TaskDir() string { return taskDir }
 // RuntimeDir is where it sees its runtime's own folder.
 func (d *Driver) RuntimeDir() string { return runtimeDir }
 
-// Probe prepares the driver, which takes one sandbox built and ended, and tells what this host lets it enforce: everything, or
+// Probe prepares the driver, proves what it promises in a sandbox, and tells what this host lets it enforce: everything, or
 // an error that says what is missing and what to do.
 func (d *Driver) Probe(ctx context.Context) (driver.Abilities, error) {
 	if err := d.prepare(); err != nil {
 		return driver.Abilities{}, err
 	}
-	s, err := d.stock.take(ctx)
-	if err != nil {
+	if err := d.prove(ctx); err != nil {
 		return driver.Abilities{}, refuse(err)
 	}
-	d.discard(s)
 	return driver.Abilities{Tenants: true, Limits: true}, nil
 }
 
@@ -115,12 +114,14 @@ func (d *Driver) setUp() (err error) {
 	if p.initUID, err = d.users.Take(); err != nil {
 		return err
 	}
-	if p.lastCap, err = lastCapability(); err != nil {
+	lastCap, err := lastCapability()
+	if err != nil {
 		return err
 	}
 	if p.filter, err = newFilter(auditArch, foreignABI); err != nil {
 		return err
 	}
+	p.waiting = waitingFilter(auditArch)
 	if p.dirs, p.files, err = masks(); err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (d *Driver) setUp() (err error) {
 	for range spawners() {
 		s := &spawner{requests: make(chan func())}
 		made := make(chan error, 1)
-		d.wg.Go(func() { s.run(d.cfg.Dir, shim, made) })
+		d.wg.Go(func() { s.run(d.cfg.Dir, shim, lastCap, made) })
 		if err := <-made; err != nil {
 			return err
 		}
@@ -147,7 +148,7 @@ func (d *Driver) setUp() (err error) {
 }
 
 // spawners is how many threads start sandboxes: what they do is done by the kernel, one after the other on each.
-func spawners() int { return min(4, max(1, runtime.GOMAXPROCS(0)/2)) }
+func spawners() int { return min(4, runtime.GOMAXPROCS(0)) }
 
 func (d *Driver) spawner() *spawner { return d.spawners[int(d.number.Load())%len(d.spawners)] }
 
@@ -161,7 +162,7 @@ func (d *Driver) New(ctx context.Context, spec driver.Spec) (driver.Environment,
 	}
 	s, err := d.stock.take(ctx)
 	if err == nil {
-		if err = s.group.limit(limitsFor(spec.MemoryMB)); err != nil {
+		if err = s.group.limit(d.limits(spec.MemoryMB)); err != nil {
 			d.discard(s)
 		}
 	}

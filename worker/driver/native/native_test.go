@@ -3,6 +3,7 @@
 package native_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,6 +17,10 @@ import (
 
 func TestMain(m *testing.M) {
 	drivertest.Guest()
+	if len(os.Args) == 3 && os.Args[1] == workerArgument {
+		fmt.Fprintln(os.Stderr, "worker:", work(os.Args[2]))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +63,8 @@ func (s *sandbox) start() error {
 		return err
 	}
 	defer theirs.Close()
-	files := []*os.File{s.driver.null, s.driver.null, s.driver.null, theirs}
+	null := s.driver.null.Fd()
+	files := []uintptr{null, null, null, theirs.Fd()}
 	procs, folder := s.group.join()
 	if s.init, err = s.driver.spawner().spawn(append(files, procs...), folder); err != nil {
 		_ = ours.Close()
@@ -88,8 +90,7 @@ func (s *sandbox) ready(ctx context.Context) error {
 		return fmt.Errorf("build a sandbox: %w", err)
 	}
 	if n == stepSize {
-		step, errno := failed(b[:n], s.driver.program.first)
-		return fmt.Errorf("build a sandbox: %s: %w", step, errno)
+		return fmt.Errorf("build a sandbox: %w", failed(b, s.driver.program.first))
 	}
 	fd, err := oneRight(oob[:oobn])
 	if err != nil {
@@ -111,18 +112,31 @@ func (s *sandbox) interrupt(ctx context.Context, most time.Duration) (stop func(
 	return func() { unhook() }
 }
 
-// bind sends the letter and returns when the command runs, or with the step that failed.
-func (s *sandbox) bind(ctx context.Context, letter *script, files []*os.File) (step string, err error) {
+// stepError is a step of a script that failed.
+type stepError struct {
+	step  string
+	errno syscall.Errno
+}
+
+func (e *stepError) Error() string { return e.step + ": " + e.errno.Error() }
+func (e *stepError) Unwrap() error { return e.errno }
+
+// bind sends the letter and returns what it answers: nothing when the command runs, or a [stepError].
+func (s *sandbox) bind(ctx context.Context, letter *script, files []*os.File) (said string, err error) {
 	defer s.interrupt(ctx, bindWait)()
 	text := letter.encode()
 	if len(text) > letterSize {
 		return "", fmt.Errorf("the command, its arguments and variables take %d bytes; %d are the most", len(text), letterSize)
 	}
-	var fds []int
-	for _, f := range files {
-		fds = append(fds, int(f.Fd()))
+	var rights []byte
+	if len(files) > 0 {
+		var fds []int
+		for _, f := range files {
+			fds = append(fds, int(f.Fd()))
+		}
+		rights = unix.UnixRights(fds...)
 	}
-	if _, _, err := s.control.WriteMsgUnix(text, unix.UnixRights(fds...), nil); err != nil {
+	if _, _, err := s.control.WriteMsgUnix(text, rights, nil); err != nil {
 		return "", fmt.Errorf("bind a sandbox: %w", err)
 	}
 	b := make([]byte, stepSize)
@@ -134,9 +148,10 @@ func (s *sandbox) bind(ctx context.Context, letter *script, files []*os.File) (s
 		return "", fmt.Errorf("bind a sandbox: %w", context.Cause(ctx))
 	case err != nil:
 		return "", fmt.Errorf("bind a sandbox: %w", err)
+	case n == stepSize:
+		return "", failed(b, letter, s.driver.program.first)
 	}
-	step, errno := failed(b[:n], letter, s.driver.program.first)
-	return step, errno
+	return string(b[:n]), nil
 }
 
 // kill ends all its processes. They must not be frozen.

@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // script is a list of system calls for the shim. Each is a step of 96 bytes:
@@ -148,16 +146,13 @@ func (s *script) encode() []byte {
 }
 
 // failed reads what the shim says of a step that failed.
-func failed(b []byte, scripts ...*script) (name string, errno syscall.Errno) {
-	if len(b) != stepSize {
-		return fmt.Sprintf("a message of %d bytes", len(b)), unix.EPROTO
-	}
+func failed(b []byte, scripts ...*script) *stepError {
 	word := func(at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
-	errno = syscall.Errno(-int64(word(80)))
+	err := &stepError{step: fmt.Sprintf("system call %d", word(0)), errno: syscall.Errno(-int64(word(80)))}
 	for _, s := range scripts {
 		if i := int(word(88)) - s.first; i >= 0 && i < len(s.steps) && uint64(s.steps[i].nr) == word(0) {
-			return s.steps[i].name, errno
+			err.step = s.steps[i].name
 		}
 	}
-	return fmt.Sprintf("system call %d", word(0)), errno
+	return err
 }

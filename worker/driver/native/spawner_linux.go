@@ -19,7 +19,7 @@ type spawner struct {
 }
 
 // run makes the tree, tells how that went, and serves requests until they are closed.
-func (s *spawner) run(dir string, shim []byte, made chan<- error) {
+func (s *spawner) run(dir string, shim []byte, lastCap int, made chan<- error) {
 	// Never unlocked: the thread ends with this goroutine and is given to nobody.
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
@@ -28,7 +28,7 @@ func (s *spawner) run(dir string, shim []byte, made chan<- error) {
 		other := make(chan struct{})
 		go func() { // ends before this one
 			defer close(other)
-			s.run(dir, shim, made)
+			s.run(dir, shim, lastCap, made)
 		}()
 		<-other
 		runtime.UnlockOSThread()
@@ -43,26 +43,66 @@ func (s *spawner) run(dir string, shim []byte, made chan<- error) {
 		made <- err
 		return
 	}
+	if err := keepForChildren(lastCap); err != nil {
+		made <- err
+		return
+	}
 	made <- nil
 	for f := range s.requests {
 		f()
 	}
 }
 
-// spawn starts the shim with these descriptors, in namespaces of its own, and in the cgroup of a v2 hierarchy if there is one.
-func (s *spawner) spawn(files []*os.File, cgroup *os.File) (child, error) {
+// keepForChildren empties the bounding set of the calling thread for what it starts, once instead of in every sandbox (a third
+// of their system calls, measured). So that the shim has capabilities all the same, until it gives them up, they are ambient.
+func keepForChildren(lastCap int) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	for i := range data {
+		data[i].Inheritable = data[i].Permitted
+	}
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return fmt.Errorf("keep capabilities: %w", err)
+	}
+	for c := range lastCap + 1 {
+		if data[c/32].Permitted&(1<<(c%32)) == 0 {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0); err != nil {
+			return fmt.Errorf("keep capability %d: %w", c, err)
+		}
+	}
+	for c := range lastCap + 1 {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil {
+			return fmt.Errorf("bound capability %d: %w", c, err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_SECUREBITS, notByRoot, 0, 0, 0); err != nil {
+		return fmt.Errorf("set secure bits: %w", err)
+	}
+	return nil
+}
+
+// Secure bits, each locked: uid 0 has no rights by being it; no capability is kept over a change of user, or raised as ambient.
+const (
+	notByRoot = 1<<0 | 1<<1
+	notAtAll  = notByRoot | 1<<5 | 1<<6 | 1<<7
+)
+
+// spawn starts the shim with these descriptors, in namespaces of its own, and in the cgroup of a v2 hierarchy if there is one (not -1).
+func (s *spawner) spawn(files []uintptr, cgroup int) (child, error) {
 	attr := &syscall.ProcAttr{
-		Env: []string{},
+		Env: []string{}, Files: files,
 		Sys: &syscall.SysProcAttr{
 			Setsid:     true,
 			Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 		},
 	}
-	for _, f := range files {
-		attr.Files = append(attr.Files, f.Fd())
-	}
-	if cgroup != nil {
-		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(cgroup.Fd())
+	if cgroup >= 0 {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, cgroup
 	}
 	fd := -1
 	attr.Sys.PidFD = &fd

@@ -37,7 +37,7 @@ const (
 )
 
 func newStock(d *Driver) *stock {
-	most := cmp.Or(d.cfg.Stock, stockMost)
+	most := max(0, cmp.Or(d.cfg.Stock, stockMost))
 	s := &stock{driver: d, most: most, ready: make(chan *sandbox, most), wake: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{})}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -140,7 +140,7 @@ func (s *stock) run() {
 			default:
 			}
 		}
-		if len(s.ready) != stockFloor {
+		if len(s.ready) != min(stockFloor, s.most) {
 			timer.Reset(stockPause)
 		}
 	}

@@ -28,9 +28,8 @@ var system = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/lib
 
 // settings are what programs read of /etc. Whatever holds secrets of the host, or names its users, is not among them.
 var settings = []string{
-	"alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "gai.conf", "host.conf", "ld.so.cache",
-	"ld.so.conf", "ld.so.conf.d", "localtime", "magic", "magic.mime", "mime.types", "nodejs", "pki", "protocols", "python3",
-	"rpc", "services", "ssl", "timezone",
+	"alternatives", "ca-certificates.conf", "crypto-policies", "gai.conf", "host.conf", "ld.so.cache", "localtime", "magic",
+	"mime.types", "pki", "protocols", "rpc", "services", "ssl", "timezone",
 }
 
 // own are the files of /etc that every environment has alike.
@@ -230,7 +229,10 @@ func masks() (dirs, files []string, err error) {
 		case entry.IsDir():
 			dirs = append(dirs, "/proc/"+name)
 		case entry.Type().IsRegular():
-			files = append(files, "/proc/"+name)
+			// What root alone may read needs no mask.
+			if info, err := entry.Info(); err == nil && info.Mode().Perm()&0o077 != 0 {
+				files = append(files, "/proc/"+name)
+			}
 		}
 	}
 	return dirs, files, nil

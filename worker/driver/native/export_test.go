@@ -1,0 +1,59 @@
+//go:build linux && (amd64 || arm64)
+
+package native
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Limit makes a driver give environments other limits than their memory's.
+func Limit(d *Driver, memory int64, cores float64, pids int) {
+	d.limits = func(int) limits { return limits{memory: memory, cores: cores, weight: 1, pids: pids} }
+}
+
+// Frozen tells whether everything in an environment has stopped.
+func Frozen(e *Environment) bool {
+	switch g := e.sandbox.group.(type) {
+	case *group1:
+		b, _ := os.ReadFile(filepath.Join(g.folder("freezer"), "freezer.state"))
+		return strings.TrimSpace(string(b)) == "FROZEN"
+	case *group2:
+		return counter(filepath.Join(g.path, "cgroup.events"), "frozen") == 1
+	}
+	return false
+}
+
+// Throttled is how often an environment had to wait for processor time that was free.
+func Throttled(e *Environment) int64 {
+	switch g := e.sandbox.group.(type) {
+	case *group1:
+		return counter(filepath.Join(g.folder("cpu"), "cpu.stat"), "nr_throttled")
+	case *group2:
+		return counter(filepath.Join(g.path, "cpu.stat"), "nr_throttled")
+	}
+	return 0
+}
+
+// Folders are the cgroups of drivers on this host that keep their locks where this one does.
+func Folders(d *Driver) []string {
+	found, err := d.cgroups.leftovers()
+	if err != nil {
+		panic(err)
+	}
+	var all []string
+	for _, paths := range found {
+		all = append(all, paths...)
+	}
+	return all
+}
+
+// Own are those of the driver itself.
+func Own(d *Driver) []string {
+	found, err := d.cgroups.leftovers()
+	if err != nil {
+		panic(err)
+	}
+	return found[d.users.Number]
+}
