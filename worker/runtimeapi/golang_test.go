@@ -2,6 +2,7 @@ package runtimeapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -10,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker/runtimeapi"
 )
 
@@ -29,6 +32,13 @@ func function() {
 			return io.MultiReader(strings.NewReader(strings.Repeat("s", 100_000)), failing{}), nil
 		case "large":
 			return strings.Repeat("x", 7<<20), nil
+		case "http":
+			return &events.LambdaFunctionURLStreamingResponse{StatusCode: 201, Headers: map[string]string{"x": "y"},
+				Cookies: []string{"a=b"}, Body: strings.NewReader("streamed")}, nil
+		case "answer":
+			return strings.Repeat("x", schema.MaxAnswer-2), nil
+		case "panic":
+			panic(errors.New("no way on"))
 		case "exit":
 			os.Exit(3)
 		}
@@ -42,43 +52,28 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("the source broke") }
 
-// TestGoClient runs the library that Go functions are built with against the server, in a process of its own.
-func TestGoClient(t *testing.T) {
-	t.Parallel()
-	e := setup(t)
+// goClient starts the library that Go functions are built with, in a process of its own.
+func goClient(t *testing.T) *child {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := exec.Command(self)
-	child.Env = []string{"AWS_LAMBDA_RUNTIME_API=" + e.addr}
-	child.Stderr = io.Discard
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- child.Wait() }()
-	t.Cleanup(func() { _ = child.Process.Kill() })
-	e.event("parked first")
-	if n := e.server.Extensions(); n > 1 {
+	c := setup(t).run(exec.Command(self))
+	if n := c.server.Extensions(); n > 1 {
 		t.Fatalf("%d extensions", n)
 	}
-	eventually(t, "the extension for SIGTERM", func() bool { return e.server.Extensions() == 1 })
+	eventually(t, "the extension for SIGTERM", func() bool { return c.server.Extensions() == 1 })
+	return c
+}
 
+// TestGoClient: answers, failures and streams of aws-lambda-go, until one that is too large ends it.
+func TestGoClient(t *testing.T) {
+	t.Parallel()
+	c := goClient(t)
 	call := func(payload string) runtimeapi.Answer {
 		t.Helper()
-		err := e.server.Start(&runtimeapi.Invocation{RequestID: id, Deadline: time.UnixMilli(4102444800000), Qualifier: "live",
-			TraceID: "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1",
-			Tenant:  "acme / 1", ClientContext: []byte(`{"custom":{"k":"grüß"}}`), Payload: []byte(payload)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := e.answered()
-		if a.Parked {
-			t.Fatal("aws-lambda-go does not pipeline")
-		}
-		e.event("parked")
-		return a
+		return c.returns(c.call(payload))
 	}
 	for range 3 {
 		a := call(`{"say":"hé"}`)
@@ -97,21 +92,64 @@ func TestGoClient(t *testing.T) {
 		!strings.Contains(string(a.Error.Body), "the source broke") {
 		t.Fatalf("stream: %+v", a.Error)
 	}
-	if err := e.server.Start(&runtimeapi.Invocation{RequestID: id, Deadline: time.Now().Add(time.Minute),
-		Payload: []byte(`{"do":"large"}`)}); err != nil {
-		t.Fatal(err)
+	// What is streamed to a buffered caller is one answer: prelude, eight zero bytes, body.
+	a := call(`{"do":"http"}`)
+	prelude, body, ok := strings.Cut(string(a.Payload), "\x00\x00\x00\x00\x00\x00\x00\x00")
+	if a.Error != nil || !ok || body != "streamed" || a.ContentType != "application/vnd.awslambda.http-integration-response" ||
+		prelude != `{"statusCode":201,"headers":{"x":"y"},"cookies":["a=b"]}` {
+		t.Fatalf("http: %q (%s) %+v", a.Payload, a.ContentType, a.Error)
 	}
-	if a := e.answered(); a.Error == nil || a.Error.Type != "Function.ResponseSizeTooLarge" {
+	if a := call(`{"do":"answer"}`); a.Error != nil || len(a.Payload) != schema.MaxAnswer {
+		t.Fatalf("the largest answer: %d bytes, %+v", len(a.Payload), a.Error)
+	}
+	if a := c.call(`{"do":"large"}`); a.Error == nil || a.Error.Type != "Function.ResponseSizeTooLarge" {
 		t.Fatalf("large: %+v", a.Error)
 	}
 	// It exits, as it does at every status but 202.
-	select {
-	case <-ended:
-	case <-time.After(patience):
-		t.Fatal("the function did not exit")
+	if status := c.exit(); status != 1 {
+		t.Errorf("exit %d", status)
 	}
-	e.server.Drain(patience)
-	if n := e.server.Connections(); n != 0 {
-		t.Fatalf("%d connections are left", n)
+}
+
+// TestGoClientPanics: the caller is told of a panic with its stack, and the process ends.
+func TestGoClientPanics(t *testing.T) {
+	t.Parallel()
+	c := goClient(t)
+	a := c.call(`{"do":"panic"}`)
+	var told struct {
+		Message string `json:"errorMessage"`
+		Type    string `json:"errorType"`
+		Stack   []struct {
+			Path, Label string
+			Line        int
+		} `json:"stackTrace"`
+	}
+	if a.Error == nil || a.Error.Type != "errorString" {
+		t.Fatalf("%+v", a.Error)
+	}
+	if err := json.Unmarshal(a.Error.Body, &told); err != nil {
+		t.Fatalf("%v: %s", err, a.Error.Body)
+	}
+	here := false
+	for _, frame := range told.Stack {
+		here = here || strings.HasSuffix(frame.Path, "golang_test.go") && frame.Line > 0
+	}
+	if told.Message != "no way on" || told.Type != a.Error.Type || !here {
+		t.Errorf("told %+v", told)
+	}
+	if status := c.exit(); status != 1 {
+		t.Errorf("exit %d", status)
+	}
+}
+
+// TestGoClientExits: the end of the process in a call is seen by its connections.
+func TestGoClientExits(t *testing.T) {
+	t.Parallel()
+	c := goClient(t)
+	if err := c.server.Start(&runtimeapi.Invocation{RequestID: id, Deadline: time.Now().Add(time.Minute), Payload: []byte(`{"do":"exit"}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if status := c.exit(); status != 3 {
+		t.Errorf("exit %d", status)
 	}
 }

@@ -99,7 +99,7 @@ func TestNodeJSONLogs(t *testing.T) {
 	for level, first := range map[string][]string{
 		"TRACE": {`{"level":"INFO","message":"load"}`, line("TRACE", id1, `"message":"t"`), line("DEBUG", id1, `"message":"d"`),
 			line("INFO", id1, `"message":"a\n1"`), line("INFO", id1, `"message":{"x":[1]}`)},
-		"": {`{"level":"INFO","message":"load"}`, line("INFO", id1, `"message":"a\n1"`), line("INFO", id1, `"message":{"x":[1]}`)},
+		"":     {`{"level":"INFO","message":"load"}`, line("INFO", id1, `"message":"a\n1"`), line("INFO", id1, `"message":{"x":[1]}`)},
 		"WARN": nil,
 	} {
 		t.Run("From"+level, func(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/hearth-run/hearth/schema"
 )
 
 const python = "python3.8"
@@ -33,6 +35,12 @@ func TestPythonForms(t *testing.T) {
 			}
 		})
 	}
+	t.Run("SafePath", func(t *testing.T) {
+		t.Parallel()
+		p := start(t, python, "app.handler", map[string]string{"app.py": "import helper, sys\ndef handler(event, context): return [helper.x, len(set(sys.path)) == len(sys.path)]", "helper.py": "x = 4"},
+			func(b *schema.Binding) { b.Variables = schema.Variables{"PYTHONSAFEPATH": "1"} })
+		p.call(`{}`).want(t, "response", `[4, true]`)
+	})
 	t.Run("Bytes", func(t *testing.T) {
 		t.Parallel()
 		p := start(t, python, "app.handler", map[string]string{"app.py": "def handler(event, context): return b'\\x00raw'"})

@@ -13,7 +13,10 @@ import sys
 import time
 import traceback
 
-import _hearth_logs  # beside this file; its name is none that a package would have
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, _HERE)  # it is not there where PYTHONSAFEPATH is set
+
+import _hearth_logs  # noqa: E402: beside this file; its name is none that a package would have
 
 _BASE = "/2018-06-01/runtime/"
 _MAX_HEAD = 1 << 20
@@ -306,10 +309,7 @@ def main():
         # What UTF-8 cannot hold must not make an error of a line.
         stream.reconfigure(line_buffering=True, errors="backslashreplace")
     # The package comes first, instead of the folder of this file.
-    here = os.path.dirname(os.path.abspath(__file__))
-    if sys.path and sys.path[0] == here:
-        del sys.path[0]
-    sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])
+    sys.path[:] = [os.environ["LAMBDA_TASK_ROOT"]] + [folder for folder in sys.path if folder != _HERE]
     _hearth_logs.set_up()
     try:
         serve(Connection(os.environ["AWS_LAMBDA_RUNTIME_API"]))
