@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,9 @@ type Proxy struct {
 	refusing bool
 	closed   bool
 	links    map[*link]struct{}
+
+	prey      func(subject string) bool // of what clients publish; nil: nothing is swallowed
+	swallowed chan struct{}             // closed when something was
 }
 
 // link is one connection through the proxy.
@@ -78,9 +82,19 @@ func (p *Proxy) HoldSubjects(match func(subject string) bool) {
 	p.change(func() { p.subjects = match })
 }
 
+// Swallow takes the first message that a client publishes and match says yes to out of its connection, for good. Everything else
+// passes. The channel is closed when it is gone. What is asked of JetStream's API is published too: so a client may be killed
+// before one step of what it does and after all steps before, and what it wrote beside that arrives, as after any kill.
+// match must not block.
+func (p *Proxy) Swallow(match func(subject string) bool) <-chan struct{} {
+	swallowed := make(chan struct{})
+	p.change(func() { p.prey, p.swallowed = match, swallowed })
+	return swallowed
+}
+
 // Release lets everything pass again.
 func (p *Proxy) Release() {
-	p.change(func() { p.held, p.subjects, p.refusing = 0, nil, false })
+	p.change(func() { p.held, p.subjects, p.prey, p.refusing = 0, nil, nil, false })
 }
 
 // Cut closes every connection. New ones pass.
@@ -143,8 +157,20 @@ func (p *Proxy) join(client net.Conn) {
 	defer p.change(func() { delete(p.links, l) })
 	var ways conc.WaitGroup
 	ways.Go(func() { defer l.close(); p.toServer(l) })
-	ways.Go(func() { defer l.close(); p.toClient(l) })
+	ways.Go(func() { p.toClient(l) })
 	ways.Wait()
+}
+
+// swallows reports whether a message that a client publishes does not pass.
+func (p *Proxy) swallows(subject string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.prey == nil || !p.prey(subject) {
+		return false
+	}
+	p.prey = nil
+	close(p.swallowed)
+	return true
 }
 
 // open waits until a direction is not held.
@@ -156,15 +182,23 @@ func (p *Proxy) open(d Direction) {
 	}
 }
 
+// toServer passes one frame after the other, and writes those that came together together.
 func (p *Proxy) toServer(l *link) {
-	b := make([]byte, 64<<10)
+	in := bufio.NewReaderSize(l.client, 64<<10)
+	out := bufio.NewWriterSize(l.server, 64<<10)
 	for {
-		n, err := l.client.Read(b)
+		frame, subject, err := readFrame(in)
 		if err != nil {
+			_ = out.Flush() // what came before the end
 			return
 		}
 		p.open(ToServer)
-		if _, err := l.server.Write(b[:n]); err != nil {
+		if subject == "" || !p.swallows(subject) {
+			if _, err := out.Write(frame); err != nil {
+				return
+			}
+		}
+		if in.Buffered() == 0 && out.Flush() != nil {
 			return
 		}
 	}
@@ -195,6 +229,7 @@ func (p *Proxy) toClient(l *link) {
 	for {
 		frame, subject, err := readFrame(in)
 		if err != nil {
+			l.close()
 			return
 		}
 		p.open(ToClient)
@@ -212,6 +247,8 @@ func (p *Proxy) toClient(l *link) {
 			q.flush(l.client)
 		}
 		if !q.write(l.client, frame) {
+			// The client has gone; toServer ends with the last that it wrote. What nobody reads would reset the connection.
+			_, _ = io.Copy(io.Discard, l.server)
 			return
 		}
 	}
@@ -253,14 +290,16 @@ func (q *queue) write(to io.Writer, frame []byte) bool {
 	return err == nil
 }
 
-// readFrame reads what a server sends to a client, one frame, and the subject if it is a message.
+var messages = []string{"MSG", "HMSG", "PUB", "HPUB"}
+
+// readFrame reads one frame of the protocol, either way, and the subject if it is a message.
 func readFrame(in *bufio.Reader) (frame []byte, subject string, err error) {
 	frame, err = in.ReadBytes('\n')
 	if err != nil {
 		return nil, "", err
 	}
 	words := strings.Fields(string(frame[:min(len(frame), 4096)]))
-	if len(words) < 4 || words[0] != "MSG" && words[0] != "HMSG" {
+	if len(words) < 3 || !slices.Contains(messages, words[0]) {
 		return frame, "", nil
 	}
 	size, err := strconv.Atoi(words[len(words)-1])

@@ -113,3 +113,31 @@ func TestProxyCuts(t *testing.T) {
 	p.Cut()
 	natstest.Eventually(t, 20*time.Second, func() bool { return nc.Stats().Reconnects > before }, "the connection is back")
 }
+
+func TestProxySwallowsAMessage(t *testing.T) {
+	t.Parallel()
+	p, nc, heard, _ := through(t)
+	publish := func(subject string) {
+		t.Helper()
+		m := nats.NewMsg(subject)
+		if subject != "t.bare" {
+			m.Header.Set("A", "b")
+		}
+		m.Data = []byte("line\r\nPUB t.lie 4\r\nmore")
+		if err := nc.PublishMsg(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	swallowed := p.Swallow(func(subject string) bool { return subject == "t.prey" })
+	publish("t.bare")
+	publish("t.prey")
+	publish("t.after")
+	select {
+	case <-swallowed:
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing was swallowed")
+	}
+	expect(t, heard, "t.bare", "t.after")
+	publish("t.prey")
+	expect(t, heard, "t.prey")
+}
