@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/client"
@@ -236,7 +235,7 @@ func TestTriesOfEvents(t *testing.T) {
 func (l *ledger) mustPublish(t testing.TB, function, words string) (tag string) {
 	t.Helper()
 	tag = l.tag("e")
-	m := nats.NewMsg("hearth.event.default." + function)
+	m := message("hearth.event.default.", function)
 	m.Data = []byte(l.payload(tag, words))
 	a, err := l.nc.RequestMsgWithContext(withDeadline(t), m)
 	if err != nil || !strings.Contains(string(a.Data), `"stream"`) {

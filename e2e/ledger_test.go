@@ -14,6 +14,7 @@ import (
 	"github.com/sourcegraph/conc"
 
 	"github.com/hearth-run/hearth/e2e/fabric"
+	"github.com/hearth-run/hearth/schema"
 )
 
 // ledger makes calls over a plain NATS connection, keeps every answer that each of them got, however many, and holds that
@@ -128,7 +129,7 @@ func (l *ledger) begin(function, words string, patience time.Duration) *entry {
 	l.mu.Lock()
 	l.calls[e.tag] = e
 	l.mu.Unlock()
-	m := nats.NewMsg("hearth.invoke.default." + function)
+	m := message("hearth.invoke.default.", function)
 	m.Reply, m.Data = l.inbox+e.tag, []byte(l.payload(e.tag, words))
 	m.Header.Set("Hearth-Timeout", patience.String())
 	if err := l.nc.PublishMsg(m); err != nil {
@@ -138,6 +139,16 @@ func (l *ledger) begin(function, words string, patience time.Duration) *entry {
 		return nil
 	}
 	return e
+}
+
+// message is a call or an event of a function, or of a version of it: "fn:1".
+func message(prefix, function string) *nats.Msg {
+	name, qualifier, _ := strings.Cut(function, ":")
+	m := nats.NewMsg(prefix + name)
+	if qualifier != "" {
+		m.Header.Set(schema.HeaderQualifier, qualifier)
+	}
+	return m
 }
 
 // await waits for the first answer of a call until ctx ends.
@@ -169,7 +180,7 @@ func (l *ledger) call(function, words string, patience time.Duration) end {
 // publish hands in one event and reports whether it was accepted.
 func (l *ledger) publish(ctx context.Context, function, words string) bool {
 	tag := l.tag("e")
-	m := nats.NewMsg("hearth.event.default." + function)
+	m := message("hearth.event.default.", function)
 	m.Data = []byte(l.payload(tag, words))
 	a, err := l.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {

@@ -20,16 +20,23 @@ func reservedFabric(t *testing.T, flags ...string) *fabric.Fabric {
 	return fabric.Start(t, fabric.Options{Managers: 8, Capacity: 320, Flags: append([]string{"--set", "t=5", "--set", "reclaim=2s"}, flags...)})
 }
 
+// deploys is a fabric in one process, or one that is spread over several, as functions are deployed and reserved on it.
+type deploys interface {
+	DeployFn(name string, flags ...string)
+	MustCLI(args ...string) string
+	Admin() *client.Client
+}
+
 // reserved is one reservation of a function's version 1.
 type reserved struct {
 	t    *testing.T
-	f    *fabric.Fabric
+	f    deploys
 	c    *client.Client
 	name string
 }
 
 // reserve deploys the function under a name, publishes version 1 and reserves n environments of it.
-func reserve(t *testing.T, f *fabric.Fabric, name string, n int) *reserved {
+func reserve(t *testing.T, f deploys, name string, n int) *reserved {
 	t.Helper()
 	f.DeployFn(name, "--timeout", "60s", "--publish")
 	r := &reserved{t: t, f: f, c: f.Admin(), name: name}
@@ -44,18 +51,18 @@ func (r *reserved) limit(n int, flags ...string) {
 	r.f.MustCLI(append([]string{"reserve", r.name + ":1", fmt.Sprint(n)}, flags...)...)
 }
 
-// look is what `hearth reservations --json` prints of it; nil where it prints nothing.
+// look is what `hearth reservations` shows of it; nil where it shows nothing. A command for each look would be most of what the
+// machine does.
 func (r *reserved) look() *schema.ReservationOutput {
 	r.t.Helper()
-	out := r.f.MustCLI("reservations", r.name, "--json")
-	if out == "" {
+	all, err := r.c.Reservations(withDeadline(r.t), r.name)
+	if err != nil {
+		r.t.Fatalf("look at the reservation of %s: %v", r.name, err)
+	}
+	if len(all) == 0 {
 		return nil
 	}
-	var v schema.ReservationOutput
-	if err := json.NewDecoder(strings.NewReader(out)).Decode(&v); err != nil {
-		r.t.Fatalf("reservations --json: %v\n%s", err, out)
-	}
-	return &v
+	return &all[0]
 }
 
 // becomes waits until the reservation stands so.
@@ -107,17 +114,20 @@ func (r *reserved) send(n int, payload string) *flight {
 	ctx := withDeadline(r.t)
 	for range n {
 		fl.wg.Go(func() {
-			a, err := r.c.Invoke(ctx, client.Call{Function: r.name, Qualifier: "1", Payload: []byte(payload)})
-			fl.mu.Lock()
-			defer fl.mu.Unlock()
-			if err != nil {
-				fl.errs = append(fl.errs, err)
-			} else {
-				fl.answers = append(fl.answers, a)
-			}
+			fl.add(r.c.Invoke(ctx, client.Call{Function: r.name, Qualifier: "1", Payload: []byte(payload)}))
 		})
 	}
 	return fl
+}
+
+func (fl *flight) add(a *client.Answer, err error) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if err != nil {
+		fl.errs = append(fl.errs, err)
+	} else {
+		fl.answers = append(fl.answers, a)
+	}
 }
 
 // wait gives the answers once all are here; a refusal fails the test.
@@ -162,6 +172,11 @@ func TestReserved(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("it ran at %s, the arc is %v", a.Manager, r.members())
+		}
+		var printed schema.ReservationOutput
+		if out := f.MustCLI("reservations", "s01", "--json"); json.Unmarshal([]byte(out), &printed) != nil || printed.Size != 10 ||
+			printed.State != schema.ReservationActive || len(printed.Arc) != 2 {
+			t.Errorf("reservations --json prints %s", out)
 		}
 	})
 	t.Run("S03 S37", func(t *testing.T) {
@@ -229,6 +244,7 @@ func TestReserved(t *testing.T) {
 			t.Errorf("the reserved arc was %s and is %s", arc, now)
 		}
 	})
+	t.Run("S59", func(t *testing.T) { closedLoop(t, f) })
 	t.Run("S33", func(t *testing.T) {
 		r, g := reserve(t, f, "s33", 10), newGate(t)
 		ten := r.send(10, g.payload())

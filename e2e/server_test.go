@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/e2e/fabric"
+	"github.com/hearth-run/hearth/schema"
 )
 
 // TestServerRestarts is S58 without reservations, which are not built yet: the NATS server is killed and started again
@@ -85,8 +86,9 @@ func TestServerRestarts(t *testing.T) {
 
 // posted is a call by plain HTTP.
 type posted struct {
-	tag string
-	end chan string // its status, with the function's error, or why there is none
+	tag    string
+	end    chan string   // its status, with the function's error, or why there is none
+	reason schema.Reason // why it went where it did; read after end
 }
 
 func (p *posted) await(t testing.TB) string {
@@ -105,30 +107,34 @@ func (l *ledger) postAll(f *fabric.Role, n int, function, words string) []*poste
 	for i := range all {
 		p := &posted{tag: l.tag("h"), end: make(chan string, 1)}
 		all[i] = p
-		go func() { p.end <- l.post(context.Background(), f, function, p.tag, words) }() // ends with the call
+		go func() { // ends with the call
+			end, header := l.post(context.Background(), f, function, p.tag, words)
+			p.reason = schema.Reason(header.Get(schema.HeaderReason))
+			p.end <- end
+		}()
 	}
 	return all
 }
 
-// post makes one call through a frontend's listener and gives its status, with the function's error behind it.
-func (l *ledger) post(ctx context.Context, f *fabric.Role, function, tag, words string) string {
+// post makes one call through a frontend's listener and gives its status, with the function's error behind it, and the headers.
+func (l *ledger) post(ctx context.Context, f *fabric.Role, function, tag, words string) (end string, header http.Header) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.HTTP+"/2015-03-31/functions/"+function+"/invocations",
 		strings.NewReader(l.payload(tag, words)))
 	if err != nil {
-		return err.Error()
+		return err.Error(), nil
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err.Error()
+		return err.Error(), nil
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return err.Error()
+		return err.Error(), nil
 	}
-	end := strings.Fields(resp.Status)[0]
+	end = strings.Fields(resp.Status)[0]
 	if resp.Header.Get("X-Amz-Function-Error") != "" {
 		end += " " + string(body)
 	}
-	return end
+	return end, resp.Header
 }

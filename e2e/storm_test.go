@@ -249,11 +249,13 @@ type posts struct {
 	done map[string]string
 }
 
-func (p *posts) one(f *fabric.Role, words string) {
+func (p *posts) one(f *fabric.Role, words string) { p.call(f, "fn", words) }
+
+func (p *posts) call(f *fabric.Role, function, words string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	tag := p.tag("h")
-	end := p.post(ctx, f, "fn", tag, words)
+	end, _ := p.post(ctx, f, function, tag, words)
 	p.mine.Lock()
 	if p.done == nil {
 		p.done = map[string]string{}
