@@ -54,7 +54,7 @@ var denials = []denial{
 
 // testOnly are imports of tests: none of them may reach a program.
 var testOnly = []string{
-	"testing/...", "net/http/httptest", "go.uber.org/goleak", "internal/natstest", "internal/lint", "worker/driver/drivertest", "e2e/...",
+	"testing/...", "net/http/httptest", "go.uber.org/goleak", "internal/natstest", "internal/lint", "worker/driver/drivertest", "worker/driver/native/hostile", "e2e/...",
 }
 
 // Imports finds imports against the direction of the layers, and the denied ones. Tests may import everything but what

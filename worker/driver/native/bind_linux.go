@@ -48,7 +48,7 @@ type binding struct {
 
 // newLetter is the script that makes an empty sandbox one of a function.
 func newLetter(prog *program, b binding) *script {
-	s := &script{base: letterBase, first: len(prog.first.steps)}
+	s := &script{base: letterBase, first: len(prog.first.steps), left: prog.first.left}
 	if b.task {
 		s.do("mount the code", unix.SYS_MOVE_MOUNT, taskFD, "", unix.AT_FDCWD, taskDir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}

@@ -49,6 +49,7 @@ type plan struct {
 	landlock    int               // version of its interface
 	filter      []unix.SockFilter // of the function
 	waiting     []unix.SockFilter // of the first process
+	left        without           // of tests
 }
 
 // newProgram writes the first script:
@@ -60,7 +61,7 @@ type plan struct {
 //	  lo, the listener -> worker               tail        executes                        tell its status -> worker
 //	  wait for a letter                                                                    end, and all with it
 func newProgram(p plan) *program {
-	s := &script{base: scriptBase}
+	s := &script{base: scriptBase, left: p.left}
 	prog := &program{first: s}
 	zero := s.bytes(make([]byte, 64))
 	caps := s.bytes(binary.NativeEndian.AppendUint64(nil, unix.LINUX_CAPABILITY_VERSION_3))
@@ -92,7 +93,7 @@ func newProgram(p plan) *program {
 // mounts makes what no two environments share.
 func mounts(s *script, p plan) {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV
-	s.do("mount /proc", unix.SYS_MOUNT, "proc", "/proc", "proc", flags|unix.MS_NOEXEC, "hidepid=invisible")
+	s.do("mount /proc", unix.SYS_MOUNT, "proc", "/proc", "proc", flags|unix.MS_NOEXEC, p.left.option("hidepid=invisible"))
 	for _, dir := range p.dirs {
 		s.do("mask "+dir, unix.SYS_MOUNT, emptyDir, dir, nil, unix.MS_BIND, nil).tolerate = unix.ENOENT
 	}

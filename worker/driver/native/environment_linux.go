@@ -171,7 +171,7 @@ func (e *Environment) start(ctx context.Context, cmd driver.Command, to io.Write
 		if tree.path == "" {
 			continue
 		}
-		fd, err := detach(tree.path, readOnly)
+		fd, err := detach(tree.path, e.driver.left.attributes(readOnly))
 		if errors.Is(err, fs.ErrNotExist) {
 			return &os.PathError{Op: "chdir", Path: tree.path, Err: syscall.ENOENT}
 		}

@@ -35,6 +35,7 @@ type Driver struct {
 	stock    *stock
 	number   atomic.Uint64 // of sandboxes made
 	limits   func(megabytes int) limits
+	left     without // of tests
 
 	mu           sync.Mutex
 	closed       bool
@@ -110,7 +111,7 @@ func (d *Driver) setUp() (err error) {
 	if d.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 		return err
 	}
-	p := plan{landlock: abi}
+	p := plan{landlock: abi, left: d.left}
 	if p.initUID, err = d.users.Take(); err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (d *Driver) setUp() (err error) {
 	for range spawners() {
 		s := &spawner{requests: make(chan func())}
 		made := make(chan error, 1)
-		d.wg.Go(func() { s.run(d.cfg.Dir, shim, lastCap, made) })
+		d.wg.Go(func() { s.run(d.cfg.Dir, shim, d.left, lastCap, made) })
 		if err := <-made; err != nil {
 			return err
 		}

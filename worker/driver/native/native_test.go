@@ -13,9 +13,11 @@ import (
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/drivertest"
 	"github.com/hearth-run/hearth/worker/driver/native"
+	"github.com/hearth-run/hearth/worker/driver/native/hostile"
 )
 
 func TestMain(m *testing.M) {
+	hostile.Main()
 	drivertest.Guest()
 	if len(os.Args) == 3 && os.Args[1] == workerArgument {
 		fmt.Fprintln(os.Stderr, "worker:", work(os.Args[2]))

@@ -25,6 +25,7 @@ type script struct {
 	steps  []step
 	data   []byte
 	tables []table
+	left   without
 }
 
 // table is a part of the data that holds addresses, and is filled in when these are known.
@@ -59,6 +60,9 @@ const (
 
 // do adds a step. Arguments are an int, a uintptr (the same, unsigned), a ptr, or a string, which is put into the data.
 func (s *script) do(name string, nr uintptr, args ...any) *step {
+	if s.left[name] {
+		return &step{}
+	}
 	st := step{name: name, nr: nr}
 	for i, a := range args {
 		if text, ok := a.(string); ok {

@@ -19,7 +19,7 @@ type spawner struct {
 }
 
 // run makes the tree, tells how that went, and serves requests until they are closed.
-func (s *spawner) run(dir string, shim []byte, lastCap int, made chan<- error) {
+func (s *spawner) run(dir string, shim []byte, left without, lastCap int, made chan<- error) {
 	// Never unlocked: the thread ends with this goroutine and is given to nobody.
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
@@ -28,7 +28,7 @@ func (s *spawner) run(dir string, shim []byte, lastCap int, made chan<- error) {
 		other := make(chan struct{})
 		go func() { // ends before this one
 			defer close(other)
-			s.run(dir, shim, lastCap, made)
+			s.run(dir, shim, left, lastCap, made)
 		}()
 		<-other
 		runtime.UnlockOSThread()
@@ -39,7 +39,7 @@ func (s *spawner) run(dir string, shim []byte, lastCap int, made chan<- error) {
 		return
 	}
 	unix.Umask(0o022)
-	if err := makeTree(dir, shim); err != nil {
+	if err := makeTree(dir, shim, left); err != nil {
 		made <- err
 		return
 	}

@@ -46,7 +46,11 @@ func judged() map[systemCall][]unix.SockFilter {
 	}
 }
 
-// internet is the protocols of an internet socket.
+// internet is the kinds and protocols of an internet socket: streams and datagrams. Not SOCK_PACKET, of which the kernel makes a
+// packet socket whatever the family is.
 func internet() []unix.SockFilter {
-	return join(low(2), equal(0, allow(), nil), equal(unix.IPPROTO_TCP, allow(), nil), equal(unix.IPPROTO_UDP, allow(), deny()))
+	const kind = 0xf // the rest are flags
+	protocols := join(low(2), equal(0, allow(), nil), equal(unix.IPPROTO_TCP, allow(), nil), equal(unix.IPPROTO_UDP, allow(), deny()))
+	return join(low(1), []unix.SockFilter{{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: kind}},
+		equal(unix.SOCK_STREAM, protocols, nil), equal(unix.SOCK_DGRAM, protocols, deny()))
 }

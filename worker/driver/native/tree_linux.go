@@ -57,7 +57,7 @@ const copyLimit = 1 << 20
 
 // makeTree makes the tree and moves the calling thread into it, for good. The thread must be locked and have a mount namespace
 // of its own. Dir is a folder of the host to mount it on meanwhile.
-func makeTree(dir string, shim []byte) error {
+func makeTree(dir string, shim []byte, left without) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to ourselves: %w", err)
 	}
@@ -70,12 +70,12 @@ func makeTree(dir string, shim []byte) error {
 		}
 	}
 	for _, path := range system {
-		if err := show(path, dir+path); err != nil {
+		if err := show(path, dir+path, left); err != nil {
 			return err
 		}
 	}
 	for _, name := range settings {
-		if err := showSetting("/etc/"+name, dir+"/etc/"+name); err != nil {
+		if err := showSetting("/etc/"+name, dir+"/etc/"+name, left); err != nil {
 			return err
 		}
 	}
@@ -104,11 +104,11 @@ func makeTree(dir string, shim []byte) error {
 	if err := os.WriteFile(dir+initPath, shim, 0o500); err != nil {
 		return err
 	}
-	return enter(dir)
+	return enter(dir, left)
 }
 
 // enter makes dir the root, of which nobody can go out: the old one is gone.
-func enter(dir string) error {
+func enter(dir string, left without) error {
 	if err := unix.Chdir(dir); err != nil {
 		return fmt.Errorf("enter the tree: %w", err)
 	}
@@ -121,6 +121,9 @@ func enter(dir string) error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
+	if left[leaveReadOnly] {
+		return nil
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("make the tree read-only: %w", err)
 	}
@@ -128,7 +131,7 @@ func enter(dir string) error {
 }
 
 // show makes a folder of the host visible read-only, or copies a link.
-func show(from, to string) error {
+func show(from, to string, left without) error {
 	info, err := os.Lstat(from)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -147,11 +150,11 @@ func show(from, to string) error {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return err
 	}
-	return bind(from, to, readOnly)
+	return bind(from, to, left.attributes(readOnly))
 }
 
 // showSetting is show for what lies in /etc: files are copied.
-func showSetting(from, to string) error {
+func showSetting(from, to string, left without) error {
 	real, err := filepath.EvalSymlinks(from)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -167,7 +170,7 @@ func showSetting(from, to string) error {
 		if err := os.Mkdir(to, 0o755); err != nil {
 			return err
 		}
-		return bind(real, to, readOnly)
+		return bind(real, to, left.attributes(readOnly))
 	case !info.Mode().IsRegular() || info.Size() > copyLimit || info.Mode().Perm()&0o004 == 0:
 		return nil
 	}

@@ -1,0 +1,21 @@
+//go:build amd64 || arm64
+
+package native
+
+// Leave makes a driver that was not used yet build sandboxes without these steps.
+func (d *Driver) Leave(steps ...string) {
+	d.left = without{}
+	for _, step := range steps {
+		d.left[step] = true
+	}
+}
+
+// Masks are the steps that hide entries of /proc.
+func Masks() ([]string, error) {
+	dirs, files, err := masks()
+	var steps []string
+	for _, path := range append(dirs, files...) {
+		steps = append(steps, "mask "+path)
+	}
+	return steps, err
+}
