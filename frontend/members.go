@@ -126,6 +126,11 @@ func (v *view) release(arc string) {
 // merge puts what a partial status tells into the whole one that is kept. mu is held.
 func merge(whole *schema.ManagerStatus, part *schema.ManagerStatus) {
 	whole.Number = part.Number
+	if part.Counted {
+		arcs := whole.Arcs
+		*whole = *part
+		whole.Arcs, whole.Partial, whole.Counted = arcs, false, false
+	}
 	for i := range part.Arcs {
 		a := &part.Arcs[i]
 		at := 0

@@ -231,6 +231,13 @@ func TestPartialStatus(t *testing.T) {
 	if got.Capacity != 9 || len(got.Arcs) != 3 || got.Arcs[0].Busy != 1 || got.Arcs[1].Arc != "u.1" || got.Arcs[2].Arc != "r.0.a.g.1.8" || got.Number != 2 {
 		t.Errorf("merged to %+v", got)
 	}
+	f.view.told(schema.ManagerStatus{
+		ID: "m1", Incarnation: "1", Number: 3, Partial: true, Counted: true, Capacity: 8, Room: 4, Arcs: []schema.ArcStatus{{Arc: "u.1"}},
+	}, 5)
+	got = f.Managers()[0]
+	if got.Capacity != 8 || got.Room != 4 || len(got.Arcs) != 3 || got.Arcs[1].Ready != 0 || got.Partial || got.Number != 3 {
+		t.Errorf("merged with numbers to %+v", got)
+	}
 	f.view.told(schema.ManagerStatus{ID: "m1", Incarnation: "2", Number: 9, Partial: true}, 5)
 	if got := f.Managers()[0]; got.Incarnation != "1" {
 		t.Errorf("a part of another life made it %+v", got)

@@ -121,6 +121,9 @@ func (p *peers) toldPart(s *schema.ManagerStatus, now time.Duration) (stirred []
 		return nil
 	}
 	was.number, was.at = s.Number, now
+	if s.Counted {
+		was.count(s)
+	}
 	for i := range s.Arcs {
 		if was.take(&s.Arcs[i]) {
 			stirred = append(stirred, s.Arcs[i].Arc)

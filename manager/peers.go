@@ -87,14 +87,18 @@ func (p *peers) told(s *schema.ManagerStatus, now time.Duration) (stirred []stri
 
 // newPeer is what a whole status says.
 func newPeer(s *schema.ManagerStatus, now time.Duration) *peer {
-	next := &peer{
-		id: s.ID, incarnation: s.Incarnation, number: s.Number, at: now, capacity: s.Capacity,
-		room: min(max(0, s.Room), maxTold) + min(max(0, s.Soon), maxTold),
-	}
+	next := &peer{id: s.ID, incarnation: s.Incarnation, at: now}
+	next.count(s)
 	for i := range s.Arcs {
 		next.take(&s.Arcs[i])
 	}
 	return next
+}
+
+// count takes in what a status says beside its arcs.
+func (p *peer) count(s *schema.ManagerStatus) {
+	p.number, p.capacity = s.Number, s.Capacity
+	p.room = min(max(0, s.Room), maxTold) + min(max(0, s.Soon), maxTold)
 }
 
 // valid is the status of a manager that was heard of lately, else nil. The mutex is held.

@@ -31,6 +31,8 @@ func (m *Manager) statusLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 			m.shrink()
+			m.tellAll(true)
+			continue
 		case <-m.statusKick:
 			wait.Reset(statusSoon)
 			select {
@@ -39,10 +41,7 @@ func (m *Manager) statusLoop(ctx context.Context) {
 			case <-wait.C:
 			}
 		}
-		if !m.nc.IsConnected() {
-			continue
-		}
-		m.tellWhole()
+		m.tellAll(false)
 	}
 }
 
@@ -51,18 +50,68 @@ func (m *Manager) statusLoop(ctx context.Context) {
 type telling struct {
 	mu     sync.Mutex
 	number uint64
+	told   []schema.ArcStatus // as it was told last, in the order of compareArcs
 }
 
-// tellWhole tells everything.
-func (m *Manager) tellWhole() {
-	m.telling.mu.Lock()
+// tellAll tells everything; with whole every arc, else those alone that changed where there are many: with 1,000 reservations a whole
+// status takes 100 KB, and while they change it would be told fifty times a second to everybody.
+func (m *Manager) tellAll(whole bool) {
+	if !m.nc.IsConnected() {
+		return
+	}
+	t := &m.telling
+	t.mu.Lock()
 	s := m.status(true)
-	m.telling.number++
-	s.Number = m.telling.number
+	t.number++
+	s.Number = t.number
 	stirred := m.peers.toldOwn(&s, m.now())
+	all := s.Arcs
+	if changed := changedArcs(t.told, all); !whole && len(all) > fewTold && len(changed) <= len(all)/2 {
+		s.Arcs, s.Partial, s.Counted = changed, true, true
+	}
 	m.tell(m.names.ManagerStatus(m.cfg.ID), s)
-	m.telling.mu.Unlock()
+	t.told = all
+	t.mu.Unlock()
 	m.control.stirred(stirred)
+}
+
+// fewTold is how many arcs are always told whole.
+const fewTold = 32
+
+// changedArcs are what is told otherwise than before, and with nothing of it what is told no more. Both are in the order of
+// compareArcs.
+func changedArcs(before, now []schema.ArcStatus) (changed []schema.ArcStatus) {
+	for len(before)+len(now) > 0 {
+		order := 0
+		switch {
+		case len(before) == 0:
+			order = 1
+		case len(now) == 0:
+			order = -1
+		default:
+			order = compareArcs(before[0], now[0])
+		}
+		switch {
+		case order < 0:
+			b := &before[0]
+			changed = append(changed, schema.ArcStatus{Arc: b.Arc, Account: b.Account, Function: b.Function, Version: b.Version, Tenant: b.Tenant})
+			before = before[1:]
+		case order > 0:
+			changed = append(changed, now[0])
+			now = now[1:]
+		default:
+			if before[0] != now[0] {
+				changed = append(changed, now[0])
+			}
+			before, now = before[1:], now[1:]
+		}
+	}
+	return changed
+}
+
+func compareArcs(a, b schema.ArcStatus) int {
+	return cmp.Or(cmp.Compare(a.Arc, b.Arc), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Function, b.Function),
+		cmp.Compare(a.Version, b.Version), cmp.Compare(a.Tenant, b.Tenant))
 }
 
 // tellMember tells that a member of a reservation went idle, if fewer are busy than was told last. It is told after the offer and
@@ -82,6 +131,9 @@ func (m *Manager) tellMember(home pool.Home) {
 	a := m.arcStatus(&g, true)
 	m.mu.Unlock()
 	m.telling.number++
+	if at, ok := slices.BinarySearchFunc(m.telling.told, a, compareArcs); ok {
+		m.telling.told[at] = a
+	}
 	m.tell(m.names.ManagerStatus(m.cfg.ID), schema.ManagerStatus{
 		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, Number: m.telling.number, RingEpoch: m.view.Load().record.Epoch,
 		State: m.State(), Capacity: m.cfg.Capacity, Partial: true, Arcs: []schema.ArcStatus{a},
@@ -161,9 +213,6 @@ func (m *Manager) status(told bool) schema.ManagerStatus {
 		}
 	}
 	m.mu.Unlock()
-	slices.SortFunc(s.Arcs, func(a, b schema.ArcStatus) int {
-		return cmp.Or(cmp.Compare(a.Arc, b.Arc), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Function, b.Function),
-			cmp.Compare(a.Version, b.Version), cmp.Compare(a.Tenant, b.Tenant))
-	})
+	slices.SortFunc(s.Arcs, compareArcs)
 	return s
 }

@@ -157,7 +157,9 @@ type ManagerStatus struct {
 
 	// Partial says that Arcs are only those that changed, with everything else as in the last whole status of this life. A member
 	// that went idle is told by it before its call is answered (DESIGN 5).
+	// Counted says that a partial status speaks for every number beside Arcs too.
 	Partial bool `msgpack:"part,omitempty"`
+	Counted bool `msgpack:"num,omitempty"`
 }
 
 // ArcStatus is one function version (and sub-tenant) on one arc at a manager. Of a reserved arc on which a manager has a share
