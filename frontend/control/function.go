@@ -104,7 +104,7 @@ func (s *Service) deleteWhole(ctx context.Context, account, name string) error {
 				s.dropAllSecrets(ctx, id)
 			}
 			s.settle(ctx, gone)
-			return nil
+			return s.release(ctx, &schema.FunctionRecord{Account: account, Name: name, ID: id}, "")
 		}
 		if !clashed(err) {
 			return fmt.Errorf("delete function %s: %w", name, err)
@@ -153,5 +153,5 @@ func (s *Service) deleteVersion(ctx context.Context, account, name, qualifier st
 	}
 	s.dropSecrets(ctx, rec, secret)
 	s.settle(ctx, revision)
-	return nil
+	return s.release(ctx, rec, qualifier)
 }

@@ -61,7 +61,40 @@ func (s *Service) putProvisioned(ctx context.Context, account string, request []
 	if err != nil {
 		return nil, err
 	}
+	// Who deletes the version looks for reservations before and after: one of the two sees the other.
+	switch now, err := s.read(ctx, account, rec.Name); {
+	case schema.CodeOf(err) == schema.CodeNotFound || err == nil && (now.ID != rec.ID || !has(now, v.Version)):
+		if _, err := s.limit(ctx, rec, v.Version, 0); err != nil {
+			return nil, err
+		}
+		return nil, notFound(account, rec.Name, v.Version)
+	case err != nil:
+		return nil, err
+	}
 	return provisioned(s.told(r)), nil
+}
+
+func has(rec *schema.FunctionRecord, version string) bool {
+	_, ok := rec.Find(version)
+	return ok
+}
+
+// release ends the reservations of what was just deleted, of one version or with "" of all: somebody may have reserved it meanwhile,
+// and nobody could name it any more to take that back.
+func (s *Service) release(ctx context.Context, rec *schema.FunctionRecord, version string) error {
+	all, err := s.reservationsOf(ctx, rec.Account, rec.Name)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		if r.FunctionID != rec.ID || r.Limit == 0 || version != "" && r.Version != version {
+			continue
+		}
+		if _, err := s.limit(ctx, rec, r.Version, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // getProvisioned answers with how far a reservation is.
@@ -180,6 +213,20 @@ func (s *Service) reservable(ctx context.Context, account string, in *schema.Pro
 // fits refuses a limit that the ring cannot hold, and says what is free: places that no environment has or that unreserved ones
 // can be evicted from, less what other reservations have been promised and not got yet, and what this one has.
 func (s *Service) fits(all []*schema.ReservationRecord, rec *schema.FunctionRecord, v *schema.VersionRecord, limit int) error {
+	if most := s.view.Fabric().MaxEnvironments; most > 0 {
+		elsewhere := 0
+		for _, r := range all {
+			if r.Function != rec.Name || r.Version != v.Version {
+				elsewhere += r.Limit
+			}
+		}
+		if limit > most-elsewhere {
+			return schema.Invalid(schema.FieldError{
+				Field: "ProvisionedConcurrentExecutions", Got: strconv.Itoa(limit),
+				Allowed: fmt.Sprintf("at most %d: max-environments of the fabric is %d, %d of it are reserved elsewhere", max(0, most-elsewhere), most, elsewhere),
+			})
+		}
+	}
 	ring, managers := s.view.Ring(), s.view.Managers()
 	places := schema.Places(v.MemoryMB)
 	free, heard := 0, 0

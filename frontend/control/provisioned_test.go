@@ -216,3 +216,59 @@ func TestConcurrency(t *testing.T) {
 		t.Fatalf("taken away: %v", out)
 	}
 }
+
+// What all reservations take together is never more than the fabric may have.
+func TestReserveBeyondMaxEnvironments(t *testing.T) {
+	t.Parallel()
+	b := reservable(t, 1000)
+	fabric := schema.DefaultFabric()
+	fabric.MaxEnvironments = 10
+	b.put(t, topology.Ring, schema.FabricKey, fabric)
+	b.must(t, "CreateFunction", function("other", b.putZip(t, "y"), object{"Publish": true}))
+	b.must(t, "PutProvisionedConcurrencyConfig", object{"FunctionName": "other", "Qualifier": "1", "ProvisionedConcurrentExecutions": 7})
+	if body := b.refused(t, schema.CodeInvalidParameter, "PutProvisionedConcurrencyConfig", reserve("1", 4)); !strings.Contains(body.Message, "at most 3") ||
+		!strings.Contains(body.Message, "max-environments") {
+		t.Errorf("%q", body.Message)
+	}
+	b.must(t, "PutProvisionedConcurrencyConfig", reserve("1", 3))
+	b.must(t, "PutProvisionedConcurrencyConfig", reserve("1", 2))
+}
+
+// A function that is deleted while it is reserved leaves no reservation behind that nobody could take back.
+func TestReservedWhileItIsDeleted(t *testing.T) {
+	t.Parallel()
+	b := reservable(t, 1000)
+	for round := range 40 {
+		if round > 0 {
+			b.must(t, "CreateFunction", function("resize", b.putZip(t, "x"), object{"MemorySize": 256, "Publish": true}))
+		}
+		ask := func(operation string, request object) (code string) {
+			m, err := b.nc.Request(b.Names.API(subjects.DefaultAccount, operation), []byte(text(t, request)), patience)
+			if err != nil {
+				t.Error(err)
+				return "error"
+			}
+			return m.Header.Get(schema.HeaderErrorCode)
+		}
+		put := make(chan string, 1)
+		go func() { put <- ask("PutProvisionedConcurrencyConfig", reserve("1", 1)) }()
+		deleted, reserved := ask("DeleteFunction", object{"FunctionName": "resize"}), <-put
+		var r schema.ReservationRecord
+		revision, err := b.view.get(topology.Reservations, "default.resize.1", &r)
+		there := err == nil && revision > 0
+		switch {
+		case deleted == "" && there && r.Limit > 0:
+			t.Fatalf("round %d: deleted, and reserved (%q): %+v", round, reserved, r)
+		case deleted == "" && reserved == "" && !there:
+			t.Fatalf("round %d: deleted, and reserved without a record", round)
+		}
+		if there { // as the controller does
+			if err := b.bucket(t, topology.Reservations).Purge(t.Context(), "default.resize.1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if deleted != "" {
+			b.must(t, "DeleteFunction", object{"FunctionName": "resize"})
+		}
+	}
+}
