@@ -24,3 +24,11 @@ func capacities(total, managers int, free int64) []int {
 	}
 	return each
 }
+
+// capacities are those of this process's managers. Without a driver they have none: their workers bring it.
+func (u *up) capacities(managers int) []int {
+	if u.cfg.Driver == DriverNone {
+		return make([]int, managers)
+	}
+	return capacities(u.cfg.Capacity, managers, freeMemory())
+}

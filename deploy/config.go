@@ -21,6 +21,7 @@ const (
 	DriverNative  = "native"
 	DriverProcess = "process"
 	DriverNull    = "null"
+	DriverNone    = "none" // no environments in this process: managers have those of their workers
 )
 
 // Defaults of a fabric in one process.
@@ -62,7 +63,7 @@ type Config struct {
 	Managers, Frontends int
 	// Capacity is how many places of 128 MB all managers have together; 0 means 3/4 of the memory that is free now.
 	Capacity int
-	// Driver is what makes environments: [DriverNative], [DriverProcess] or [DriverNull]; "" means process.
+	// Driver is what makes environments: [DriverNative], [DriverProcess], [DriverNull] or [DriverNone]; "" means process.
 	Driver string
 	// Set are first values of the fabric's numbers by their names (`hearth fabric`); a fabric that has others is an error.
 	Set map[string]string
@@ -115,8 +116,11 @@ func (c *Config) Validate() []schema.FieldError {
 	if c.Capacity > 0 && c.Capacity < c.Managers {
 		wrong("Capacity", strconv.Itoa(c.Capacity), fmt.Sprintf("at least one place for each of %d managers", c.Managers))
 	}
+	if c.Driver == DriverNone && c.Capacity > 0 {
+		wrong("Capacity", strconv.Itoa(c.Capacity), noCapacity)
+	}
 	if !knownDriver(c.Driver) {
-		wrong("Driver", c.Driver, "native, process or null")
+		wrong("Driver", c.Driver, "native, process, null or none")
 	}
 	addresses := []struct{ field, value string }{{"HTTP", c.HTTP}, {"NATS", c.NATS}}
 	for _, a := range addresses {
@@ -142,6 +146,9 @@ func (c *Config) Validate() []schema.FieldError {
 	return append(bad, badNumbers(c.Set)...)
 }
 
+// noCapacity says what a manager has that makes no environments itself.
+const noCapacity = "none with driver none: a manager has that of its workers"
+
 // aPrefix is what a prefix has to be.
 const aPrefix = "1 to 32 of a-z, 0-9 and -, first a letter"
 
@@ -156,7 +163,7 @@ func hostOf(address string) (host string, ok bool) {
 }
 
 func knownDriver(name string) bool {
-	return slices.Contains([]string{"", DriverNative, DriverProcess, DriverNull}, name)
+	return slices.Contains([]string{"", DriverNative, DriverProcess, DriverNull, DriverNone}, name)
 }
 
 // badNumbers names the numbers of the fabric that cannot be what was asked for.

@@ -29,7 +29,7 @@ const seedFile = ".nk"
 
 // Credential is a user of a fabric's NATS server: a key, and the rights of SECURITY 6 that go with it.
 type Credential struct {
-	Role string // [RoleManager], [RoleFrontend], [RoleClient] or [RoleAdmin]
+	Role string // [RoleManager], [RoleFrontend], [RoleWorker], [RoleClient] or [RoleAdmin]
 	ID   string // of the node, or the client's name; "" for an admin
 	Key  string // public nkey
 	File string // the seed, and a client's inbox prefix ([schema.SeedFile]); 0600
@@ -142,10 +142,12 @@ func rightsOf(names subjects.Names, role, id string) (*rights, error) {
 		return managerRights(names, id), nil
 	case role == RoleFrontend:
 		return frontendRights(names, id), nil
+	case role == RoleWorker:
+		return workerRights(names, id), nil
 	case role == RoleClient:
 		return namedClientRights(names, id), nil
 	}
-	return nil, schema.Invalid(schema.FieldError{Field: "Role", Got: role, Allowed: "manager, frontend, client or admin"})
+	return nil, schema.Invalid(schema.FieldError{Field: "Role", Got: role, Allowed: "manager, frontend, worker, client or admin"})
 }
 
 // credentialName is the file of a user in the folder of credentials; parseCredential reads it.

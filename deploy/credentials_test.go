@@ -238,7 +238,7 @@ func TestMakeCredentialRefuses(t *testing.T) {
 		cfg  deploy.CredentialConfig
 		says string
 	}{
-		"no such role":     {deploy.CredentialConfig{Role: "worker", ID: "w1", Out: "x"}, "Role"},
+		"no such role":     {deploy.CredentialConfig{Role: "gardener", ID: "w1", Out: "x"}, "Role"},
 		"a bad id":         {deploy.CredentialConfig{Role: deploy.RoleManager, ID: "a b", Out: "x"}, "ID"},
 		"no id":            {deploy.CredentialConfig{Role: deploy.RoleFrontend, Out: "x"}, "ID"},
 		"an admin's name":  {deploy.CredentialConfig{Role: deploy.RoleAdmin, ID: "a", Out: "x"}, "ID"},

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -14,12 +15,13 @@ import (
 	"github.com/hearth-run/hearth/frontend/control"
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/manager"
+	"github.com/hearth-run/hearth/manager/fleet"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 	"github.com/hearth-run/hearth/worker"
 )
 
-// managerNode is a manager and its worker: one node of the ring.
+// managerNode is a manager and its workers: one node of the ring.
 type managerNode struct {
 	id       string
 	capacity int // places
@@ -27,7 +29,8 @@ type managerNode struct {
 
 	nc      *nats.Conn
 	shipper *worker.Shipper
-	worker  *worker.Worker
+	worker  *worker.Worker // of this process; nil: none
+	fleet   *fleet.Fleet   // those of other processes beside it
 	manager *manager.Manager
 }
 
@@ -42,23 +45,25 @@ func (n *managerNode) parts(u *up) *lifecycle.Group {
 		},
 		OnStop: func(ctx context.Context) error { disconnect(ctx, n.nc); return nil },
 	})
-	g.Add("log lines", lifecycle.Func{
-		OnStart: func(ctx context.Context) (err error) {
-			n.shipper, err = worker.NewShipper(n.nc, worker.ShipperConfig{Manager: n.id, Names: u.names, Logger: u.cfg.Logger})
-			if err != nil {
-				return err
-			}
-			return n.shipper.Start(ctx)
-		},
-		OnStop: func(ctx context.Context) error { return n.shipper.Stop(ctx) },
-	})
-	g.Add("worker", lifecycle.Func{
-		OnStart: func(context.Context) error { return n.makeWorker(u) },
-		OnStop:  func(ctx context.Context) error { return n.worker.Stop(ctx) },
-	})
+	if u.cfg.Driver != DriverNone {
+		g.Add("log lines", lifecycle.Func{
+			OnStart: func(ctx context.Context) (err error) {
+				n.shipper, err = worker.NewShipper(n.nc, worker.ShipperConfig{Manager: n.id, Names: u.names, Logger: u.cfg.Logger})
+				if err != nil {
+					return err
+				}
+				return n.shipper.Start(ctx)
+			},
+			OnStop: func(ctx context.Context) error { return n.shipper.Stop(ctx) },
+		})
+		g.Add("worker", lifecycle.Func{
+			OnStart: func(context.Context) error { return n.makeWorker(u) },
+			OnStop:  func(ctx context.Context) error { return n.worker.Stop(ctx) },
+		})
+	}
 	g.Add("manager", lifecycle.Func{
 		OnStart: func(ctx context.Context) error { return n.startManager(ctx, u) },
-		OnStop:  func(ctx context.Context) error { return n.manager.Stop(ctx) },
+		OnStop:  func(ctx context.Context) error { return errors.Join(n.manager.Stop(ctx), n.fleet.Close(ctx)) },
 	})
 	return g
 }
@@ -78,8 +83,15 @@ func (n *managerNode) makeWorker(u *up) error {
 }
 
 func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
-	n.manager, err = manager.New(n.nc, n.worker, manager.Config{
-		ID: n.id, Names: u.names, Capacity: n.capacity, FabricSet: u.cfg.Set,
+	apart := fleet.Config{Manager: n.id, Names: u.names, Logger: u.cfg.Logger}
+	if n.worker != nil {
+		apart.Local, apart.LocalPlaces, apart.LocalTenants = n.worker, n.capacity, u.tenants
+	}
+	if n.fleet, err = fleet.New(n.nc, apart); err != nil {
+		return err
+	}
+	n.manager, err = manager.New(n.nc, n.fleet, manager.Config{
+		ID: n.id, Names: u.names, Capacity: n.capacity, Elastic: true, FabricSet: u.cfg.Set,
 		Seal: &schema.SealKeyRecord{V: schema.Version, KeyID: u.seal.ID(), Public: u.seal.Public()}, Open: u.seal.Open,
 		HandOver: u.seal.HandOver,
 		Build:    u.build(), Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry,
@@ -87,7 +99,13 @@ func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
 	if err != nil {
 		return err
 	}
-	return n.manager.Start(ctx)
+	if err := n.manager.Start(ctx); err != nil {
+		return err
+	}
+	if err := n.fleet.Open(ctx, n.manager); err != nil {
+		return errors.Join(err, n.manager.Stop(context.WithoutCancel(ctx)))
+	}
+	return nil
 }
 
 // frontendNode is a frontend with the control service beside it.

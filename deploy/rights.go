@@ -211,3 +211,17 @@ func managerRights(names subjects.Names, id string) *rights {
 	r.subscribe = append(r.subscribe, subjects.ManagerInbox(id, ">"))
 	return r
 }
+
+// workerRights are those of worker id, a process of its own. It writes its lease and reads no bucket; packages it reads message by
+// message: the right to make consumers would let it name where their messages go.
+func workerRights(names subjects.Names, id string) *rights {
+	r := &rights{names: names}
+	r.own("log.>")
+	r.inboxes()
+	r.writes(topology.Members, schema.WorkerPrefix+subjects.Escape(id))
+	store, stream := names.Bucket(topology.Code), topology.CodeStream(names)
+	r.publish = append(r.publish, "$JS.API.DIRECT.GET."+stream, "$JS.API.DIRECT.GET."+stream+".$O."+store+".M.*")
+	r.listen("w." + subjects.Escape(id) + ".>")
+	r.subscribe = append(r.subscribe, subjects.WorkerInbox(id, ">"))
+	return r
+}

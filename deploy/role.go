@@ -21,6 +21,7 @@ import (
 const (
 	RoleManager  = "manager"
 	RoleFrontend = "frontend"
+	RoleWorker   = "worker"
 )
 
 // DefaultManagerDir is the data folder of a manager in a process of its own.
@@ -85,8 +86,11 @@ func (c *ManagerConfig) Validate() []schema.FieldError {
 	if c.Capacity < 0 {
 		wrong("Capacity", strconv.Itoa(c.Capacity), "1 or more, or 0 for what the memory allows")
 	}
+	if c.Driver == DriverNone && c.Capacity > 0 {
+		wrong("Capacity", strconv.Itoa(c.Capacity), noCapacity)
+	}
 	if !knownDriver(c.Driver) {
-		wrong("Driver", c.Driver, "native, process or null")
+		wrong("Driver", c.Driver, "native, process, null or none")
 	}
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
 		wrong("Prefix", c.Prefix, aPrefix)
@@ -160,10 +164,10 @@ func StartManager(ctx context.Context, cfg ManagerConfig) (*Node, error) {
 	n, one := &Node{}, &lifecycle.Group{}
 	n.parts.Add("data folder", lifecycle.Func{OnStart: u.openData, OnStop: u.closeData})
 	n.parts.Add("name", lifecycle.Func{OnStart: func(context.Context) (err error) {
-		if n.ID, err = u.data.managerID(cfg.ID); err != nil {
+		if n.ID, err = u.data.roleID(RoleManager, cfg.ID); err != nil {
 			return err
 		}
-		if err := u.addManager(n.ID, capacities(cfg.Capacity, 1, freeMemory())[0]); err != nil {
+		if err := u.addManager(n.ID, u.capacities(1)[0]); err != nil {
 			return err
 		}
 		one.Add(n.ID, u.managers[0].parts(u))
@@ -232,27 +236,27 @@ func (u *up) serve(ctx context.Context, n *Node) (*Node, error) {
 	return n, nil
 }
 
-// managerID is the name of the manager whose folder this is. It is written down at the first start, so that the ring finds
-// its places again at the next one; a folder of one manager never serves another, whose environments would meet there.
-func (d *data) managerID(wanted string) (string, error) {
+// roleID is the name of the manager or worker whose folder this is. It is written down at the first start, so that the ring finds
+// a manager's places again at the next one; a folder of one never serves another, whose environments would meet there.
+func (d *data) roleID(role, wanted string) (string, error) {
 	path := d.path(idFile)
 	text, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {
-		return "", fmt.Errorf("read the manager's id: %w", err)
+		return "", fmt.Errorf("read the %s's id: %w", role, err)
 	}
 	has := strings.TrimSpace(string(text))
 	switch {
 	case err == nil && !ValidID(has):
-		return "", schema.Errorf(schema.CodeConflict, "the manager's id in %s is damaged: write one there (%s), or remove the file", path, AnID)
+		return "", schema.Errorf(schema.CodeConflict, "the %s's id in %s is damaged: write one there (%s), or remove the file", role, path, AnID)
 	case err == nil && wanted != "" && wanted != has:
-		return "", schema.Errorf(schema.CodeConflict, "data folder %s is that of manager %q: leave --id out, or choose another folder with --data",
-			d.dir, has)
+		return "", schema.Errorf(schema.CodeConflict, "data folder %s is that of %s %q: leave --id out, or choose another folder with --data",
+			d.dir, role, has)
 	case err == nil:
 		return has, nil
 	}
 	id := cmp.Or(wanted, hostID())
 	if err := writeFile(path, []byte(id+"\n")); err != nil {
-		return "", fmt.Errorf("note the manager's id: %w", err)
+		return "", fmt.Errorf("note the %s's id: %w", role, err)
 	}
 	return id, nil
 }

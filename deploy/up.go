@@ -111,9 +111,10 @@ type up struct {
 	admin   string       // public nkey
 	http    net.Listener // nil: none
 	nats    *natsServer
-	disk    *disk // nil: another NATS server's
-	driver  driver.Driver
-	tenants bool // it keeps sub-tenants apart
+	disk    *disk         // nil: another NATS server's
+	driver  driver.Driver // nil: none
+	tenants bool          // it keeps sub-tenants apart
+	limits  bool          // it bounds what environments take
 
 	admitting    conc.WaitGroup // of the loop that looks for credentials
 	endAdmission func()
@@ -123,7 +124,7 @@ type up struct {
 // nodes names the managers and frontends of this process. A frontend has another name at each start, so that nothing that
 // was meant for the last one reaches it.
 func (u *up) nodes() error {
-	for i, capacity := range capacities(u.cfg.Capacity, u.cfg.Managers, freeMemory()) {
+	for i, capacity := range u.capacities(u.cfg.Managers) {
 		if err := u.addManager(fmt.Sprintf("m%d", i+1), capacity); err != nil {
 			return err
 		}
@@ -273,6 +274,9 @@ func (u *up) unwatchDisk(ctx context.Context) error {
 }
 
 func (u *up) startDriver(ctx context.Context) (err error) {
+	if u.cfg.Driver == DriverNone {
+		return nil
+	}
 	u.driver, u.runsDir, err = newDriver(u.cfg, u.data)
 	if err != nil {
 		return err
@@ -281,11 +285,14 @@ func (u *up) startDriver(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(fmt.Errorf("driver %s cannot be used here: %w", u.cfg.Driver, err), u.driver.Close())
 	}
-	u.fabric.Notes, u.tenants = abilities.Notes, abilities.Tenants
+	u.fabric.Notes, u.tenants, u.limits = abilities.Notes, abilities.Tenants, abilities.Limits
 	return nil
 }
 
 func (u *up) closeDriver(context.Context) error {
+	if u.driver == nil {
+		return nil
+	}
 	err := u.driver.Close()
 	if u.cfg.Ephemeral && u.runsDir != "" {
 		err = errors.Join(err, removeAll(u.runsDir))

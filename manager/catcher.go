@@ -180,10 +180,12 @@ func (m *Manager) turnAway(c *claim, g *generation, d *pool.Decision) {
 	}
 	grow := !here && first >= length && a.mayGrow(now)
 	m.mu.Unlock()
-	switch {
-	case d.Places > max(largest, m.cfg.Capacity) && full:
+	switch most := max(largest, m.Capacity()); {
+	case most == 0 && full:
+		m.turnedAway(c, schema.Errorf(schema.CodeCapacityExceeded, "no manager has a worker: `hearth worker` starts one"))
+	case d.Places > most && full:
 		m.turnedAway(c, schema.Errorf(schema.CodeCapacityExceeded, "an environment of it takes %d places and no manager has more than %d: "+
-			"give the function less memory, or a manager more capacity", d.Places, max(largest, m.cfg.Capacity)))
+			"give the function less memory, or a manager more capacity", d.Places, most))
 	case full:
 		m.turnedAway(c, &schema.Error{Code: schema.CodeCapacityExceeded, Message: "no manager has room for another environment"})
 	case grow:

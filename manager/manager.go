@@ -31,8 +31,10 @@ type Config struct {
 	ID string
 	// Names spells the fabric's names; needed.
 	Names subjects.Names
-	// Capacity is in places of 128 MB; needed, at least 1.
+	// Capacity is in places of 128 MB, at the start; needed, at least 1 unless Elastic is set.
 	Capacity int
+	// Elastic lets a manager begin with no place, for workers that come later: [Manager.SetCapacity].
+	Elastic bool
 	// Fabric is what the first manager of a fabric writes; zero means [schema.DefaultFabric].
 	Fabric schema.Fabric
 	// FabricSet are values that were asked for by name: they go into Fabric, and a fabric that has others refuses this
@@ -61,7 +63,7 @@ func (c *Config) Validate() []schema.FieldError {
 	if c.Names.Prefix() == "" {
 		bad = append(bad, schema.FieldError{Field: "Names", Allowed: "those of subjects.NewNames"})
 	}
-	if c.Capacity < 1 {
+	if c.Capacity < 1 && !(c.Elastic && c.Capacity == 0) {
 		bad = append(bad, schema.FieldError{Field: "Capacity", Got: fmt.Sprint(c.Capacity), Allowed: "at least 1 place"})
 	}
 	return append(bad, c.Fabric.Validate()...)
@@ -99,6 +101,8 @@ type Manager struct {
 	bell       bell
 	draining   atomic.Bool // drained or stopping
 	hears      []*nats.Subscription
+
+	capacity atomic.Int64 // that of the pool
 
 	view    atomic.Pointer[view]
 	viewing sync.Mutex // orders new views
@@ -176,6 +180,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	}
 	m.catcher.wake = make(chan struct{}, 1)
 	m.pool = pool.New[*claim](m.incarnation[:8]+"-", cfg.Capacity)
+	m.capacity.Store(int64(cfg.Capacity))
 	m.openings = newOpenings()
 	m.offers = newOffers(subjects.ManagerInbox(cfg.ID, random()+"."), m.group)
 	m.control = &controller{m: m}

@@ -114,7 +114,7 @@ func memberKey(id string) string { return schema.MemberPrefix + subjects.Escape(
 // memberRecord is this manager's lease in this state.
 func (m *Manager) memberRecord(state schema.MemberState) ([]byte, error) {
 	return schema.Marshal(schema.MemberRecord{
-		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, State: state, Capacity: m.cfg.Capacity, Build: m.cfg.Build,
+		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, State: state, Capacity: m.Capacity(), Build: m.cfg.Build,
 		Reads: schema.Version,
 	})
 }

@@ -136,7 +136,7 @@ func (m *Manager) tellMember(home pool.Home) {
 	}
 	m.tell(m.names.ManagerStatus(m.cfg.ID), schema.ManagerStatus{
 		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, Number: m.telling.number, RingEpoch: m.view.Load().record.Epoch,
-		State: m.State(), Capacity: m.cfg.Capacity, Partial: true, Arcs: []schema.ArcStatus{a},
+		State: m.State(), Capacity: m.Capacity(), Partial: true, Arcs: []schema.ArcStatus{a},
 	})
 }
 
@@ -188,7 +188,7 @@ func (m *Manager) status(told bool) schema.ManagerStatus {
 	v := m.view.Load()
 	s := schema.ManagerStatus{
 		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, RingEpoch: v.record.Epoch, State: m.State(),
-		Capacity: m.cfg.Capacity,
+		Capacity: m.Capacity(),
 	}
 	m.mu.Lock()
 	if m.offering {

@@ -88,10 +88,29 @@ func samples() map[string]any {
 			V: 1, Event: *filledEvent(), Reason: schema.DeadRetriesExhausted, Died: made,
 			Error: &schema.EventError{Code: "Oops", Message: "no", Status: 200, Body: []byte(`{"errorType":"Oops"}`), Version: "3"},
 		},
-		"control":    &schema.Control{V: 1, Op: schema.ControlDrain},
-		"key_ask":    &schema.KeyAsk{V: 1, Manager: "m1", Public: make([]byte, 32)},
-		"key_answer": &schema.KeyAnswer{V: 1, Sealed: []byte{1, 2, 3, 0xff}},
-		"beat":       &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}, Late: []uint64{290}},
+		"control":      &schema.Control{V: 1, Op: schema.ControlDrain},
+		"key_ask":      &schema.KeyAsk{V: 1, Manager: "m1", Public: make([]byte, 32)},
+		"key_answer":   &schema.KeyAnswer{V: 1, Sealed: []byte{1, 2, 3, 0xff}},
+		"worker":       &schema.WorkerRecord{V: 1, ID: "w1", Manager: "m1", Incarnation: "7c", State: schema.MemberActive, Capacity: 64, Driver: "native", Tenants: true, Limits: true, Build: "v0.1.0", Reads: 1},
+		"worker_hello": &schema.WorkerHello{V: 1, Worker: "w1", Incarnation: "7c", Session: "9e"},
+		"worker_open":  &schema.WorkerOpen{V: 1, Manager: "m1", Incarnation: "7c", Session: "9e"},
+		"link_frame":   &schema.LinkFrame{V: 1, Session: "9e", Number: 3, Last: 3, Ack: 300, Again: true, Body: []byte{1}},
+		"worker_order": &schema.WorkerOrder{
+			V: 1,
+			Make: &schema.WorkerMake{
+				Environment: "7c-1", FunctionID: "6f1e", Version: "1", CodeSHA256: "ab", ConfigRevision: 9, Tenant: "t", Account: "default", Function: "resize",
+				Runtime: "provided", Handler: "h", MemoryMB: 128, Timeout: 3 * time.Second, InitTimeout: 10 * time.Second, Variables: schema.Variables{"A": "b"},
+			},
+			Start: &schema.WorkerStart{
+				Run: 3, Environment: "7c-1", Subject: "hearth.arc.u.17.default.resize.1._", Arc: "u.17", Rank: 1, Start: "cold", Init: time.Millisecond, Call: []byte{1},
+			},
+			End: "7c-1", Done: &schema.WorkerDone{Run: 3, Reply: "_INBOX.x"}, Bye: true,
+		},
+		"worker_report": &schema.WorkerReport{
+			V: 1, Drain: true, Bye: true, Ended: &schema.WorkerEnded{Run: 3, Reusable: true, Error: "Oops", Duration: time.Millisecond},
+			Event: &schema.WorkerEvent{Environment: "7c-1", Kind: schema.EnvironmentFailed, Init: time.Millisecond, Type: "Oops", Message: "no", Body: []byte(`{}`)},
+		},
+		"beat": &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}, Late: []uint64{290}},
 	}
 }
 

@@ -26,6 +26,13 @@ func (c Control) version() int      { return c.V }
 func (a KeyAsk) version() int       { return a.V }
 func (a KeyAnswer) version() int    { return a.V }
 
+func (r WorkerRecord) version() int { return r.V }
+func (h WorkerHello) version() int  { return h.V }
+func (o WorkerOpen) version() int   { return o.V }
+func (f LinkFrame) version() int    { return f.V }
+func (o WorkerOrder) version() int  { return o.V }
+func (r WorkerReport) version() int { return r.V }
+
 // WriteVersion is the version in which records are written while these members live: the lowest that one of them reads,
 // so that a fabric is updated node by node. Without members it is [Version]. DESIGN 9.
 func WriteVersion(members []MemberRecord) int {

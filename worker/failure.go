@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -52,22 +51,4 @@ func exitFailure(exit driver.Exit) *schema.FunctionError {
 		f.Message = "Runtime exited without providing a reason"
 	}
 	return f
-}
-
-// errorBody is the JSON of a failure that no runtime wrote. What the platform says of a sandbox names the request, as
-// Lambda does (A7).
-func errorBody(requestID string, f *schema.FunctionError) []byte {
-	message := f.Message
-	switch schema.Code(f.Type) {
-	case schema.CodeExitError, schema.CodeOutOfMemory, schema.CodeTimedOut, schema.CodeInvalidEntrypoint, schema.CodeInitError:
-		message = "RequestId: " + requestID + " Error: " + message
-	}
-	body, err := json.Marshal(struct {
-		Type    string `json:"errorType"`
-		Message string `json:"errorMessage"`
-	}{f.Type, message})
-	if err != nil {
-		panic(fmt.Sprintf("worker: two strings do not encode: %v", err))
-	}
-	return body
 }

@@ -23,7 +23,7 @@ func (a *app) credential() *cobra.Command {
 	var data, out string
 	var block bool
 	cmd := &cobra.Command{
-		Use:   "credential (manager ID | frontend ID | client NAME | admin)",
+		Use:   "credential (manager ID | frontend ID | worker ID | client NAME | admin)",
 		Short: "Make a credential for a role, a client or an admin",
 		Long: `Make a credential, an nkey seed in a file that only its owner reads, and print the file's name. Each has the rights of its
 role and id and no more: a manager's is of no use to another manager, a client's calls functions of account default and hears
@@ -78,4 +78,4 @@ configuration (the public key and its permissions: an entry of ` + "`authorizati
 	return cmd
 }
 
-var credentialRoles = []string{deploy.RoleManager, deploy.RoleFrontend, deploy.RoleClient, deploy.RoleAdmin}
+var credentialRoles = []string{deploy.RoleManager, deploy.RoleFrontend, deploy.RoleWorker, deploy.RoleClient, deploy.RoleAdmin}

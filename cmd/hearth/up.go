@@ -82,12 +82,13 @@ Client commands of the same user find it by themselves. With --server it uses a 
 
 // What is said of flags that several roles have.
 const (
-	driverHelp = "what isolates environments: native, a sandbox (Linux as root); process, nothing but a user; null for measuring"
-	setHelp    = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
+	workerDriverHelp = "what isolates environments: native, a sandbox (Linux as root); process, nothing but a user; null for measuring"
+	driverHelp       = workerDriverHelp + "; none leaves them to workers (hearth worker)"
+	setHelp          = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
 )
 
 // drivers are the values of --driver.
-var drivers = []string{deploy.DriverNative, deploy.DriverProcess, deploy.DriverNull}
+var drivers = []string{deploy.DriverNative, deploy.DriverProcess, deploy.DriverNull, deploy.DriverNone}
 
 var completeDriver = cobra.FixedCompletions(drivers, cobra.ShellCompDirectiveNoFileComp)
 
@@ -95,7 +96,7 @@ func checkDriver(driver string) error {
 	if slices.Contains(drivers, driver) {
 		return nil
 	}
-	return usagef("--driver is %q%s; native, process or null", driver, didYouMean(driver, drivers))
+	return usagef("--driver is %q%s; native, process, null or none", driver, didYouMean(driver, drivers))
 }
 
 // upConfig checks the flags and gives what package deploy is told.

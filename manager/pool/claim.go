@@ -171,7 +171,7 @@ func (p *Pool[C]) turn(now time.Time, e *environment[C]) Turn[C] {
 	g := e.group
 	defer p.settle(g)
 	if len(g.claims) == 0 {
-		if g.spec.Past || p.draining || g.home.Reservation == 0 && p.owed > p.capacity-p.used {
+		if g.spec.Past || p.draining || g.home.Reservation == 0 && p.owed > max(0, p.capacity-p.used) {
 			p.move(now, e, closing)
 			return Turn[C]{End: true, Arc: g.spec.Arc}
 		}

@@ -24,6 +24,7 @@ type naive struct {
 	shares   map[pool.Home]*naiveShare
 	shared   []pool.Home // of shares, oldest first
 	specs    map[pool.Home]pool.Spec
+	over     int // places that were too many when the pool became smaller
 }
 
 type naiveEnvironment struct {
@@ -80,11 +81,11 @@ func (n *naive) room() int { return max(0, n.all()-n.owed()) }
 
 // all is the places that are free, or of environments that may be evicted.
 func (n *naive) all() int {
-	room := max(0, n.free())
+	room := n.free()
 	for _, e := range n.evictable() {
 		room += e.spec.Places
 	}
-	return room
+	return max(0, room)
 }
 
 func (n *naive) soon(homes []pool.Home, specs map[pool.Home]pool.Spec) int {
@@ -238,6 +239,10 @@ func history(t *testing.T, seed uint64, steps int) {
 			n.claim(p.Claim(n.now, h, &s, claims), h, s, claims, step)
 		case what >= 12 && h.Reservation != 0 && r.IntN(3) == 0:
 			n.setShare(p, h, s, pool.Share{Members: r.IntN(most), Hold: r.IntN(4) == 0, Draining: r.IntN(2) == 0}, step)
+		case what == 13 && r.IntN(8) == 0:
+			n.resize(p, r.IntN(2*capacity), step)
+		case what == 13 && r.IntN(4) == 0:
+			n.retire(p, r, step)
 		case what == 12 && (reserving || r.IntN(4) == 0):
 			n.tick(p, specs, step)
 		case sick && what < 6 && e != nil && e.home.Reservation != 0 && (e.state == "starting" || e.state == "idle" && e.calls == 0):
@@ -295,7 +300,7 @@ func history(t *testing.T, seed uint64, steps int) {
 		if got := p.Live(); got != len(n.envs) {
 			t.Fatalf("seed %d step %d: %d environments, want %d", seed, step, got, len(n.envs))
 		}
-		if n.free() < 0 {
+		if n.over = min(n.over, max(0, -n.free())); -n.free() > n.over {
 			t.Fatalf("seed %d step %d: %d places too many are used", seed, step, -n.free())
 		}
 	}
@@ -348,7 +353,7 @@ func (n *naive) parked(turn pool.Turn[int], e *naiveEnvironment, order int, may 
 		s.inited(n.now)
 	}
 	w := n.waiting(e.home)
-	if len(w) == 0 && e.home.Reservation == 0 && n.owed() > n.free() {
+	if len(w) == 0 && e.home.Reservation == 0 && n.owed() > max(0, n.free()) {
 		if !turn.End {
 			n.t.Fatalf("%s: %+v, want it ended: a reservation lacks its places", e.id, turn)
 		}

@@ -129,8 +129,9 @@ func (p *Pool[C]) Room() int {
 	return max(0, p.room()-p.owed)
 }
 
-// room is the places that are free or can be freed.
-func (p *Pool[C]) room() int { return max(0, p.capacity-p.used) + p.spare }
+// room is the places that are free or can be freed. Where the pool has become smaller than what is in it, what can be freed
+// makes up for that first.
+func (p *Pool[C]) room() int { return max(0, p.capacity-p.used+p.spare) }
 
 // Soon is the places that will be room in a moment: of environments that start or have answered and that no claim waits
 // for, and of those that are about to go, less what reserved homes still lack then. 0 while draining.
