@@ -2,6 +2,8 @@
 
 package native
 
+import "github.com/hearth-run/hearth/worker/driver/uids"
+
 // Leave makes a driver that was not used yet build sandboxes without these steps.
 func (d *Driver) Leave(steps ...string) {
 	d.left = without{}
@@ -19,3 +21,9 @@ func Masks() ([]string, error) {
 	}
 	return steps, err
 }
+
+// UIDs is how many uids of its block a driver has given out.
+func UIDs(d *Driver) int { return d.users.Taken() }
+
+// Block is the uids of a driver: the first, and how many.
+func Block(d *Driver) (first, size uint32) { return d.users.First, uids.BlockSize }

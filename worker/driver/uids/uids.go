@@ -98,6 +98,13 @@ func (b *Block) Take() (uint32, error) {
 	return uid, nil
 }
 
+// Taken is how many uids were taken and not given back.
+func (b *Block) Taken() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return int(b.next-b.First) - len(b.given)
+}
+
 // Give takes a uid back under which nothing lives any more.
 func (b *Block) Give(uid uint32) {
 	b.mu.Lock()
