@@ -20,7 +20,7 @@ import (
 // Broken to see them fail:
 //
 //	S22  a catcher that gives back what it should move
-//	S41  a manager that leaves without waiting for the others' shares ([manager.Manager.Stop]): S fell to ten
+//	S41  a manager that leaves without waiting for the others' shares ([manager.Manager.Stop]): S fell to eleven of 15
 //	S42  a frontend that hears beats of those alone who are on the ring that it sees: calls that ran were ExecutionLost
 func TestReservedApart(t *testing.T) {
 	t.Parallel()

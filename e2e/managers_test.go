@@ -17,8 +17,8 @@ import (
 // machine, and no promise about speed.
 const patience = 25 * time.Second
 
-// TestManagerKilled is S50 without reservations, which are not built yet: of two managers one is killed, and the other restarted
-// in order, under calls and events.
+// TestManagerKilled is S50 without reservations (with one: [TestReservedManagerKilled]): of two managers one is killed, and the
+// other restarted in order, under calls and events.
 //
 // Broken to see it fail: an event whose run is lost counts as done ([events.Pollers]): those that were held do not run again.
 func TestManagerKilled(t *testing.T) {

@@ -14,9 +14,8 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// TestServerRestarts is S58 without reservations, which are not built yet: the NATS server is killed and started again
-// while calls run and wait for
-// environments that are being made, over NATS and over HTTP.
+// TestServerRestarts is S58 without reservations (with one: [TestReservedServerRestarts]): the NATS server is killed and started
+// again while calls run and wait for environments that are being made, over NATS and over HTTP.
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
 	t.Run("S58", func(t *testing.T) {
