@@ -83,14 +83,15 @@ func oldView(t *testing.T, f *fabric.Spread) {
 		}
 		return reasons
 	}
-	// A view that nobody feeds is no view after two seconds, which a slow machine may take for the rest: then once more.
+	// A view that nobody feeds is no view after two seconds, which a slow machine may take for the rest; and one of three calls may
+	// have been moved while an offer was being renewed, so that a member is idle: then once more.
 	for try := 1; ; try++ {
 		reasons := old()
 		if reasons[schema.ReasonOverflow] == 3 {
 			return
 		}
 		t.Logf("try %d: reasons %v", try, reasons)
-		if reasons[schema.ReasonUnreserved] == 0 || try == 3 {
+		if try == 3 {
 			t.Fatalf("calls of a view that has idle members where none is: reasons %v, want overflow", reasons)
 		}
 	}
