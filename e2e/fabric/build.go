@@ -65,3 +65,18 @@ func Cleanup() {
 		_ = os.RemoveAll(dir)
 	}
 }
+
+// Bootstrap builds a function of e2e by its folder's name, and gives the folder to deploy.
+func Bootstrap(t testing.TB, name string) string {
+	t.Helper()
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(dir, name)
+	out := filepath.Join(dir, "bootstrap")
+	if err := goBuild(out, "github.com/hearth-run/hearth/e2e/"+name, append(os.Environ(), "CGO_ENABLED=0")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

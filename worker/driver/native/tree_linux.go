@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +45,8 @@ var own = map[string]string{
 
 const hostname = "environment"
 
-// devices are the host's nodes that environments see.
+// devices are the host's nodes that environments see. Read-only, which a device minds only where its node is changed: its times,
+// which everybody may set who may write to it.
 var devices = []string{"null", "zero", "full", "random", "urandom"}
 
 // folders of the tree that are empty in it.
@@ -61,6 +63,10 @@ func makeTree(dir string, shim []byte, left without) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to ourselves: %w", err)
 	}
+	// A process that is forked meanwhile has what is open for writing open too, until it executes, and a mount with writers cannot
+	// be made read-only.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=8m,nr_inodes=4096"); err != nil {
 		return fmt.Errorf("mount the tree: %w", err)
 	}
@@ -88,7 +94,7 @@ func makeTree(dir string, shim []byte, left without) error {
 		if err := os.WriteFile(dir+"/dev/"+name, nil, 0o444); err != nil {
 			return err
 		}
-		if err := bind("/dev/"+name, dir+"/dev/"+name, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
+		if err := bind("/dev/"+name, dir+"/dev/"+name, left.attributes(unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)); err != nil {
 			return err
 		}
 	}

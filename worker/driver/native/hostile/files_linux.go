@@ -32,6 +32,7 @@ func fileProbes() []Probe {
 		{"files/create in the root", "EROFS", layers("EROFS"), func(*Facts) error { return create("/made") }},
 		{"files/create in etc", "EROFS", layers("EROFS"), func(*Facts) error { return create("/etc/made") }},
 		{"files/create in dev", "EROFS", layers("EROFS"), func(*Facts) error { return create("/dev/made") }},
+		{"files/times of a device", "EROFS", []Control{off(ReadOnly)}, func(*Facts) error { return unix.UtimesNanoAt(unix.AT_FDCWD, "/dev/null", nil, 0) }},
 		{"files/create in task", "EROFS", layers("EROFS"), func(f *Facts) error { return create(f.Task + "/made") }},
 		{"files/landlock alone", "EROFS", []Control{off(Rights|ReadOnly, "EACCES")}, func(*Facts) error { return create("/made") }},
 		{"files/the shim", "EACCES", []Control{off(Rights)}, func(*Facts) error { return read("/init") }},

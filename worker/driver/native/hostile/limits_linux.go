@@ -32,30 +32,27 @@ func Attack(what string, amount int) []string {
 	return []string{argument, what, strconv.Itoa(amount)}
 }
 
+// attacks are what there is to take.
+var attacks = map[string]func(int) error{
+	"descriptors": descriptors, "processes": processes, "bomb": bomb,
+	"anonymous": anonymous, "memfd": memfd, "sysv": sysv, "unix": unixSockets, "tcp": tcpSockets, "pipes": pipes,
+	"tmp": func(n int) error { return fill("/tmp/full", n) }, "shm": func(n int) error { return fill("/dev/shm/full", n) },
+	"tmp inodes": func(n int) error { return inodes("/tmp/many", n) }, "shm inodes": func(n int) error { return inodes("/dev/shm/many", n) },
+	"both": func(n int) error {
+		if err := fill("/tmp/full", n); err != nil {
+			return err
+		}
+		return fill("/dev/shm/full", n)
+	},
+}
+
 func attack(what string, arguments []string) int {
 	amount, err := strconv.Atoi(append(arguments, "0")[0])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "hostile:", err)
 		return 2
 	}
-	attacks := map[string]func(int) error{
-		"descriptors": descriptors, "processes": processes, "bomb": bomb,
-		"anonymous": anonymous, "memfd": memfd, "sysv": sysv, "unix": unixSockets, "tcp": tcpSockets, "pipes": pipes,
-		"tmp": func(n int) error { return fill("/tmp/full", n) }, "shm": func(n int) error { return fill("/dev/shm/full", n) },
-		"tmp inodes": func(n int) error { return inodes("/tmp/many", n) }, "shm inodes": func(n int) error { return inodes("/dev/shm/many", n) },
-		"both": func(n int) error {
-			if err := fill("/tmp/full", n); err != nil {
-				return err
-			}
-			return fill("/dev/shm/full", n)
-		},
-	}
-	do, ok := attacks[what]
-	if !ok {
-		fmt.Fprintf(os.Stderr, "hostile: no role %q\n", what)
-		return 2
-	}
-	outcome := describe(do(amount))
+	outcome := Take(what, amount)
 	_ = json.NewEncoder(os.Stdout).Encode(Result{what, outcome})
 	if outcome == Done {
 		hold()
@@ -362,4 +359,13 @@ func hold() {
 	for {
 		time.Sleep(time.Hour)
 	}
+}
+
+// Take takes an amount of something in this process, as [Attack] does in one of its own, and tells the outcome.
+func Take(what string, amount int) string {
+	do, ok := attacks[what]
+	if !ok {
+		return "no attack " + what
+	}
+	return describe(do(amount))
 }

@@ -1,0 +1,221 @@
+//go:build linux && (amd64 || arm64)
+
+package e2e_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/e2e/fabric"
+	guest "github.com/hearth-run/hearth/worker/driver/native/hostile"
+)
+
+// TestSandbox is what a hostile function gets on a real fabric with the driver `native`: S51, S70 and S71.
+func TestSandbox(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("CI=true, and the sandbox needs root")
+		}
+		t.Skip("the sandbox needs root")
+	}
+	f := fabric.Start(t, fabric.Options{Managers: 1, Capacity: 30, Driver: "native"})
+	dir := fabric.Bootstrap(t, "hostile")
+	deploy := func(name string, flags ...string) {
+		f.MustCLI(append([]string{"deploy", name, dir, "--runtime", "provided"}, flags...)...)
+	}
+	deploy("crashing", "--memory", "128", "--timeout", "3s")
+	deploy("probing", "--memory", "256", "--timeout", "60s")
+	deploy("greedy", "--memory", "128", "--timeout", "5s")
+	f.DeployFn("neighbour", "--memory", "128", "--timeout", "60s")
+	t.Run("S51", func(t *testing.T) { crashes(t, f) })
+	t.Run("S70", func(t *testing.T) { getsNowhere(t, f) })
+	t.Run("S71", func(t *testing.T) { limitsHold(t, f) })
+	quiet(t, f)
+}
+
+// ask has the hostile function do something, and gives the outcomes.
+func ask(t *testing.T, c *client.Client, function string, request any) (map[string]string, *client.Answer) {
+	t.Helper()
+	b, err := json.Marshal(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := invoke(t, c, function, string(b))
+	outcomes := map[string]string{}
+	if a.FunctionError == nil {
+		if err := json.Unmarshal(a.Payload, &outcomes); err != nil {
+			t.Fatalf("%s answered %.200s: %v", function, a.Payload, err)
+		}
+	}
+	return outcomes, a
+}
+
+// crashes: an environment that ends in a call is replaced, its caller told in Lambda's words, and its binding not used again. That
+// the second call of each round is counted as its environment's second is the control.
+func crashes(t *testing.T, f *fabric.Fabric) {
+	c := f.Anonymous()
+	count := func(want string) {
+		t.Helper()
+		if got, a := ask(t, c, "crashing", map[string]any{}); got["calls"] != want {
+			t.Errorf("call %s of its environment instead of %s: %s", got["calls"], want, a.Payload)
+		}
+	}
+	for _, end := range []struct {
+		name    string
+		request map[string]any
+		kind    string
+		text    string
+	}{
+		{"exits", map[string]any{"end": "exit"}, "Runtime.ExitError", "Runtime exited with error: exit status 9"},
+		{"is killed", map[string]any{"end": "signal"}, "Runtime.ExitError", "Runtime exited with error: signal: killed"},
+		{"hangs", map[string]any{"end": "hang"}, "Sandbox.Timedout", "Task timed out after 3.00 seconds"},
+		{"spins", map[string]any{"end": "spin"}, "Sandbox.Timedout", "Task timed out after 3.00 seconds"},
+		{"is out of memory", map[string]any{"take": "anonymous", "amount": 1000}, "Runtime.OutOfMemory", "Runtime exited with error: signal: killed"},
+	} {
+		t.Run(end.name, func(t *testing.T) {
+			count("1")
+			count("2")
+			_, a := ask(t, c, "crashing", end.request)
+			var body struct{ ErrorType, ErrorMessage string }
+			if err := json.Unmarshal(a.Payload, &body); err != nil || a.FunctionError == nil {
+				t.Fatalf("answered %s, %v", a.Payload, err)
+			}
+			if body.ErrorType != end.kind || !strings.HasPrefix(body.ErrorMessage, "RequestId: ") || !strings.HasSuffix(body.ErrorMessage, end.text) {
+				t.Errorf("answered %s, want %s: %s", a.Payload, end.kind, end.text)
+			}
+			count("1")
+			// The last call of a round ends its environment, so that the next begins with a new one.
+			ask(t, c, "crashing", map[string]any{"end": "exit"})
+		})
+	}
+}
+
+// getsNowhere: every probe of package hostile is refused as it says, with the fabric's own processes, files and ports as prey, and
+// the Runtime API refuses what a runtime must not ask.
+func getsNowhere(t *testing.T, f *fabric.Fabric) {
+	c := f.Anonymous()
+	planted := filepath.Join(t.TempDir(), "planted")
+	if err := os.WriteFile(planted, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	facts := guest.Facts{
+		Victim: f.PID(), Folder: f.Data, Planted: planted, Neighbour: "/tmp/full", TCP: strings.TrimPrefix(f.NATS, "nats://"), TCP6: l.Addr().String(),
+		LAN: "10.77.0.1:80", LAN6: "[fd77::1]:80", Metadata: "169.254.169.254:80", UDP: "10.77.0.1:53", Abstract: "hearth", Shared: f.PID(), Task: "/var/task",
+	}
+	got, a := ask(t, c, "probing", map[string]any{"probe": facts})
+	if a.FunctionError != nil {
+		t.Fatalf("answered %s", a.Payload)
+	}
+	refused := 0
+	for _, p := range guest.Probes() {
+		if path, ok := strings.CutPrefix(p.Name, "proc/"); ok && !strings.Contains(path, " ") {
+			if _, err := os.Lstat("/proc/" + path); err != nil {
+				continue // this kernel has none
+			}
+		}
+		if p.Name == "rights/setuid program" {
+			continue // packages hold none
+		}
+		if outcome, ok := got[p.Name]; !ok || !guest.Met(outcome, p.Want) {
+			t.Errorf("%s: %q, want %s", p.Name, outcome, p.Want)
+		}
+		refused++
+	}
+	if refused < 50 {
+		t.Errorf("%d probes", refused)
+	}
+	got, a = ask(t, c, "probing", map[string]any{"api": true})
+	for name, want := range map[string]string{
+		"next during a call": "403", "answer another call": "400", "fail another call": "400", "announce a gigabyte": "400", "fail the init again": "403",
+		"climb": "404", "another method": "404|405", "no HTTP": "400", "two lengths": "400", "a header without end": "431", "another transfer coding": "501",
+	} {
+		if !guest.Met(got[name], want) {
+			t.Errorf("%s: %q, want %s (%s)", name, got[name], want, a.Payload)
+		}
+	}
+	if n, err := strconv.Atoi(got["connections"]); err != nil || n == 0 || n > 16 {
+		t.Errorf("%q of 100 connections are served", got["connections"])
+	}
+	if got, a := ask(t, c, "probing", map[string]any{}); got["calls"] != "3" {
+		t.Errorf("the environment does not go on: %s", a.Payload)
+	}
+}
+
+// limitsHold: while functions take whatever they can of memory, processes, processor, disk and logs, the environment next to
+// them answers every call, and is the same all the time.
+func limitsHold(t *testing.T, f *fabric.Fabric) {
+	c := f.Anonymous()
+	attacks := []struct {
+		name    string
+		request map[string]any
+		want    string // in the answer
+	}{
+		{"memory", map[string]any{"take": "anonymous", "amount": 2000}, "Runtime.OutOfMemory"},
+		{"memory of files", map[string]any{"take": "memfd", "amount": 2000}, "Runtime.OutOfMemory"},
+		{"shared memory", map[string]any{"take": "sysv", "amount": 2000}, "Runtime.OutOfMemory"},
+		{"sockets", map[string]any{"take": "tcp", "amount": 2000}, "EAGAIN|Runtime.OutOfMemory"},
+		{"processes without end", map[string]any{"take": "bomb"}, "Sandbox.Timedout|Runtime.OutOfMemory|Runtime.ExitError"},
+		{"processor", map[string]any{"end": "spin"}, "Sandbox.Timedout"},
+		{"time", map[string]any{"end": "hang"}, "Sandbox.Timedout"},
+		{"disk", map[string]any{"take": "tmp", "amount": 2000}, `"tmp":"ENOSPC"`},
+		{"descriptors", map[string]any{"take": "descriptors", "amount": 5000}, "EMFILE"},
+		{"logs", map[string]any{"flood": 20_000}, `"calls":`},
+	}
+	var attackers sync.WaitGroup
+	over := make(chan struct{})
+	problems := make(chan string, len(attacks))
+	for _, attack := range attacks {
+		b, err := json.Marshal(attack.request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		attackers.Go(func() {
+			a, err := c.Invoke(withDeadline(t), client.Call{Function: "greedy", Payload: b})
+			if err != nil {
+				problems <- fmt.Sprintf("%s: %v", attack.name, err)
+				return
+			}
+			for want := range strings.SplitSeq(attack.want, "|") {
+				if strings.Contains(string(a.Payload), want) {
+					return
+				}
+			}
+			problems <- fmt.Sprintf("%s: answered %.300s, want %s", attack.name, a.Payload, attack.want)
+		})
+	}
+	go func() { // awaited by its channel
+		attackers.Wait()
+		close(over)
+	}()
+	calls := 0
+	for running := true; running; {
+		select {
+		case <-over:
+			running = false
+		default:
+		}
+		calls++
+		if a := invoke(t, c, "neighbour", `"count"`); string(a.Payload) != strconv.Itoa(calls) {
+			t.Fatalf("call %d of the neighbour was answered %s", calls, a.Payload)
+		}
+	}
+	close(problems)
+	for problem := range problems {
+		t.Error(problem)
+	}
+	t.Logf("%d calls of the neighbour meanwhile", calls)
+}
