@@ -30,12 +30,13 @@ func openDoor(t *testing.T, anonymous bool) *door {
 	d := &door{names: names, logins: map[string]login{}}
 	for name, r := range map[string]*rights{
 		"client": clientRights(names), "admin": adminRights(names), "frontend": frontendRights(names, "f1"), "manager": managerRights(names, "m1"),
+		"worker": workerRights(names, "w1"),
 	} {
 		if d.logins[name], err = newLogin(name, "1", r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	u := &users{roles: []login{d.logins["frontend"], d.logins["manager"]}, admin: d.logins["admin"].public, names: names}
+	u := &users{roles: []login{d.logins["frontend"], d.logins["manager"], d.logins["worker"]}, admin: d.logins["admin"].public, names: names}
 	if anonymous {
 		u.client = d.logins["client"].public
 	}
@@ -200,6 +201,37 @@ func TestRights(t *testing.T) {
 			},
 			listen:    []string{"hearth.m.m1.ctl", "hearth.status.>", "_HM.m1.>"},
 			notListen: []string{"_INBOX.>", "_HM.>", "_HM.m2.>", "_HF.>", "hearth.m.>", "hearth.invoke.>", "hearth.api.>", "hearth.arc.>", "$SYS.>", ">"},
+		},
+		"worker": {
+			publish: []string{
+				"_INBOX.x", "_HC.x.y", "_R_.x", "_HF.f1.a.0123456789abcdef", "_HM.m1.w.hello", "_HW.w1.x", "hearth.log.default.f.1._",
+				"$KV.HEARTH_members.worker.w1", "$JS.API.DIRECT.GET.OBJ_HEARTH_code", "$JS.API.DIRECT.GET.OBJ_HEARTH_code.$O.HEARTH_code.M.YQ==",
+			},
+			not: []string{
+				// It cannot claim, acknowledge, move, refuse or make a call.
+				"$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_U.u-0", "$JS.ACK.HEARTH_CALLS_U.u-0.1.1.1.1.0", "$JS.API.STREAM.MSG.DELETE.HEARTH_CALLS_U",
+				"$JS.API.STREAM.MSG.GET.HEARTH_CALLS_U", "$JS.API.DIRECT.GET.HEARTH_CALLS_U", "$JS.API.CONSUMER.CREATE.HEARTH_CALLS_U.x",
+				"hearth.arc.u.0.default.f.1._", "hearth.open.r.0.a.b.c.1", "hearth.invoke.default.f", "hearth.event.default.f",
+				// It cannot deploy, order, or speak as another.
+				"hearth.api.default.CreateFunction", "hearth.api._.DrainManager", "hearth.m.m1.ctl", "hearth.m.m1.claim", "hearth.m.m1.key",
+				"hearth.w.w1.link", "hearth.w.w2.open", "hearth.w.w2.link", "hearth.status.manager.m1", "hearth.status.frontend.f1", "hearth.status.ask",
+				"hearth.trace.x", "hearth.retry.x", "hearth.dead.default.f",
+				// It writes no bucket but its lease, and reads none: not even that.
+				"$KV.HEARTH_members.worker.w2", "$KV.HEARTH_members.manager.m1", "$KV.HEARTH_members.controller", "$KV.HEARTH_functions.default.f",
+				"$KV.HEARTH_secrets.x.1", "$KV.HEARTH_keys.seal", "$KV.HEARTH_ring.ring", "$KV.HEARTH_limits.x", "$KV.HEARTH_arcs.u.0", "$KV.HEARTH_reservations.x",
+				"$JS.API.DIRECT.GET.KV_HEARTH_members", "$JS.API.DIRECT.GET.KV_HEARTH_members.$KV.HEARTH_members.worker.w1",
+				"$JS.API.DIRECT.GET.KV_HEARTH_secrets", "$JS.API.DIRECT.GET.KV_HEARTH_secrets.$KV.HEARTH_secrets.x.1", "$JS.API.STREAM.MSG.GET.KV_HEARTH_secrets",
+				"$JS.API.CONSUMER.CREATE.KV_HEARTH_secrets.x", "$JS.API.STREAM.INFO.KV_HEARTH_members", "$JS.API.DIRECT.GET.KV_HEARTH_functions",
+				// Of the code store it reads messages, which need no consumer; of the logs nothing.
+				"$JS.API.CONSUMER.CREATE.OBJ_HEARTH_code.x", "$O.HEARTH_code.C.x", "$O.HEARTH_code.M.x", "$JS.API.STREAM.PURGE.OBJ_HEARTH_code",
+				"$JS.API.STREAM.INFO.HEARTH_LOGS", "$JS.API.CONSUMER.CREATE.HEARTH_LOGS.x", "$JS.API.DIRECT.GET.HEARTH_LOGS",
+				"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.CREATE.X", "$SRV.PING", "$SYS.REQ.SERVER.PING",
+			},
+			listen: []string{"hearth.w.w1.link", "hearth.w.w1.open", "_HW.w1.>"},
+			notListen: []string{
+				"hearth.w.>", "hearth.w.w2.>", "_HW.>", "_HW.w2.>", "_HM.>", "_HM.m1.>", "_HF.>", "_INBOX.>", "hearth.>", "hearth.m.>", "hearth.invoke.>",
+				"hearth.status.>", "hearth.arc.>", "hearth.log.>", "$KV.>", "$O.>", "$JS.>", "$SYS.>", ">",
+			},
 		},
 	} {
 		t.Run(who, func(t *testing.T) {

@@ -99,6 +99,8 @@ type Run struct {
 	// Ended is called exactly once, before the answer goes out, on the goroutine that has it: the manager offers the
 	// environment and tells its status there, so that the caller's next call does not overtake the offer (DESIGN 2).
 	Ended func(*Run, *Outcome)
+	// Answered is called after the answer was published, or could not be; nil: nobody asks.
+	Answered func(*Run)
 }
 
 // EnvironmentEventKind says what happened to an environment.

@@ -107,7 +107,7 @@ func samples() map[string]any {
 			End: "7c-1", Done: &schema.WorkerDone{Run: 3, Reply: "_INBOX.x"}, Bye: true,
 		},
 		"worker_report": &schema.WorkerReport{
-			V: 1, Drain: true, Bye: true, Ended: &schema.WorkerEnded{Run: 3, Reusable: true, Error: "Oops", Duration: time.Millisecond},
+			V: 1, Drain: true, Bye: true, Answered: 2, Ended: &schema.WorkerEnded{Run: 3, Reusable: true, Error: "Oops", Duration: time.Millisecond},
 			Event: &schema.WorkerEvent{Environment: "7c-1", Kind: schema.EnvironmentFailed, Init: time.Millisecond, Type: "Oops", Message: "no", Body: []byte(`{}`)},
 		},
 		"beat": &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}, Late: []uint64{290}},

@@ -15,7 +15,7 @@ import "time"
 //
 // One call, in the order in which it is sent; what stands in brackets is no frame:
 //
-//	Start ──► ... function runs ... ──► Ended, [offer, status: the manager's] ◄── Done ──► [answer, to the caller]
+//	Start ──► ... function runs ... ──► Ended, [offer, status: the manager's] ◄── Done ──► [answer, to the caller] Answered
 //
 // The orders and reports of one session arrive once and in their order (internal/link), or the session ends: then the manager
 // has given every environment of it up, and the worker ends what is left of it.
@@ -143,8 +143,10 @@ type WorkerReport struct {
 	V     int          `msgpack:"v"`
 	Event *WorkerEvent `msgpack:"event,omitempty"`
 	Ended *WorkerEnded `msgpack:"ended,omitempty"`
-	Drain bool         `msgpack:"drain,omitempty"` // the worker goes when what runs there has ended: nothing new, please
-	Bye   bool         `msgpack:"bye,omitempty"`   // the worker goes, and has ended everything
+	// Answered is the number of a run whose caller has its answer: until then the manager has to answer if the worker goes.
+	Answered uint64 `msgpack:"answered,omitempty"`
+	Drain    bool   `msgpack:"drain,omitempty"` // the worker goes when what runs there has ended: nothing new, please
+	Bye      bool   `msgpack:"bye,omitempty"`   // the worker goes, and has ended everything
 }
 
 // WorkerEvent is an [EnvironmentEvent].

@@ -55,4 +55,7 @@ func (w *Worker) answer(e *environment, run *schema.Run, o *schema.Outcome) {
 		w.count.unanswered.Add(1)
 		w.log.Error("publish an answer", "request", run.Call.RequestID, "reply", run.Call.Reply, "error", err)
 	}
+	if run.Answered != nil {
+		run.Answered(run)
+	}
 }

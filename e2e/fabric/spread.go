@@ -16,7 +16,8 @@ import (
 type SpreadOptions struct {
 	Managers  int      // m1, m2, …; 0 means 2
 	Frontends int      // f1, f2, …; 0 means 1
-	Capacity  int      // of each manager; 0 means 20
+	Workers   int      // w1, w2, … in processes of their own, shared by the managers in turn, which have no others then
+	Capacity  int      // of each manager, or worker; 0 means 20
 	Set       []string // KEY=VALUE, numbers of the fabric
 	Proxied   []string // roles that reach the server through a proxy of their own
 	Disk      *Disk    // of the server's streams; nil: a folder of the test
@@ -29,9 +30,10 @@ type Spread struct {
 	Server    *Server
 	Managers  []*Role
 	Frontends []*Role
+	Workers   []*Role
 }
 
-// Role is one manager or frontend in a process of its own.
+// Role is one manager, frontend or worker in a process of its own.
 type Role struct {
 	*Process
 	ID    string
@@ -54,6 +56,9 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 	for i := range frontends {
 		users = append(users, s.credential("frontend", fmt.Sprintf("f%d", i+1)))
 	}
+	for i := range o.Workers {
+		users = append(users, s.credential("worker", fmt.Sprintf("w%d", i+1)))
+	}
 	s.Server = startServer(t, o.Disk, users...)
 	s.NATS, s.Creds = s.Server.URL, s.seed("admin")
 	t.Cleanup(func() {
@@ -63,7 +68,12 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 	})
 	for i := range managers {
 		id := fmt.Sprintf("m%d", i+1)
-		args := []string{"--data", filepath.Join(t.TempDir(), id), "--capacity", fmt.Sprint(orElse(o.Capacity, 20))}
+		args := []string{"--data", filepath.Join(t.TempDir(), id)}
+		if o.Workers > 0 {
+			args = append(args, "--driver", "none")
+		} else {
+			args = append(args, "--capacity", fmt.Sprint(orElse(o.Capacity, 20)))
+		}
 		for _, kv := range o.Set {
 			args = append(args, "--set", kv)
 		}
@@ -75,10 +85,15 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 		f.HTTP = "http://" + http
 		s.Frontends = append(s.Frontends, f)
 	}
+	for i := range o.Workers {
+		id, manager := fmt.Sprintf("w%d", i+1), fmt.Sprintf("m%d", i%managers+1)
+		s.Workers = append(s.Workers, s.role(t, "worker", id, o, "--manager", manager, "--data", filepath.Join(t.TempDir(), id),
+			"--capacity", fmt.Sprint(orElse(o.Capacity, 20))))
+	}
 	// A frontend is ready when somebody is on the ring, and managers agree on who makes their key, so all may start at once.
 	var all conc.WaitGroup
 	var failed []string
-	starts := slices.Concat(s.Managers, s.Frontends)
+	starts := slices.Concat(s.Managers, s.Frontends, s.Workers)
 	errs := make([]error, len(starts))
 	for i, r := range starts {
 		all.Go(func() { errs[i] = r.begin() })
@@ -148,7 +163,7 @@ func (s *Spread) Log() string {
 	if s.Server != nil {
 		fmt.Fprintf(&b, "== %s\n%s", s.Server.Name, s.Server.log.tail())
 	}
-	for _, r := range slices.Concat(s.Managers, s.Frontends) {
+	for _, r := range slices.Concat(s.Managers, s.Frontends, s.Workers) {
 		fmt.Fprintf(&b, "== %s\n%s", r.Name, r.log.tail())
 	}
 	return b.String()

@@ -8,7 +8,8 @@
 //
 // The manager's capacity is that of the workers that are up; of one that drains what is still used there. When a session ends,
 // in this order: the capacity is told without it, its runs end (the manager offers and tells its status), its environments are
-// gone, so that claims which waited for them are served elsewhere, and the callers of its runs hear Hearth.ExecutionLost.
+// gone, so that claims which waited for them are served elsewhere, and the callers of its runs hear Hearth.ExecutionLost; those too
+// whose run had ended while the worker was not known to have answered: it may have died between the two.
 //
 // # What it trusts
 //

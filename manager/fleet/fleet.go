@@ -147,7 +147,7 @@ func (f *Fleet) awaitRuns(ctx context.Context) {
 		f.mu.Lock()
 		left := 0
 		for _, s := range f.sessions {
-			left += len(s.runs)
+			left += len(s.runs) + len(s.answering)
 		}
 		f.mu.Unlock()
 		if left == 0 {

@@ -227,10 +227,12 @@ func (b *bench) lost(c *call) {
 
 // hand is a worker whose environments do what the test says.
 type hand struct {
-	nc    *nats.Conn
-	init  func(id string) *schema.FunctionError
-	run   func(run *schema.Run) // before the answer
-	tasks conc.WaitGroup
+	nc   *nats.Conn
+	init func(id string) *schema.FunctionError
+	run  func(run *schema.Run) // before the end
+
+	answer func(run *schema.Run) // between the end and the answer
+	tasks  conc.WaitGroup
 
 	mu           sync.Mutex
 	environments map[string]*handEnvironment
@@ -293,7 +295,13 @@ func (h *hand) Start(run *schema.Run) {
 		if e != nil {
 			h.parked(run.Environment, e, 0)
 		}
+		if h.answer != nil {
+			h.answer(run)
+		}
 		_ = answer.Publish(h.nc.PublishMsg, run, o, true) // a closed connection is part of some tests
+		if run.Answered != nil {
+			run.Answered(run)
+		}
 	})
 }
 

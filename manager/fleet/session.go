@@ -44,7 +44,8 @@ type session struct {
 	used         int // places
 	environments map[string]*environment
 	runs         map[uint64]*environment
-	last         uint64 // number of the last run
+	answering    map[uint64]*schema.Run // ended, and their callers may not have the answer yet
+	last         uint64                 // number of the last run
 	opened       time.Time
 
 	queue queue
@@ -95,7 +96,8 @@ func (f *Fleet) open(rec *schema.WorkerRecord) (*session, error) {
 	s := &session{
 		fleet: f, worker: rec.ID, incarnation: rec.Incarnation, capacity: rec.Capacity, tenants: rec.Tenants,
 		draining: rec.State == schema.MemberDraining, made: time.Now(), done: make(chan struct{}),
-		environments: make(map[string]*environment), runs: make(map[uint64]*environment), queue: queue{wake: make(chan struct{}, 1)},
+		environments: make(map[string]*environment), runs: make(map[uint64]*environment), answering: make(map[uint64]*schema.Run),
+		queue: queue{wake: make(chan struct{}, 1)},
 	}
 	name := random()
 	to, absent := f.cfg.Names.WorkerLink(s.worker), subjects.ManagerInbox(f.cfg.Manager, "w.n."+name)
@@ -235,6 +237,14 @@ func (s *session) report(b []byte) {
 		s.event(r.Event)
 	case r.Ended != nil:
 		s.ended(r.Ended)
+	case r.Answered != 0:
+		f.mu.Lock()
+		_, ok := s.answering[r.Answered]
+		delete(s.answering, r.Answered)
+		f.mu.Unlock()
+		if !ok {
+			f.refuse(s.worker, "the answer of a run that it does not have")
+		}
 	case r.Drain:
 		f.mu.Lock()
 		s.draining = true
@@ -320,9 +330,15 @@ func (s *session) ended(r *schema.WorkerEnded) {
 	}
 	run := e.run
 	delete(s.runs, r.Run)
+	s.answering[r.Run] = run
 	e.run = nil
 	draining := s.draining && !e.ended
+	hoards := len(s.answering) > maxQueue // each stays until it is answered, which is a moment
 	f.mu.Unlock()
+	if hoards {
+		f.refuse(s.worker, "ends without answers")
+		f.spawn(func() { f.close(s, "it answers nothing") })
+	}
 	o := &schema.Outcome{Duration: max(0, r.Duration), Reusable: r.Reusable && !draining}
 	if r.Error != "" {
 		o.Error = &schema.FunctionError{Type: clip(r.Error)}

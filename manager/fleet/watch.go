@@ -247,6 +247,8 @@ func (f *Fleet) close(s *session, why string) {
 			runs = append(runs, run)
 		}
 	}
+	unanswered := s.answering
+	s.answering = make(map[uint64]*schema.Run)
 	stopped := f.stopped
 	f.mu.Unlock()
 	close(s.done)
@@ -261,18 +263,22 @@ func (f *Fleet) close(s *session, why string) {
 	if !stopped {
 		f.tellCapacity()
 	}
-	outcomes := make([]*schema.Outcome, len(runs))
-	for i, run := range runs {
+	lost := func(run *schema.Run) *schema.Outcome {
 		e := &schema.FunctionError{Type: string(schema.CodeExecutionLost), Message: lostText}
 		e.Body = answer.ErrorBody(run.Call.RequestID, e)
-		outcomes[i] = &schema.Outcome{Error: e}
-		run.Ended(run, outcomes[i])
+		return &schema.Outcome{Error: e}
+	}
+	for _, run := range runs {
+		run.Ended(run, lost(run))
 	}
 	for _, e := range left {
 		e.notify(schema.EnvironmentEvent{Environment: e.id, Kind: schema.EnvironmentGone})
 	}
-	for i, run := range runs {
+	for _, run := range unanswered {
+		runs = append(runs, run) // its end is told, and its answer went with the worker
+	}
+	for _, run := range runs {
 		f.lost.Add(1)
-		f.answer(run, outcomes[i])
+		f.answer(run, lost(run))
 	}
 }

@@ -217,7 +217,7 @@ func (r *Remote) awaitEmpty(ctx context.Context, s *session) {
 	defer every.Stop()
 	for {
 		environments, runs := s.counts()
-		if environments == 0 || runs == 0 && (s.link.Heard() > 2*time.Second || r.nc.IsClosed()) {
+		if environments+runs == 0 || runs == 0 && (s.link.Heard() > 2*time.Second || r.nc.IsClosed()) {
 			return
 		}
 		select {

@@ -186,7 +186,8 @@ func (s *session) start(st *schema.WorkerStart) {
 	what := &schema.Run{
 		Call: &call, Subject: st.Subject, Environment: st.Environment, Arc: st.Arc, Rank: st.Rank, Manager: r.cfg.Manager,
 		Start: schema.Start(st.Start), InitDuration: st.Init,
-		Ended: func(run *schema.Run, o *schema.Outcome) { s.conclude(st.Run, one, run, o) },
+		Ended:    func(run *schema.Run, o *schema.Outcome) { s.conclude(st.Run, one, run, o) },
+		Answered: func(*schema.Run) { s.answered(st.Run) },
 	}
 	r.spawn(func() {
 		if call.Held > 0 {
@@ -219,6 +220,12 @@ func (s *session) conclude(number uint64, one *run, run *schema.Run, o *schema.O
 	case <-s.over:
 		s.remote.undone.Add(1)
 	}
+}
+
+// answered tells the manager that the caller of a run has its answer. Both leave by one connection, one after the other, so the
+// manager never answers beside the worker unless this was cut off between them.
+func (s *session) answered(number uint64) {
+	s.report(&schema.WorkerReport{Answered: number})
 	s.mu.Lock()
 	delete(s.runs, number)
 	s.mu.Unlock()
