@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/drivertest"
+	"github.com/hearth-run/hearth/worker/driver/native"
 	"github.com/hearth-run/hearth/worker/driver/native/hostile"
 	"github.com/hearth-run/hearth/worker/driver/uids"
 )
@@ -123,6 +125,48 @@ func TestForkBomb(t *testing.T) {
 	}
 	if n := slices.Max(values(most)); n > 200 {
 		t.Errorf("%d processes of 200", n)
+	}
+}
+
+// TestTogether: all environments leave the host processes to start, however many there are of them.
+func TestTogether(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	p := &prey{t: t, code: drivertest.Folder(t)}
+	drivertest.GuestCommand(t, p.code)
+	d := limited(t, 128<<20, 1, 500)
+	if _, err := d.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := native.Together(d.(*native.Driver))
+	b, err = os.ReadFile(limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err != nil || n >= host || n < host/2 {
+		t.Errorf("all environments may have %q processes of %d", b, host)
+	}
+	// With fewer, to see that it holds across environments.
+	if err := os.WriteFile(limit, []byte("100"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{hostile.Done, "EAGAIN"} {
+		e, out := p.start(t, d, 128, hostile.Attack("processes", 60))
+		eventually(t, "taking 60 has an end", func() bool {
+			drain(e)
+			return hostile.Read(out.String())["processes"] != "" || over(e)
+		})
+		if outcome := hostile.Read(out.String())["processes"]; outcome != want {
+			t.Errorf("%s, want %s: %s", outcome, want, out)
+		}
 	}
 }
 

@@ -60,7 +60,11 @@ func newV1(found map[string]string, f family, block int) (*v1, error) {
 	}
 	// All environments together weigh as much as the processes of a host that keep every core busy; their own weights are
 	// against each other.
-	if err := write(h.folder("cpu"), "cpu.shares", strconv.Itoa(1024*runtime.NumCPU())); err != nil {
+	err := write(h.folder("cpu"), "cpu.shares", strconv.Itoa(1024*runtime.NumCPU()))
+	if err == nil {
+		err = limitTogether(h.folder("pids"))
+	}
+	if err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil

@@ -36,7 +36,11 @@ func newV2(own string, f family, block int) (*v2, error) {
 	if err := os.Mkdir(h.folder(), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make a cgroup: %w", err)
 	}
-	if err := hand(h.folder()); err != nil {
+	err := hand(h.folder())
+	if err == nil {
+		err = limitTogether(h.folder())
+	}
+	if err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil

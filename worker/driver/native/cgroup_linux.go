@@ -91,6 +91,16 @@ func write(folder, file, value string) error {
 	return nil
 }
 
+// limitTogether bounds the processes of all environments of a driver: each may have some, and where a host has the numbers of
+// old (kernel.pid_max 32768), two dozen that take all of theirs would leave it none to start anything with.
+func limitTogether(folder string) error {
+	most, err := number("/proc/sys/kernel/pid_max")
+	if err != nil {
+		return fmt.Errorf("read how many processes this host may have: %w", err)
+	}
+	return write(folder, "pids.max", strconv.FormatInt(most-most/4, 10))
+}
+
 // removeGroup removes a folder, whose last process may still be on its way out.
 func removeGroup(path string) error {
 	deadline := time.Now().Add(emptyWait)

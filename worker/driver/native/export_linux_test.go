@@ -2,7 +2,11 @@
 
 package native
 
-import "github.com/hearth-run/hearth/worker/driver/uids"
+import (
+	"path/filepath"
+
+	"github.com/hearth-run/hearth/worker/driver/uids"
+)
 
 // Leave makes a driver that was not used yet build sandboxes without these steps.
 func (d *Driver) Leave(steps ...string) {
@@ -27,3 +31,14 @@ func UIDs(d *Driver) int { return d.users.Taken() }
 
 // Block is the uids of a driver: the first, and how many.
 func Block(d *Driver) (first, size uint32) { return d.users.First, uids.BlockSize }
+
+// Together is the file with the limit of processes of all environments of a driver.
+func Together(d *Driver) string {
+	switch h := d.cgroups.(type) {
+	case *v1:
+		return filepath.Join(h.folder("pids"), "pids.max")
+	case *v2:
+		return filepath.Join(h.folder(), "pids.max")
+	}
+	return ""
+}
