@@ -109,16 +109,7 @@ type flight struct {
 }
 
 // send makes n calls at once, which are held where the payload says so.
-func (r *reserved) send(n int, payload string) *flight {
-	fl := &flight{t: r.t}
-	ctx := withDeadline(r.t)
-	for range n {
-		fl.wg.Go(func() {
-			fl.add(r.c.Invoke(ctx, client.Call{Function: r.name, Qualifier: "1", Payload: []byte(payload)}))
-		})
-	}
-	return fl
-}
+func (r *reserved) send(n int, payload string) *flight { return r.sendTo("1", n, payload) }
 
 func (fl *flight) add(a *client.Answer, err error) {
 	fl.mu.Lock()

@@ -20,6 +20,7 @@ type arc struct {
 	class        int // of idle pulls
 	sides        [kinds]side
 	held, heldAt time.Time // neither idle pulls nor room's until then; since when
+	soonest      time.Time // nothing is due before; see nextDue
 	backoff      time.Time // no pulls at all until then: the server refused some
 	refusals     int       // of pulls, one after the other
 	refusedAt    time.Time // the last

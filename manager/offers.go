@@ -26,6 +26,7 @@ type offers struct {
 	arcs   map[string]*arc
 	kicked chan struct{}
 	out    shortage
+	looked time.Time // when all arcs were looked at last
 
 	waiting []*arc                 // with idle environments that wait for others to be offered with; see few
 	body    [10][bodies + 1][]byte // by class and batch

@@ -2,6 +2,7 @@ package manager
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +22,8 @@ const (
 
 // peers are the other managers, by id.
 type peers struct {
+	turned atomic.Uint64 // grows with each status that tells of other members of reservations
+
 	mu   sync.Mutex
 	byID map[string]*peer
 	own  *peer // what this manager told last: of its members alone
@@ -52,7 +55,15 @@ func (m *Manager) heard(msg *nats.Msg) {
 		m.log.Debug("not a status of whose it says", "subject", msg.Subject, "bytes", len(msg.Data))
 		return
 	}
-	m.control.stirred(m.peers.told(&s, m.now()))
+	m.stirred(m.peers.told(&s, m.now()))
+}
+
+// stirred hears that other members of these reserved arcs were told of.
+func (m *Manager) stirred(arcs []string) {
+	if len(arcs) > 0 {
+		m.peers.turned.Add(1)
+		m.control.stirred(arcs)
+	}
 }
 
 // told takes in a status; an older one of the same life, as another way could bring, changes nothing. It gives the reserved

@@ -9,6 +9,7 @@ const (
 	renewEvery = time.Second
 	debounce   = 2 * time.Millisecond  // of changes that only the loop repairs
 	offersTick = 25 * time.Millisecond // of the loop, for what is due
+	offersAll  = 4 * offersTick        // until all arcs are looked at again where nobody asked for it: there may be a thousand
 	astrayFor  = 10 * time.Millisecond // that pulls are left open for environments that other claims took
 )
 
@@ -25,6 +26,7 @@ func (m *Manager) offersLoop(ctx context.Context) {
 	wait := time.NewTimer(debounce)
 	defer wait.Stop()
 	for {
+		asked := false
 		select {
 		case <-ctx.Done():
 			return
@@ -33,6 +35,7 @@ func (m *Manager) offersLoop(ctx context.Context) {
 				m.reread()
 			}
 		case <-m.offers.kicked:
+			asked = true
 			wait.Reset(debounce)
 			select {
 			case <-ctx.Done():
@@ -40,13 +43,18 @@ func (m *Manager) offersLoop(ctx context.Context) {
 			case <-wait.C:
 			}
 		}
-		m.offerAgain(false)
+		m.offerDue(asked)
 	}
 }
 
 // offerAgain makes every side of every arc have exactly what it should. With anew every generation is replaced, since
 // nobody knows what the server still holds.
-func (m *Manager) offerAgain(anew bool) {
+func (m *Manager) offerAgain(anew bool) { m.offerOn(true, anew) }
+
+// offerDue is offerAgain, on the arcs alone of which something is due where nothing else was asked for.
+func (m *Manager) offerDue(all bool) { m.offerOn(all, false) }
+
+func (m *Manager) offerOn(all, anew bool) {
 	if !m.nc.IsConnected() {
 		return
 	}
@@ -55,14 +63,21 @@ func (m *Manager) offerAgain(anew bool) {
 	m.mu.Lock()
 	if m.offers.out.look(m.pool.Room(), m.pool.Freed(), now) {
 		m.tellSoon() // catchers elsewhere act on it
+		all = true
 	}
-	for name := range m.pool.OfferedArcs {
-		m.offers.arc(m, name)
+	if all = all || m.offers.out.lasts || now.Sub(m.offers.looked) >= offersAll; all {
+		m.offers.looked = now
+		for name := range m.pool.OfferedArcs {
+			m.offers.arc(m, name)
+		}
+		m.rankAll(now)
 	}
-	m.rankAll(now)
 	for _, a := range m.offers.arcs {
 		if a.gone {
 			changes = m.offers.leave(a, changes)
+			continue
+		}
+		if !all && now.Before(a.soonest) {
 			continue
 		}
 		if now.Before(a.backoff) {
@@ -77,6 +92,7 @@ func (m *Manager) offerAgain(anew bool) {
 				changes = append(changes, c)
 			}
 		}
+		a.soonest = a.nextDue(now)
 	}
 	m.mu.Unlock()
 	for _, c := range changes {
@@ -85,6 +101,27 @@ func (m *Manager) offerAgain(anew bool) {
 			m.withdraw(c.old)
 		}
 	}
+}
+
+// nextDue is when something of an arc is due by time alone: at the latest when all are looked at.
+func (a *arc) nextDue(now time.Time) time.Time {
+	at := now.Add(offersAll)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(at) {
+			at = t
+		}
+	}
+	sooner(a.held)
+	for k := range kinds {
+		s := &a.sides[k]
+		if s.gen != nil {
+			sooner(s.due)
+		}
+		if s.astray > 0 {
+			sooner(s.astrayAt.Add(astrayFor))
+		}
+	}
+	return at
 }
 
 // settle finds what one side needs. Manager.mu is held.

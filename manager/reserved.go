@@ -40,6 +40,7 @@ type openings struct {
 	byName map[string]*opening
 	byKey  map[string][]*opening // by key of bucket reservations: the present one, and those that close
 	ranked time.Time             // when who holds members was looked at last
+	turned uint64                // what managers had told of them by then
 }
 
 func newOpenings() openings {
@@ -181,10 +182,15 @@ func (m *Manager) rank(a *arc) {
 
 // rankAll looks again at who holds members, once in a while. Manager.mu is held.
 func (m *Manager) rankAll(now time.Time) {
-	if now.Sub(m.openings.ranked) < rankEvery {
+	since := now.Sub(m.openings.ranked)
+	if since < rankEvery {
 		return
 	}
-	m.openings.ranked = now
+	turned := m.peers.turned.Load()
+	if turned == m.openings.turned && since < peerValid {
+		return // nobody told of other members
+	}
+	m.openings.ranked, m.openings.turned = now, turned
 	for _, a := range m.offers.arcs {
 		if a.opening != nil && a.sides[idle].gen != nil {
 			m.rank(a)

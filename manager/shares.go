@@ -297,12 +297,16 @@ func (m *Manager) setShare(now time.Time, h *stake, plan *pool.Plan[*claim]) {
 func (m *Manager) reviewHolds() {
 	var surplus []*stake
 	m.mu.Lock()
-	for _, h := range m.shares.byEpoch {
-		g, ok := m.pool.Group(h.home)
-		switch {
-		case h.kept && ok && g.Counts.Ready() > h.share.Members:
+	for g := range m.pool.Groups {
+		if h := m.shares.byEpoch[g.Home.Reservation]; h != nil && h.kept && h.home == g.Home && g.Counts.Ready() > h.share.Members {
 			surplus = append(surplus, h)
-		case h.gone && !ok:
+		}
+	}
+	for _, h := range m.shares.byEpoch {
+		if !h.gone {
+			continue // hardly any is: the others are not looked up
+		}
+		if _, ok := m.pool.Group(h.home); !ok {
 			m.shares.again(h.key)
 		}
 	}

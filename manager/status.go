@@ -72,7 +72,7 @@ func (m *Manager) tellAll(whole bool) {
 	m.tell(m.names.ManagerStatus(m.cfg.ID), s)
 	t.told = all
 	t.mu.Unlock()
-	m.control.stirred(stirred)
+	m.stirred(stirred)
 }
 
 // fewTold is how many arcs are always told whole.

@@ -19,6 +19,7 @@ type load struct {
 	duration time.Duration // of all rounds; at least one is run
 	sides    []side
 	cpu      cpuMeter
+	cpus     []cpuMeter // one for each side, where they are not of one fabric
 }
 
 // side runs for one slice of time and tells what came of it.
@@ -106,7 +107,7 @@ func (l *load) run(ctx context.Context) loadResult {
 		round := make([]benchSide, len(l.sides))
 		for turn := range 2 * len(l.sides) {
 			at := min(turn, 2*len(l.sides)-1-turn)
-			t := l.turn(ctx, &round[at], l.sides[at])
+			t := l.turn(ctx, &round[at], at)
 			result.Errors += t.Failed
 			result.FirstError = cmp.Or(result.FirstError, t.First)
 		}
@@ -123,12 +124,16 @@ func (l *load) run(ctx context.Context) loadResult {
 }
 
 // turn lets a side run for one slice.
-func (l *load) turn(ctx context.Context, into *benchSide, s side) turn {
-	before, known := l.cpu.read()
-	t := s(ctx, l.slice)
+func (l *load) turn(ctx context.Context, into *benchSide, at int) turn {
+	cpu := l.cpu
+	if l.cpus != nil {
+		cpu = l.cpus[at]
+	}
+	before, known := cpu.read()
+	t := l.sides[at](ctx, l.slice)
 	into.elapsed += t.Elapsed
 	into.latencies = append(into.latencies, t.Latencies...)
-	if after, ok := l.cpu.read(); ok && known {
+	if after, ok := cpu.read(); ok && known {
 		into.used.add(after, before)
 		into.measured = true
 	}

@@ -71,7 +71,7 @@ func (s *Service) putProvisioned(ctx context.Context, account string, request []
 	case err != nil:
 		return nil, err
 	}
-	return provisioned(s.told(r)), nil
+	return provisioned(s.look().told(r)), nil
 }
 
 func has(rec *schema.FunctionRecord, version string) bool {
@@ -103,7 +103,7 @@ func (s *Service) getProvisioned(ctx context.Context, account string, request []
 	if err != nil {
 		return nil, err
 	}
-	return provisioned(s.told(r)), nil
+	return provisioned(s.look().told(r)), nil
 }
 
 // deleteProvisioned ends a reservation: its members go as they become idle (DESIGN 6).
@@ -165,7 +165,7 @@ func (s *Service) listProvisioned(ctx context.Context, account string, request [
 		return nil, err
 	}
 	out := schema.ListProvisionedOutput{ProvisionedConcurrencyConfigs: []schema.ProvisionedOutput{}}
-	last := ""
+	last, seen := "", s.look()
 	for _, r := range all {
 		if r.Limit == 0 || versionNumber(r.Version) <= versionNumber(after[0]) {
 			continue
@@ -174,7 +174,7 @@ func (s *Service) listProvisioned(ctx context.Context, account string, request [
 			out.NextMarker = writeMarker("provisioned", last)
 			break
 		}
-		p := provisioned(s.told(r))
+		p := provisioned(seen.told(r))
 		p.FunctionArn = schema.ARN(account, name, r.Version)
 		out.ProvisionedConcurrencyConfigs = append(out.ProvisionedConcurrencyConfigs, *p)
 		last = r.Version
@@ -227,10 +227,10 @@ func (s *Service) fits(all []*schema.ReservationRecord, rec *schema.FunctionReco
 			})
 		}
 	}
-	ring, managers := s.view.Ring(), s.view.Managers()
+	ring, seen := s.view.Ring(), s.look()
 	places := schema.Places(v.MemoryMB)
 	free, heard := 0, 0
-	for _, m := range managers {
+	for _, m := range seen.managers {
 		if slices.Contains(ring.Members, m.ID) {
 			heard++
 			free += max(0, m.Room) / places
@@ -241,13 +241,13 @@ func (s *Service) fits(all []*schema.ReservationRecord, rec *schema.FunctionReco
 	}
 	has := 0
 	for _, r := range all {
-		t := s.told(r)
+		size, starting := seen.counted(r)
 		switch {
 		case r.Function == rec.Name && r.Version == v.Version:
-			has = t.starting + t.size
-		case t.size+t.starting < r.Limit:
+			has = starting + size
+		case size+starting < r.Limit:
 			if other, ok := s.memory(r); ok {
-				free -= (r.Limit - t.size - t.starting) * schema.Places(other) / places
+				free -= (r.Limit - size - starting) * schema.Places(other) / places
 			}
 		}
 	}

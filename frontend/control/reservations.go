@@ -35,8 +35,9 @@ func (s *Service) listReservations(ctx context.Context, account string, request 
 		return nil, err
 	}
 	out := schema.ListReservationsOutput{Reservations: make([]schema.ReservationOutput, 0, len(all))}
+	seen := s.look()
 	for _, r := range all {
-		t := s.told(r)
+		t := seen.told(r)
 		out.Reservations = append(out.Reservations, t.output())
 	}
 	return out, nil
@@ -112,33 +113,57 @@ type reservationTold struct {
 	places               []schema.ReservationMember
 }
 
+// sight is what the ring and the managers' statuses say at one moment, looked at once for however many reservations.
+type sight struct {
+	ring     *subjects.Ring
+	t        int
+	managers []schema.ManagerStatus
+	arcs     map[string][]arcTold // reserved ones, by short name
+}
+
+// arcTold is what one manager tells of an arc.
+type arcTold struct {
+	manager string
+	arc     *schema.ArcStatus
+}
+
+func (s *Service) look() *sight {
+	fabric := s.view.Fabric()
+	v := &sight{
+		ring: subjects.NewRing(fabric.Vnodes, s.view.Ring().Members), t: fabric.T, managers: s.view.Managers(), arcs: make(map[string][]arcTold),
+	}
+	for i := range v.managers {
+		m := &v.managers[i]
+		for k := range m.Arcs {
+			if a := &m.Arcs[k]; subjects.IsReservedName(a.Arc) {
+				v.arcs[a.Arc] = append(v.arcs[a.Arc], arcTold{m.ID, a})
+			}
+		}
+	}
+	return v
+}
+
 // told puts a record together with the managers' statuses.
-func (s *Service) told(r *schema.ReservationRecord) reservationTold {
+func (v *sight) told(r *schema.ReservationRecord) reservationTold {
 	t := reservationTold{record: r, reason: r.Failed}
-	fabric, ring := s.view.Fabric(), s.view.Ring()
 	at := make(map[string]int)
-	for _, p := range subjects.NewRing(fabric.Vnodes, ring.Members).Places(nil, r.Account, r.Function, r.Version, r.Limit, fabric.T, r.Skip) {
+	for _, p := range v.ring.Places(nil, r.Account, r.Function, r.Version, r.Limit, v.t, r.Skip) {
 		at[p.Manager] = len(t.places)
 		t.places = append(t.places, schema.ReservationMember{Manager: p.Manager, Rank: p.Rank, Share: p.Share})
 	}
-	arc := r.Arc(r.Epoch, r.Shard).ArcName()
-	for _, m := range s.view.Managers() {
-		for _, a := range m.Arcs {
-			if r.Epoch == 0 || a.Arc != arc {
+	for _, m := range v.of(r) {
+		a := m.arc
+		t.size, t.busy, t.starting = t.size+a.Ready, t.busy+a.Busy, t.starting+a.Starting
+		t.reason = cmp.Or(t.reason, a.Failed)
+		i, on := at[m.manager]
+		if !on {
+			if a.Ready+a.Starting == 0 {
 				continue
 			}
-			t.size, t.busy, t.starting = t.size+a.Ready, t.busy+a.Busy, t.starting+a.Starting
-			t.reason = cmp.Or(t.reason, a.Failed)
-			i, on := at[m.ID]
-			if !on {
-				if a.Ready+a.Starting == 0 {
-					continue
-				}
-				i, at[m.ID] = len(t.places), len(t.places)
-				t.places = append(t.places, schema.ReservationMember{Manager: m.ID, Rank: subjects.OffArc})
-			}
-			t.places[i].Members, t.places[i].Busy = a.Ready, a.Busy
+			i, at[m.manager] = len(t.places), len(t.places)
+			t.places = append(t.places, schema.ReservationMember{Manager: m.manager, Rank: subjects.OffArc})
 		}
+		t.places[i].Members, t.places[i].Busy = a.Ready, a.Busy
 	}
 	switch {
 	case r.State == schema.ReservationActive && t.size >= r.Limit:
@@ -149,6 +174,22 @@ func (s *Service) told(r *schema.ReservationRecord) reservationTold {
 		t.status = schema.ReservationInProgress
 	}
 	return t
+}
+
+// of is what the managers tell of the arc of a reservation: nothing where it has none yet.
+func (v *sight) of(r *schema.ReservationRecord) []arcTold {
+	if r.Epoch == 0 {
+		return nil
+	}
+	return v.arcs[r.Arc(r.Epoch, r.Shard).ArcName()]
+}
+
+// counted is how many members of a reservation are ready, and how many are being made.
+func (v *sight) counted(r *schema.ReservationRecord) (size, starting int) {
+	for _, m := range v.of(r) {
+		size, starting = size+m.arc.Ready, starting+m.arc.Starting
+	}
+	return size, starting
 }
 
 func (t *reservationTold) output() schema.ReservationOutput {
