@@ -88,7 +88,7 @@ func TestBadSettings(t *testing.T) {
 		"number in the environment": {map[string]string{"HEARTH_MANAGERS": "many"}, "", `environment HEARTH_MANAGERS: is "many"`},
 		"switch in the environment": {map[string]string{"HEARTH_NO_ANONYMOUS": "maybe"}, "", "true or false"},
 		"number in the file":        {nil, "managers: many\n", `managers: is "many"`},
-		"unknown key":               {nil, "manager: 3\n", "did you mean managers?"},
+		"unknown key":               {nil, "mangers: 3\n", "did you mean managers?"},
 		"no YAML":                   {nil, "a: b: c\n", "one `flag: value` a line"},
 		"a list of lists":           {nil, "set: [[a, b]]\n", "a list of plain values"},
 	} {

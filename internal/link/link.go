@@ -14,7 +14,7 @@ const Every = 200 * time.Millisecond
 
 // Bounds of what is kept for a peer that does not acknowledge, far above what environments can have under way.
 const (
-	maxKept  = 1 << 16
+	maxKept  = 1 << 14
 	maxBytes = 256 << 20
 )
 

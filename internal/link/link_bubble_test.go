@@ -62,7 +62,7 @@ func TestLossIsRepaired(t *testing.T) {
 		there.lose, back.lose = bad, bad
 		a, b := link.New("s", there.publish), link.New("s", back.publish)
 		var got []uint64
-		const all = 2000
+		const all = 600
 		sent := uint64(0)
 		for len(got) < all {
 			for range r.IntN(8) {

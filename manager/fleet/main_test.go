@@ -282,10 +282,11 @@ func (h *hand) Start(run *schema.Run) {
 	if e != nil {
 		e.busy = true
 	}
+	before, between := h.run, h.answer
 	h.mu.Unlock()
 	h.tasks.Go(func() {
-		if h.run != nil {
-			h.run(run)
+		if before != nil {
+			before(run)
 		}
 		o := &schema.Outcome{Payload: run.Call.Payload, Reusable: true, Duration: time.Millisecond}
 		if e == nil {
@@ -295,8 +296,8 @@ func (h *hand) Start(run *schema.Run) {
 		if e != nil {
 			h.parked(run.Environment, e, 0)
 		}
-		if h.answer != nil {
-			h.answer(run)
+		if between != nil {
+			between(run)
 		}
 		_ = answer.Publish(h.nc.PublishMsg, run, o, true) // a closed connection is part of some tests
 		if run.Answered != nil {
@@ -317,6 +318,13 @@ func (h *hand) End(id string) {
 	if idle {
 		h.tasks.Go(func() { e.notify(schema.EnvironmentEvent{Environment: id, Kind: schema.EnvironmentGone}) })
 	}
+}
+
+// does has calls do this from now on: before their end, and between it and their answer.
+func (h *hand) does(run, answer func(*schema.Run)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.run, h.answer = run, answer
 }
 
 func (h *hand) live() int {

@@ -29,9 +29,7 @@ func (b *bench) proxied(id string) (*nats.Conn, *natstest.Proxy) {
 // holding makes environments on a worker and has each run a call that waits in the gate.
 func (b *bench) holding(w *far, g *gate, ids ...string) (calls []*call) {
 	b.t.Helper()
-	w.hand.mu.Lock()
-	w.hand.run = g.pass
-	w.hand.mu.Unlock()
+	w.hand.does(g.pass, nil)
 	for _, id := range ids {
 		b.made(id)
 		c := b.call(id, []byte("held "+id))
@@ -83,7 +81,7 @@ func TestWorkerKilledAnswering(t *testing.T) {
 	b := setup(t)
 	nc := b.tcp("w1")
 	w := b.worker("w1", nc)
-	w.hand.answer = func(*schema.Run) { nc.Close() }
+	w.hand.does(nil, func(*schema.Run) { nc.Close() })
 	b.awaitPlaces(8)
 	b.made("e1")
 	c := b.call("e1", []byte("x"))
@@ -157,9 +155,7 @@ func TestConnectionsBreak(t *testing.T) {
 			}
 			b.awaitEvent(ids[i], 2, schema.EnvironmentParked)
 		}
-		w.hand.mu.Lock()
-		w.hand.run = nil
-		w.hand.mu.Unlock()
+		w.hand.does(nil, nil)
 	}
 	if got := b.fleet.Counters(); got.Opened != 1 || got.Lost != 0 {
 		t.Errorf("%+v, want one session and nothing lost", got)
@@ -268,12 +264,14 @@ func TestEventsReply(t *testing.T) {
 	w := b.worker("w1", b.tcp("w1"))
 	b.awaitPlaces(8)
 	g := newGate()
-	w.hand.run = g.pass
+	w.hand.does(g.pass, nil)
 	b.made("e1")
 	c := b.call("e1", []byte("x"), func(c *schema.Call) { c.Event = "default/1/0"; c.Reply = "_INBOX.dead" })
 	b.fleet.Start(c.Run)
 	g.wait(t, 1)
-	c.Call.Reply = c.sub.Subject // the manager's mutex stands between this and its reading: Ended
+	b.mu.Lock() // the host's own stands between this and its reading: Ended takes it
+	c.Call.Reply = c.sub.Subject
+	b.mu.Unlock()
 	close(g.open)
 	if m, _ := b.answered(c); string(m.Data) != "x" {
 		t.Errorf("%q", m.Data)
