@@ -22,6 +22,7 @@ const (
 const (
 	answerAllow = unix.SECCOMP_RET_ALLOW
 	answerEPERM = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
+	answerDone  = unix.SECCOMP_RET_ERRNO // no error: nothing was done, and that is success
 	answerNoSys = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 	answerKill  = unix.SECCOMP_RET_KILL_PROCESS
 )

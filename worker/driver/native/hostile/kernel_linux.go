@@ -57,6 +57,10 @@ func kernelProbes() []Probe {
 		{"kernel/watch file systems", "EPERM", behind(Done), func(*Facts) error { return opens(unix.SYS_FANOTIFY_INIT, 0, 0) }},
 		// Newer than the list, and known to kernels from 6.17 on.
 		{"kernel/a call that nobody named", "ENOSYS", reached("EBADF|EFAULT|EINVAL"), func(*Facts) error { return call(Newest, badFD, 0, 0, 0, 0) }},
+		// The filter says that it is done, and the kernel would look for the descriptor first.
+		{"kernel/flush a disk", Done, reached("EBADF"), func(*Facts) error { return call(unix.SYS_SYNCFS, badFD) }},
+		{"kernel/flush a file", Done, reached("EBADF"), func(*Facts) error { return call(unix.SYS_FSYNC, badFD) }},
+		{"kernel/flush a mapping", Done, reached("ENOMEM"), func(*Facts) error { return call(unix.SYS_MSYNC, 1<<36, 4096, unix.MS_SYNC) }},
 		{"kernel/no such call", "ENOSYS", nil, func(*Facts) error { return call(4000) }},
 		{"kernel/negative call", "ENOSYS", nil, func(*Facts) error { return call(^uintptr(0)) }},
 		{"kernel/core limit", "EPERM", reached(Done), func(*Facts) error { return coreLimit(unix.RLIMIT_CORE, 0) }},
