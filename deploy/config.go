@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -63,7 +64,7 @@ type Config struct {
 	Managers, Frontends int
 	// Capacity is how many places of 128 MB all managers have together; 0 means 3/4 of the memory that is free now.
 	Capacity int
-	// Driver is what makes environments: [DriverNative], [DriverProcess], [DriverNull] or [DriverNone]; "" means process.
+	// Driver is what makes environments: [DriverNative], [DriverProcess], [DriverNull] or [DriverNone]; "" means [DefaultDriver].
 	Driver string
 	// Set are first values of the fabric's numbers by their names (`hearth fabric`); a fabric that has others is an error.
 	Set map[string]string
@@ -84,7 +85,7 @@ type Dial func(...nats.Option) (*nats.Conn, error)
 // setDefaults fills in what was left out, but for the capacity, which the machine decides.
 func (c *Config) setDefaults() {
 	for at, value := range map[*string]string{
-		&c.DataDir: DefaultDataDir, &c.HTTP: DefaultHTTP, &c.NATS: DefaultNATS, &c.Driver: DriverProcess,
+		&c.DataDir: DefaultDataDir, &c.HTTP: DefaultHTTP, &c.NATS: DefaultNATS, &c.Driver: DefaultDriver(),
 		&c.Prefix: subjects.DefaultPrefix,
 	} {
 		if *at == "" {
@@ -133,7 +134,7 @@ func (c *Config) Validate() []schema.FieldError {
 			continue
 		}
 		// SECURITY 3: nothing bounds what code in a bare process does to the host, so nobody else may bring some.
-		if !loopback(host) && (c.Driver == "" || c.Driver == DriverProcess) && (a.field == "HTTP" || c.ServerURL == "") {
+		if !loopback(host) && cmp.Or(c.Driver, DefaultDriver()) == DriverProcess && (a.field == "HTTP" || c.ServerURL == "") {
 			wrong(a.field, a.value, "a loopback address: driver process isolates nothing, so it serves this host alone")
 		}
 	}

@@ -1,9 +1,12 @@
 package deploy
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/native"
@@ -16,6 +19,26 @@ const (
 	scratchDir = "scratch" // what environments write
 	treeDir    = "tree"    // where sandboxes are mounted while they are made
 )
+
+// DefaultDriver is the driver of who names none: the sandbox on Linux, which refuses and says why where it cannot be built, and
+// bare processes on systems that have none (DESIGN 8).
+func DefaultDriver() string {
+	if runtime.GOOS == "linux" {
+		return DriverNative
+	}
+	return DriverProcess
+}
+
+// ProbeSandbox tells by its error why [DriverNative] cannot be used on this host and what to do; dir is a folder for it.
+func ProbeSandbox(ctx context.Context, dir string) (err error) {
+	n, err := native.New(native.Config{Dir: dir, Stock: -1})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	_, err = n.Probe(ctx)
+	return err
+}
 
 // newDriver makes the driver of the process, and the folder where workers unpack code; a driver that runs none has none.
 func newDriver(cfg Config, d *data) (driver.Driver, string, error) {

@@ -64,7 +64,7 @@ type ManagerConfig struct {
 	Server    Server
 
 	Capacity int               // places of 128 MB; 0 means 3/4 of the memory that is free now
-	Driver   string            // "" means [DriverProcess]
+	Driver   string            // "" means [DefaultDriver]
 	Set      map[string]string // as in [Config]
 	Prefix   string
 	Path     string

@@ -33,7 +33,7 @@ type WorkerConfig struct {
 	Server    Server
 
 	Capacity int    // places of 128 MB; 0 means 3/4 of the memory that is free now
-	Driver   string // [DriverNative], [DriverProcess] or [DriverNull]; "" means process
+	Driver   string // [DriverNative], [DriverProcess] or [DriverNull]; "" means [DefaultDriver]
 	Prefix   string
 	Path     string
 

@@ -19,7 +19,7 @@ import (
 
 func TestCalls(t *testing.T) {
 	t.Parallel()
-	f := fabric.Start(t, fabric.Options{Managers: 8, Capacity: 40})
+	f := fabric.Start(t, fabric.Options{Managers: 8, Capacity: 40, Driver: fabric.Sandbox()})
 
 	t.Run("S06", func(t *testing.T) {
 		c := f.Anonymous()

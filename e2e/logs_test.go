@@ -44,7 +44,7 @@ func readLogs(t testing.TB, f *fabric.Fabric, args ...string) (lines []logLine) 
 
 func TestLogs(t *testing.T) {
 	t.Parallel()
-	f := fabric.Start(t, fabric.Options{Managers: 2, Capacity: 8})
+	f := fabric.Start(t, fabric.Options{Managers: 2, Capacity: 8, Driver: fabric.Sandbox()})
 	f.DeployFn("talker")
 	f.DeployFn("flooder", "--timeout", "30s")
 	f.DeployFn("broken", "--env", "FN_INIT=exit")

@@ -25,7 +25,7 @@ import (
 // TestTrouble gives one fabric everything that may go wrong, and a healthy function beside it that must not notice.
 func TestTrouble(t *testing.T) {
 	t.Parallel()
-	f := fabric.Start(t, fabric.Options{Managers: 2, Capacity: 60})
+	f := fabric.Start(t, fabric.Options{Managers: 2, Capacity: 60, Driver: fabric.Sandbox()})
 	f.DeployFn("healthy")
 	f.DeployFn("fn", "--timeout", "3s")
 	c := f.Anonymous()

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ all of them are called.`,
 	flags.StringVar(&f.function, "function", "", "function to call (default: an echo made for the run)")
 	flags.StringVar(&f.payload, "payload", "", "JSON to call it with (default: a string of 128 bytes)")
 	flags.BoolVar(&f.own, "own", false, "measure a fabric of its own, even if one runs")
-	flags.StringVar(&f.driver, "driver", "process", "driver of its own fabric: process or null")
+	flags.StringVar(&f.driver, "driver", "process", "driver of its own fabric: native, process or null")
 	flags.StringVar(&f.loop, "loop", "", "what runs the echo: lean, aws, nodejs or python (default: the first that this host has)")
 	flags.StringVar(&f.twin, "twin", "", "measure beside it, too: hop, the same function on the bare Runtime API without NATS")
 	flags.BoolVar(&f.events, "events", false, "measure events instead of calls, each part beside its plain JetStream twin")
@@ -113,7 +114,7 @@ all of them are called.`,
 	flags.IntVar(&f.running, "running", defaultRunning, "events that run at once in the drain")
 	flags.IntVar(&f.reservations, "reservations", 0, "measure what so many reservations cost, instead of calls")
 	_ = cmd.RegisterFlagCompletionFunc("twin", cobra.FixedCompletions([]string{twinHop}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"process", "null"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("driver", completeDriver)
 	_ = cmd.RegisterFlagCompletionFunc("loop", cobra.FixedCompletions(loops[:], cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("function", a.completeFunction)
 	jsonFlag(cmd)
@@ -126,8 +127,8 @@ func (f *benchFlags) validate() error {
 		return usagef("--concurrency is %d; 1 to %d", f.concurrency, maxConcurrency)
 	case f.duration < time.Millisecond || f.duration > maxDuration:
 		return usagef("--duration is %v; up to %v", f.duration, maxDuration)
-	case f.driver != "process" && f.driver != "null":
-		return usagef("--driver is %q; process or null", f.driver)
+	case !slices.Contains(drivers, f.driver):
+		return usagef("--driver is %q; native, process or null", f.driver)
 	case f.payload != "" && !json.Valid([]byte(f.payload)):
 		return usagef("--payload is no JSON: %.40q", f.payload)
 	case f.function != "" && f.own:

@@ -107,7 +107,14 @@ func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
 	defer func() { stopBuilding(); wait() }()
 
 	defer tune()()
-	d.fabric, err = startFabric(ctx, a.demoConfig(filepath.Join(folder, "data"), keep == ""))
+	cfg := a.demoConfig(filepath.Join(folder, "data"), keep == "")
+	if cfg.Driver == deploy.DriverNative {
+		if why := deploy.ProbeSandbox(ctx, filepath.Join(folder, "sandbox")); why != nil {
+			cfg.Driver = deploy.DriverProcess
+			a.complain("the demo's functions run as bare processes: %v", why)
+		}
+	}
+	d.fabric, err = startFabric(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("start the demo's fabric: %w", err)
 	}
@@ -159,7 +166,7 @@ func demoFolder(keep string) (folder string, remove func(), err error) {
 
 func (a *app) demoConfig(data string, ephemeral bool) deploy.Config {
 	return deploy.Config{
-		DataDir: data, Ephemeral: ephemeral, HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Managers: demoManagers, Capacity: demoCapacity, Driver: deploy.DriverProcess, Anonymous: true,
+		DataDir: data, Ephemeral: ephemeral, HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Managers: demoManagers, Capacity: demoCapacity, Driver: deploy.DefaultDriver(), Anonymous: true,
 		Set:    map[string]string{"reclaim": demoReclaim.String()},
 		Path:   os.Getenv("PATH"),
 		Build:  thisBuild().String(),

@@ -65,7 +65,7 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 	flags.StringVar(&data, "data", "", "folder for everything that must outlast the process (default: "+deploy.DefaultManagerDir+
 		", with --id "+deploy.DefaultManagerDir+"-ID)")
 	flags.IntVar(&capacity, "capacity", 0, "environments of 128 MB (default: 3/4 of the free memory)")
-	flags.StringVar(&driver, "driver", deploy.DriverProcess, driverHelp)
+	flags.StringVar(&driver, "driver", "", driverHelp)
 	flags.StringArrayVar(&set, "set", nil, setHelp)
 	f.add(flags)
 	flags.BoolVar(&ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")

@@ -62,7 +62,7 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.StringVar(&f.nats, "nats", deploy.DefaultNATS, "address of the embedded NATS server; port 0 picks a free one")
 	flags.IntVar(&f.managers, "managers", 1, "managers in this process")
 	flags.IntVar(&f.capacity, "capacity", 0, "environments of 128 MB, all managers together (default: 3/4 of the free memory)")
-	flags.StringVar(&f.driver, "driver", deploy.DriverProcess, driverHelp)
+	flags.StringVar(&f.driver, "driver", "", driverHelp)
 	flags.StringArrayVar(&f.set, "set", nil, setHelp)
 	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither")
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
@@ -82,9 +82,10 @@ Client commands of the same user find it by themselves. With --server it uses a 
 
 // What is said of flags that several roles have.
 const (
-	workerDriverHelp = "what isolates environments: native, a sandbox (Linux as root); process, nothing but a user; null for measuring"
-	driverHelp       = workerDriverHelp + "; none leaves them to workers (hearth worker)"
-	setHelp          = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
+	workerDriverHelp = "what isolates environments: native, a sandbox, for which Linux and root are needed; process, nothing but a user; " +
+		"null for measuring (default: native on Linux, else process)"
+	driverHelp = workerDriverHelp + "; none leaves them to workers (hearth worker)"
+	setHelp    = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
 )
 
 // drivers are the values of --driver.
@@ -93,7 +94,7 @@ var drivers = []string{deploy.DriverNative, deploy.DriverProcess, deploy.DriverN
 var completeDriver = cobra.FixedCompletions(drivers, cobra.ShellCompDirectiveNoFileComp)
 
 func checkDriver(driver string) error {
-	if slices.Contains(drivers, driver) {
+	if driver == "" || slices.Contains(drivers, driver) {
 		return nil
 	}
 	return usagef("--driver is %q%s; native, process, null or none", driver, didYouMean(driver, drivers))
@@ -193,6 +194,7 @@ func startFailure(err error) error {
 // warnOf says what a driver does not enforce here.
 func (a *app) warnOf(driver string, notes []string) {
 	if len(notes) > 0 {
+		driver = cmp.Or(driver, deploy.DefaultDriver())
 		a.complain("driver %s: %s; run only code that you trust", driver, strings.Join(notes, "; "))
 	}
 }

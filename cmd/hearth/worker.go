@@ -70,7 +70,7 @@ has the manager make nothing more here and lets running calls end, for at most -
 	flags.StringVar(&data, "data", "", "folder for its id and for what runs (default: "+deploy.DefaultWorkerDir+
 		", with --id "+deploy.DefaultWorkerDir+"-ID)")
 	flags.IntVar(&capacity, "capacity", 0, "environments of 128 MB (default: 3/4 of the free memory)")
-	flags.StringVar(&driver, "driver", deploy.DriverProcess, workerDriverHelp)
+	flags.StringVar(&driver, "driver", "", workerDriverHelp)
 	f.add(flags)
 	flags.BoolVar(&ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
 	_ = flags.MarkHidden("ephemeral")

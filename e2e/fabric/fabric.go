@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -20,8 +21,17 @@ type Options struct {
 	Disk     *Disk  // where the fabric runs and Data is, if not in a folder of the test
 	Managers int
 	Capacity int
-	Driver   string
+	Driver   string // default: process, for the scenarios' function tells this host what it does; see [Sandbox]
 	Flags    []string
+}
+
+// Sandbox is the driver that is the command's own default where tests run as root on Linux, and process elsewhere: for scenarios
+// whose function needs nothing of this host.
+func Sandbox() string {
+	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
+		return "native"
+	}
+	return "process"
 }
 
 // Ready is what the command writes to its ready file.

@@ -145,9 +145,6 @@ func BenchmarkRate(b *testing.B) {
 	d := open(b)
 	defer d.Close()
 	starts := []starter{bare(b, folder), sandboxed(b, d, folder)}
-	if os.Getenv("ONLY") != "" {
-		starts[0] = func(testing.TB) (time.Duration, time.Duration) { return 0, 0 }
-	}
 	most, err := strconv.Atoi(os.Getenv("HEARTH_BENCH_PARALLEL"))
 	if err != nil {
 		most = 4
