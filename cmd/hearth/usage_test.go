@@ -60,7 +60,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			}
 		})
 	}
-	for _, later := range []string{"trace", "doctor", "sim", "token", "worker"} {
+	for _, later := range []string{"trace", "doctor", "sim", "token"} {
 		if all["hearth "+later] != nil {
 			t.Errorf("there is a command %s, whose work is not there", later)
 		}
