@@ -30,10 +30,11 @@ type stock struct {
 }
 
 const (
-	memory     = 10 // seconds of demand that count
-	stockMost  = 64
-	stockFloor = 1
-	stockPause = time.Second // after a build that failed, and between looks while there are too many
+	memory      = 10 // seconds of demand that count
+	stockMost   = 64
+	stockFloor  = 1
+	stockSettle = 20 * time.Millisecond // between a take and what it makes us build
+	stockPause  = time.Second           // after a build that failed, and between looks while there are too many
 )
 
 func newStock(d *Driver) *stock {
@@ -107,14 +108,21 @@ func (s *stock) run() {
 			}
 		}
 	}()
-	timer := time.NewTimer(0)
+	timer, settling := time.NewTimer(0), false
 	defer timer.Stop()
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-s.wake:
+			// Whoever took one starts a function now, and wants the processor.
+			if !settling {
+				timer.Reset(stockSettle)
+				settling = true
+			}
+			continue
 		case <-timer.C:
+			settling = false
 		}
 		want := s.note(0)
 		for len(s.ready) < want {
@@ -151,4 +159,23 @@ func (s *stock) close() {
 	s.end()
 	close(s.stop)
 	<-s.done
+}
+
+// Stock is what a driver keeps ready, and how often that was of use since it was made.
+type Stock struct {
+	Ready  int    // empty sandboxes now
+	Built  uint64 // for the stock
+	Taken  uint64 // environments that found one
+	Missed uint64 // environments for which one was built while they waited
+}
+
+// Stock takes a look. Before the first environment it is empty.
+func (d *Driver) Stock() Stock {
+	if d.prepare() != nil {
+		return Stock{}
+	}
+	s := d.stock
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stock{Ready: len(s.ready), Built: s.built, Taken: s.hit, Missed: s.miss}
 }

@@ -1,0 +1,42 @@
+//go:build linux && (amd64 || arm64)
+
+package native_test
+
+import (
+	"testing"
+
+	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/driver/native"
+)
+
+// TestStock: sandboxes are kept ready as demand wants them, those who take one find it, and none is kept where none may be.
+func TestStock(t *testing.T) {
+	t.Parallel()
+	d := limited(t, 0, 0, 0).(*native.Driver)
+	eventually(t, "one is ready", func() bool { return d.Stock().Ready >= 1 })
+	const burst = 3
+	take := func() {
+		for range burst {
+			e, err := d.New(t.Context(), driver.Spec{ID: "taken"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Kill()
+			ended(t, e)
+		}
+	}
+	take()
+	eventually(t, "as many are ready as were taken at once", func() bool {
+		s := d.Stock()
+		if s.Ready < burst {
+			take() // the second in which they were taken may have been two
+		}
+		return s.Ready >= burst
+	})
+	before := d.Stock()
+	take()
+	after := d.Stock()
+	if after.Taken+after.Missed != before.Taken+before.Missed+burst || after.Taken == before.Taken {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
