@@ -50,9 +50,9 @@ func work(folder string) error {
 	select {}
 }
 
-// TestKilledWorker: what a worker leaves that is killed, frozen processes too, is gone after the start of the next.
+// TestKilledWorker: what a worker leaves that is killed, frozen processes too, is gone after the start of the next. Not
+// parallel, as TestRefusedWithoutRoot.
 func TestKilledWorker(t *testing.T) {
-	t.Parallel()
 	needsRoot(t)
 	folder := drivertest.Folder(t)
 	worker := exec.Command(drivertest.GuestCommand(t, folder).Path, workerArgument, folder)
