@@ -59,6 +59,7 @@ type stake struct {
 	lost                                 string // why it can have no members, "" if it can
 	share                                pool.Share
 	busy                                 int // as it was told last
+	low                                  int // the fewest that were busy at any moment since then
 }
 
 func newShares() shares {
@@ -257,7 +258,7 @@ func (m *Manager) hold(key string, now []*stake) {
 	m.mu.Lock()
 	for _, h := range now {
 		if was := m.shares.byEpoch[h.epoch]; was != nil {
-			h.busy = was.busy
+			h.busy, h.low = was.busy, was.low
 			if !h.known {
 				h.home, h.spec, h.known = was.home, was.spec, was.known
 			}

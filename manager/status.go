@@ -50,7 +50,8 @@ func (m *Manager) statusLoop(ctx context.Context) {
 type telling struct {
 	mu     sync.Mutex
 	number uint64
-	told   []schema.ArcStatus // as it was told last, in the order of compareArcs
+	last   schema.ManagerStatus // what was told of the whole, without Arcs
+	told   []schema.ArcStatus   // as it was told last, in the order of compareArcs
 }
 
 // tellAll tells everything; with whole every arc, else those alone that changed where there are many: with 1,000 reservations a whole
@@ -61,18 +62,33 @@ func (m *Manager) tellAll(whole bool) {
 	}
 	t := &m.telling
 	t.mu.Lock()
-	s := m.status(true)
-	t.number++
+	s, rising := m.status(true)
+	all := s.Arcs
+	changed := changedArcs(t.told, all)
+	if whole || len(changed) > 0 || !sameNumbers(&t.last, &s) {
+		t.number++
+		s.Number = t.number
+		t.last, t.told = s, all
+		t.last.Arcs = nil
+		told := s
+		if !whole && len(all) > fewTold && len(changed) <= len(all)/2 {
+			told.Arcs, told.Partial, told.Counted = changed, true, true
+		}
+		m.tell(m.names.ManagerStatus(m.cfg.ID), told)
+	}
 	s.Number = t.number
 	stirred := m.peers.toldOwn(&s, m.now())
-	all := s.Arcs
-	if changed := changedArcs(t.told, all); !whole && len(all) > fewTold && len(changed) <= len(all)/2 {
-		s.Arcs, s.Partial, s.Counted = changed, true, true
-	}
-	m.tell(m.names.ManagerStatus(m.cfg.ID), s)
-	t.told = all
 	t.mu.Unlock()
 	m.stirred(stirred)
+	if rising {
+		m.tellSoon()
+	}
+}
+
+// sameNumbers reports whether two statuses say the same of everything but arcs.
+func sameNumbers(a, b *schema.ManagerStatus) bool {
+	return a.RingEpoch == b.RingEpoch && a.State == b.State && a.Capacity == b.Capacity && a.Room == b.Room && a.Soon == b.Soon &&
+		a.Idle == b.Idle && a.Busy == b.Busy && a.Starting == b.Starting && a.Reserved == b.Reserved && a.Surplus == b.Surplus
 }
 
 // fewTold is how many arcs are always told whole.
@@ -128,7 +144,7 @@ func (m *Manager) tellMember(home pool.Home) {
 		m.mu.Unlock()
 		return
 	}
-	a := m.arcStatus(&g, true)
+	a, _ := m.arcStatus(&g, true)
 	m.mu.Unlock()
 	m.telling.number++
 	if at, ok := slices.BinarySearchFunc(m.telling.told, a, compareArcs); ok {
@@ -146,7 +162,13 @@ func (m *Manager) idler(home pool.Home) bool {
 		return false
 	}
 	g, ok := m.pool.Group(home)
-	return ok && m.fewer(&g)
+	h := m.shares.byEpoch[home.Reservation]
+	if !ok || h == nil {
+		return false
+	}
+	n := taken(g.Counts)
+	h.low = min(h.low, n)
+	return n < h.busy
 }
 
 func (m *Manager) busier(home pool.Home) bool {
@@ -166,27 +188,37 @@ func (m *Manager) fewer(g *pool.Group) bool {
 // taken are the environments that are busy, or as good as that.
 func taken(n pool.Counts) int { return n.Busy + n.Promised }
 
-// arcStatus is what is told of one home. With told it is remembered how many of a reserved one were told busy. Manager.mu is held.
-func (m *Manager) arcStatus(g *pool.Group, told bool) schema.ArcStatus {
+// arcStatus is what is told of one home. With told it is remembered how many members of a reserved one were told busy: those that
+// were busy all the time since the last telling, and rising is that more are by now. A member that is busy for less than that is
+// told neither busy nor idle again, which would be a message to everybody for each call; the frontends' view may err towards
+// the reserved arc (DESIGN 5). Manager.mu is held.
+func (m *Manager) arcStatus(g *pool.Group, told bool) (a schema.ArcStatus, rising bool) {
 	n := g.Counts
-	if told && g.Home.Reservation != 0 {
-		if h := m.shares.byEpoch[g.Home.Reservation]; h != nil {
-			h.busy = taken(n)
-		}
-	}
-	return schema.ArcStatus{
+	a = schema.ArcStatus{
 		Arc: g.Spec.Arc, Account: g.Spec.Account, Function: g.Spec.Function, Version: g.Home.Version, Tenant: g.Home.Tenant,
 		Share: g.Share.Members, Unable: g.Unable, Failed: g.Failing,
 		Ready: n.Ready(), Idle: n.Idle + n.Finishing, Busy: taken(n), Starting: n.Starting,
 	}
+	h := m.shares.byEpoch[g.Home.Reservation]
+	if !told || g.Home.Reservation == 0 || h == nil {
+		return a, false
+	}
+	h.busy, h.low = min(h.low, a.Busy), a.Busy
+	a.Idle += a.Busy - h.busy
+	a.Busy, rising = h.busy, a.Busy > h.busy
+	return a, rising
 }
 
 // Status is what this manager tells of itself, with Number 0. Safe for concurrent use.
-func (m *Manager) Status() schema.ManagerStatus { return m.status(false) }
+func (m *Manager) Status() schema.ManagerStatus {
+	s, _ := m.status(false)
+	return s
+}
 
-func (m *Manager) status(told bool) schema.ManagerStatus {
+// status also reports whether more members are busy than it tells, see arcStatus.
+func (m *Manager) status(told bool) (s schema.ManagerStatus, rising bool) {
 	v := m.view.Load()
-	s := schema.ManagerStatus{
+	s = schema.ManagerStatus{
 		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, RingEpoch: v.record.Epoch, State: m.State(),
 		Capacity: m.Capacity(),
 	}
@@ -195,7 +227,8 @@ func (m *Manager) status(told bool) schema.ManagerStatus {
 		s.Room, s.Soon = m.pool.Room(), m.pool.Soon()
 	}
 	for g := range m.pool.Groups {
-		a := m.arcStatus(&g, told)
+		a, more := m.arcStatus(&g, told)
+		rising = rising || more
 		s.Idle += a.Idle
 		s.Busy += a.Busy
 		s.Starting += a.Starting
@@ -214,5 +247,5 @@ func (m *Manager) status(told bool) schema.ManagerStatus {
 	}
 	m.mu.Unlock()
 	slices.SortFunc(s.Arcs, compareArcs)
-	return s
+	return s, rising
 }
