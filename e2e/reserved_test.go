@@ -241,10 +241,9 @@ func TestReserved(t *testing.T) {
 		ten := r.send(10, g.payload())
 		held := g.wait(t, 10)
 		r.f.MustCLI("reserve", "s33:1", "--delete")
-		r.becomes("it drains", func(v *schema.ReservationOutput) bool { return v.State == schema.ReservationDraining })
-		if v := r.look(); v.Size != 10 || v.Busy != 10 {
-			t.Errorf("ten are held: %+v", v)
-		}
+		r.becomes("it drains with ten that are held", func(v *schema.ReservationOutput) bool {
+			return v.State == schema.ReservationDraining && v.Size == 10 && v.Busy == 10
+		})
 		release(held)
 		if reasons, starts := count(ten.wait()); reasons[schema.ReasonReserved] != 10 || starts[schema.StartWarm] != 10 {
 			t.Errorf("%v %v", reasons, starts)
