@@ -61,6 +61,7 @@ type permitScope struct {
 	running bool      // a task settles it
 	users   int       // takes that are under way with it
 	over    time.Time // when more were there than the cap allows; zero: that is not so
+	unsure  time.Time // until then others may not have written what they hold
 	of      pool.Scope
 	limit   func() (n int, capped bool)
 	denied  func(n int) error

@@ -8,6 +8,7 @@ import (
 
 const (
 	shedEvery = 500 * time.Millisecond // that a cap is looked at again of which more are there than it allows
+	allWrite  = 2 * time.Second        // until all managers have written what they hold of a cap that changed
 	tendEvery = 500 * time.Millisecond // that it is looked what is to be done or forgotten
 )
 
@@ -16,7 +17,7 @@ func (p *permits) recount() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.scopes {
-		p.again(s)
+		p.counted(s)
 	}
 }
 
@@ -25,8 +26,15 @@ func (p *permits) recountFunction(key string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s := p.scopes["f."+key]; s != nil {
-		p.again(s)
+		p.counted(s)
 	}
+}
+
+// counted has a scope settled whose cap may have changed, and for a while again: a manager that writes before others have does not see
+// that with theirs there are too many. permits.mu is held.
+func (p *permits) counted(s *permitScope) {
+	s.unsure = time.Now().Add(allWrite)
+	p.again(s)
 }
 
 // again has a scope settled though nothing here changed. permits.mu is held.
@@ -48,7 +56,7 @@ func (p *permits) tend(now time.Time) {
 	p.looked = now
 	for key, s := range p.scopes {
 		switch {
-		case !s.over.IsZero() && now.Sub(s.over) >= shedEvery:
+		case !s.over.IsZero() && now.Sub(s.over) >= shedEvery, now.Before(s.unsure):
 			p.again(s)
 		case s.users == 0 && !s.running && len(s.held)+len(s.asks) == 0 && !s.written && s.over.IsZero():
 			delete(p.scopes, key)
