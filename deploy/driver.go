@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/native"
@@ -20,14 +19,9 @@ const (
 	treeDir    = "tree"    // where sandboxes are mounted while they are made
 )
 
-// DefaultDriver is the driver of who names none: the sandbox on Linux, which refuses and says why where it cannot be built, and
-// bare processes on systems that have none (DESIGN 8).
-func DefaultDriver() string {
-	if runtime.GOOS == "linux" {
-		return DriverNative
-	}
-	return DriverProcess
-}
+// DefaultDriver is the driver of who names none: bare processes, until functions in the sandbox reach what their egress policy
+// allows. That is everything by default, and without it a function that calls a database fails (DESIGN 8).
+func DefaultDriver() string { return DriverProcess }
 
 // ProbeSandbox tells by its error why [DriverNative] cannot be used on this host and what to do; dir is a folder for it.
 func ProbeSandbox(ctx context.Context, dir string) (err error) {

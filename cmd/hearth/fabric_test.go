@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -162,11 +161,7 @@ func TestCommandsOnARunningFabric(t *testing.T) {
 	if got.code != exitOK || got.stdout != "ready "+f.HTTP+" "+f.NATS+"\n" {
 		t.Errorf("up ended with %d: %q\n%s", got.code, got.stdout, got.stderr)
 	}
-	if os.Geteuid() == 0 && runtime.GOOS == "linux" {
-		if got.stderr != "" {
-			t.Errorf("up said %q, and its driver lacks nothing", got.stderr)
-		}
-	} else if strings.Count(got.stderr, "hearth: ") != 1 || !strings.Contains(got.stderr, "hearth: driver process: ") {
+	if strings.Count(got.stderr, "hearth: ") != 1 || !strings.Contains(got.stderr, "hearth: driver process: ") {
 		t.Errorf("up said %q, want one line, on its driver", got.stderr)
 	}
 	if running, err := f.app(t).notes(); err != nil || len(running) != 0 {

@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/hearth-run/hearth/deploy"
 	"github.com/hearth-run/hearth/worker/driver/process"
 )
 
@@ -53,16 +52,9 @@ func (s surroundings) app(t *testing.T) *app {
 	}
 	return &app{
 		stdin:     strings.NewReader(s.stdin),
-		lookup:    s.lookup,
+		lookup:    func(name string) (string, bool) { v, ok := s.env[name]; return v, ok },
 		configDir: func() (string, error) { return s.config, nil },
 	}
-}
-
-func (s surroundings) lookup(name string) (string, bool) {
-	if v, ok := s.env[name]; ok || name != "HEARTH_DRIVER" || os.Geteuid() == 0 {
-		return v, ok
-	}
-	return deploy.DriverProcess, true // the sandbox takes root
 }
 
 func (s surroundings) run(t *testing.T, args ...string) result {

@@ -82,8 +82,8 @@ Client commands of the same user find it by themselves. With --server it uses a 
 
 // What is said of flags that several roles have.
 const (
-	workerDriverHelp = "what isolates environments: native, a sandbox, for which Linux and root are needed; process, nothing but a user; " +
-		"null for measuring (default: native on Linux, else process)"
+	workerDriverHelp = "what isolates environments: process, nothing but a user; native, a sandbox on Linux as root, whose functions reach " +
+		"no network yet; null for measuring (default: process)"
 	driverHelp = workerDriverHelp + "; none leaves them to workers (hearth worker)"
 	setHelp    = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
 )

@@ -25,8 +25,8 @@ type Options struct {
 	Flags    []string
 }
 
-// Sandbox is the driver that is the command's own default where tests run as root on Linux, and process elsewhere: for scenarios
-// whose function needs nothing of this host.
+// Sandbox is the sandbox where tests run as root on Linux, and process elsewhere: for scenarios whose function needs nothing of
+// this host.
 func Sandbox() string {
 	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
 		return "native"
