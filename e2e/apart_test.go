@@ -19,6 +19,7 @@ import (
 //
 // Broken to see them fail:
 //
+//	S04  a frontend that reserves for a quarter of them: the others were spillover
 //	S22  a catcher that gives back what it should move
 //	S41  a manager that leaves without waiting for the others' shares ([manager.Manager.Stop]): S fell to eleven of 15
 //	S42  a frontend that hears beats of those alone who are on the ring that it sees: calls that ran were ExecutionLost
@@ -27,6 +28,7 @@ func TestReservedApart(t *testing.T) {
 	f := fabric.StartSpread(t, fabric.SpreadOptions{
 		Managers: 3, Frontends: 2, Capacity: 40, Proxied: []string{"f2"}, Set: []string{"t=5", "reclaim=2s"},
 	})
+	t.Run("S04", func(t *testing.T) { bothFrontends(t, f) })
 	t.Run("S22", func(t *testing.T) { oldView(t, f) })
 	if os.Getenv("HEARTH_LONG") != "" {
 		t.Run("S59", func(t *testing.T) { closedLoop(t, f) })
@@ -35,6 +37,23 @@ func TestReservedApart(t *testing.T) {
 	t.Run("S41", func(t *testing.T) { leavesInOrder(t, f) })
 	quiet(t, f)
 	nobodyCalls(t, f)
+}
+
+// bothFrontends is S04: as many calls as are reserved, half of them through each frontend, find a member each.
+func bothFrontends(t *testing.T, f *fabric.Spread) {
+	r, l, g := reserve(t, f, "s04", 10), newLedger(t, &f.Door, newRecord(t)), newGate(t)
+	if ids := r.members(); len(ids) != 2 {
+		t.Fatalf("ten members live at %v", ids)
+	}
+	defer g.open()
+	held := append(l.postAll(f.Frontends[0], 5, "s04:1", g.words()), l.postAll(f.Frontends[1], 5, "s04:1", g.words())...)
+	g.wait(t, 10)
+	g.open()
+	for _, c := range held {
+		if got := c.await(t); got != "200" || c.reason != schema.ReasonReserved || c.start != schema.StartWarm {
+			t.Errorf("call %s: %s, %s, %s", c.tag, got, c.reason, c.start)
+		}
+	}
 }
 
 // oldView is S22. Ten are reserved and five run beyond them, so that a call goes to a member only where the frontend's view has an

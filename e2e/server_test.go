@@ -88,6 +88,7 @@ type posted struct {
 	tag    string
 	end    chan string   // its status, with the function's error, or why there is none
 	reason schema.Reason // why it went where it did; read after end
+	start  schema.Start  // how it found its environment; read after end
 }
 
 func (p *posted) await(t testing.TB) string {
@@ -108,7 +109,7 @@ func (l *ledger) postAll(f *fabric.Role, n int, function, words string) []*poste
 		all[i] = p
 		go func() { // ends with the call
 			end, header := l.post(context.Background(), f, function, p.tag, words)
-			p.reason = schema.Reason(header.Get(schema.HeaderReason))
+			p.reason, p.start = schema.Reason(header.Get(schema.HeaderReason)), schema.Start(header.Get(schema.HeaderStart))
 			p.end <- end
 		}()
 	}
