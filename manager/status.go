@@ -64,7 +64,10 @@ func (m *Manager) tellAll(whole bool) {
 	t.mu.Lock()
 	s, rising := m.status(true)
 	all := s.Arcs
-	changed := changedArcs(t.told, all)
+	var changed []schema.ArcStatus
+	if !whole {
+		changed = changedArcs(t.told, all)
+	}
 	if whole || len(changed) > 0 || !sameNumbers(&t.last, &s) {
 		t.number++
 		s.Number = t.number

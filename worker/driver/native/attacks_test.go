@@ -54,7 +54,7 @@ func TestAttacks(t *testing.T) {
 			for amount, want := range map[int]string{attack.fits: hostile.Done, attack.over: attack.want} {
 				e, out := p.start(t, d, attack.megabytes, hostile.Attack(attack.what, amount))
 				var outcome string
-				eventually(t, fmt.Sprintf("taking %d has an end", amount), func() bool {
+				drivertest.Eventually(t, fmt.Sprintf("taking %d has an end", amount), func() bool {
 					drain(e)
 					outcome = hostile.Read(out.String())[attack.what]
 					return outcome != "" || over(e)
@@ -94,19 +94,19 @@ func TestForkBomb(t *testing.T) {
 	drivertest.GuestCommand(t, p.code)
 	d := limited(t, 256<<20, 1, 200)
 	bomb, said := p.start(t, d, 256, hostile.Attack("bomb", 0))
-	eventually(t, "it begins", func() bool {
+	drivertest.Eventually(t, "it begins", func() bool {
 		drain(bomb)
 		return said.String() != ""
 	})
 	most := processesOfEnvironments(t)
-	eventually(t, "it has what it may have", func() bool {
+	drivertest.Eventually(t, "it has what it may have", func() bool {
 		for uid, n := range processesOfEnvironments(t) {
 			most[uid] = max(most[uid], n)
 		}
 		return slices.Max(values(most)) >= 150
 	})
 	neighbour, out := p.start(t, d, 128, hostile.Attack("descriptors", 100))
-	eventually(t, "the neighbour does its work", func() bool {
+	drivertest.Eventually(t, "the neighbour does its work", func() bool {
 		drain(neighbour)
 		return hostile.Read(out.String())["descriptors"] == hostile.Done
 	})
@@ -160,7 +160,7 @@ func TestTogether(t *testing.T) {
 	}
 	for _, want := range []string{hostile.Done, "EAGAIN"} {
 		e, out := p.start(t, d, 128, hostile.Attack("processes", 60))
-		eventually(t, "taking 60 has an end", func() bool {
+		drivertest.Eventually(t, "taking 60 has an end", func() bool {
 			drain(e)
 			return hostile.Read(out.String())["processes"] != "" || over(e)
 		})

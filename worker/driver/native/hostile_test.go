@@ -194,7 +194,7 @@ func (p *prey) sandboxed(t *testing.T, place hostile.Fence, names []string) stri
 	t.Helper()
 	d := p.driver(t, place)
 	neighbour, said := p.start(t, d, 128, hostile.Attack("tmp", 1))
-	eventually(t, "the neighbour has its file", func() bool {
+	drivertest.Eventually(t, "the neighbour has its file", func() bool {
 		drain(neighbour)
 		return hostile.Read(said.String())["tmp"] == hostile.Done
 	})

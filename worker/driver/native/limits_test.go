@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/driver/drivertest"
 	"github.com/hearth-run/hearth/worker/driver/native"
 )
 
@@ -147,7 +148,7 @@ func TestTemporary(t *testing.T) {
 func TestProcessor(t *testing.T) {
 	t.Parallel()
 	e, _ := shell(t, limited(t, 64<<20, 0.2, 8), "while :; do :; done")
-	eventually(t, "it is made to wait", func() bool { return native.Throttled(e) > 2 })
+	drivertest.Eventually(t, "it is made to wait", func() bool { return native.Throttled(e) > 2 })
 	e.Kill()
 	ended(t, e)
 }
@@ -157,21 +158,21 @@ func TestFreeze(t *testing.T) {
 	t.Parallel()
 	d := limited(t, 0, 0, 0)
 	e, out := shell(t, d, "while :; do echo x; done")
-	eventually(t, "it runs", func() bool { return out.String() != "" })
+	drivertest.Eventually(t, "it runs", func() bool { return out.String() != "" })
 	if err := e.Freeze(true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it has stopped", func() bool { return native.Frozen(e) })
+	drivertest.Eventually(t, "it has stopped", func() bool { return native.Frozen(e) })
 	e.Drain()
 	still := len(out.String())
 	if err := e.Freeze(false); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it goes on", func() bool { return len(out.String()) > still })
+	drivertest.Eventually(t, "it goes on", func() bool { return len(out.String()) > still })
 	if err := e.Freeze(true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it has stopped again", func() bool { return native.Frozen(e) })
+	drivertest.Eventually(t, "it has stopped again", func() bool { return native.Frozen(e) })
 	e.Kill()
 	if exit := ended(t, e); !exit.Killed || exit.Signal != "killed" {
 		t.Errorf("%+v", exit)
@@ -194,21 +195,5 @@ func TestTooLong(t *testing.T) {
 	}
 	if exit := ended(t, e); exit.Started {
 		t.Errorf("%+v", exit)
-	}
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited in vain until %s", what)
-		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/driver/drivertest"
 	"github.com/hearth-run/hearth/worker/driver/native"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestStock(t *testing.T) {
 	t.Parallel()
 	d := limited(t, 0, 0, 0).(*native.Driver)
-	eventually(t, "one is ready", func() bool { return d.Stock().Ready >= 1 })
+	drivertest.Eventually(t, "one is ready", func() bool { return d.Stock().Ready >= 1 })
 	const burst = 3
 	take := func() {
 		for range burst {
@@ -26,7 +27,7 @@ func TestStock(t *testing.T) {
 		}
 	}
 	take()
-	eventually(t, "as many are ready as were taken at once", func() bool {
+	drivertest.Eventually(t, "as many are ready as were taken at once", func() bool {
 		s := d.Stock()
 		if s.Ready < burst {
 			take() // the second in which they were taken may have been two

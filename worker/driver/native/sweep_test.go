@@ -88,7 +88,7 @@ func TestKilledWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = worker.Wait()
-	eventually(t, "nothing is left", func() bool {
+	drivertest.Eventually(t, "nothing is left", func() bool {
 		next := open(t)
 		defer next.Close()
 		if _, err := next.Probe(t.Context()); err != nil {

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -23,9 +22,6 @@ import (
 	"github.com/hearth-run/hearth/worker/driver/drivertest"
 	"github.com/hearth-run/hearth/worker/driver/process"
 )
-
-// patience bounds every wait.
-const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	process.Main()
@@ -151,7 +147,7 @@ func TestKilledWorker(t *testing.T) {
 			if runtime.GOOS == "linux" || os.Geteuid() == 0 {
 				daemon.AwaitGone()
 			}
-			eventually(t, "the scratch folder is empty", func() bool {
+			drivertest.Eventually(t, "the scratch folder is empty", func() bool {
 				left, err := os.ReadDir(scratch)
 				return err == nil && len(left) == 0
 			})
@@ -172,7 +168,7 @@ func TestKilledKeeper(t *testing.T) {
 	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "another keeper is there", func() bool { now := process.Keeper(d); return now != 0 && now != old })
+	drivertest.Eventually(t, "another keeper is there", func() bool { now := process.Keeper(d); return now != 0 && now != old })
 	e.Kill()
 	<-e.Done()
 	if _, err := d.New(t.Context(), driver.Spec{ID: "next"}); err != nil {
@@ -323,21 +319,5 @@ func TestAbandonedScratch(t *testing.T) {
 	<-e.Done()
 	if exit := e.Exit(); exit.Code != 0 {
 		t.Errorf("the living one's folder is gone: %+v", exit)
-	}
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited in vain until %s", what)
-		}
 	}
 }
