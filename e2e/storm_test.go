@@ -25,6 +25,7 @@ func TestStorm(t *testing.T) {
 	if os.Getenv("HEARTH_LONG") == "" {
 		t.Skip("takes minutes; HEARTH_LONG=1 runs it")
 	}
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("HEARTH_STORM_SEED"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 64)
