@@ -7,6 +7,8 @@ type Counters struct {
 	Environments int64 // there now
 	Made         int64 // told to be made
 	InitFailures int64
+	Frozen       int64 // of those there: idle and stopped
+	Freezes      int64 // times one was frozen
 
 	Started           int64 // calls handed to an environment
 	Answered          int64 // by the function, function errors too
@@ -23,7 +25,7 @@ type Counters struct {
 
 type counters struct {
 	made, initFailures, started, answered, functionErrors, timedOut, exited, refused, notReturned, mismatches, unanswered,
-	dropped atomic.Int64
+	dropped, frozen, freezes atomic.Int64
 }
 
 // Counters takes a look; the numbers are read one after the other.
@@ -34,6 +36,7 @@ func (w *Worker) Counters() Counters {
 	c := &w.count
 	return Counters{
 		Environments: int64(n), Made: c.made.Load(), InitFailures: c.initFailures.Load(),
+		Frozen: c.frozen.Load(), Freezes: c.freezes.Load(),
 		Started: c.started.Load(), Answered: c.answered.Load(), FunctionErrors: c.functionErrors.Load(),
 		TimedOut: c.timedOut.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(), NotReturned: c.notReturned.Load(),
 		BindingMismatches: c.mismatches.Load(), Unanswered: c.unanswered.Load(), LogBytesDropped: c.dropped.Load(),

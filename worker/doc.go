@@ -16,6 +16,9 @@
 // on goroutines that are there anyway: Start writes the call on its caller's, the answer is handled on the one that reads
 // the runtime's connection, a time-out on the timer's.
 //
+// A parked one that nobody uses for 10 s is frozen, where the driver can, and thawed by the next call or its end (freeze.go). One
+// goroutine of the worker sees to that.
+//
 // # A call
 //
 // [Worker.Start] compares subject, envelope and binding, starts the clock and hands the call to the Runtime API. Then the

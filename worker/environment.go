@@ -21,16 +21,23 @@ type environment struct {
 	cancel  context.CancelCauseFunc
 
 	// Written while it is made, before ready is closed and the first event told; read after.
-	inside driver.Environment
-	inline driver.Inline      // the same, if it answers by itself
-	drain  driver.Drainer     // the same, if it hands over output at once
-	api    *runtimeapi.Server // nil if it does
-	pinned bool               // the cache keeps its package until release
-	ready  chan struct{}      // closed by the first next
-	broken chan struct{}      // closed by init/error
+	inside  driver.Environment
+	inline  driver.Inline      // the same, if it answers by itself
+	drain   driver.Drainer     // the same, if it hands over output at once
+	freezes driver.Freezer     // the same, if it can be frozen; nil: never
+	api     *runtimeapi.Server // nil if it does
+	pinned  bool               // the cache keeps its package until release
+	ready   chan struct{}      // closed by the first next
+	broken  chan struct{}      // closed by init/error
+
+	chill sync.Mutex // held while the driver freezes or thaws it; taken before mu
 
 	mu       sync.Mutex
 	phase    phase
+	idle     bool                  // it waits for a call
+	since    time.Time             // when its last call was answered, or its init ended
+	frozen   bool                  // only while idle
+	watched  *rest                 // by the freezer; nil: not
 	began    time.Time             // when its command was started
 	init     time.Duration         // from there to the first next
 	failure  *schema.FunctionError // reported by init/error
@@ -56,11 +63,6 @@ const (
 // orderlyEnd is how long an environment with an extension has between SIGTERM and SIGKILL (A6).
 const orderlyEnd = 500 * time.Millisecond
 
-// terminator is the rare ability of an environment to ask its main process to end by itself, by SIGTERM.
-type terminator interface {
-	Terminate()
-}
-
 // Parked is told by the Runtime API that the runtime asks for a call.
 func (e *environment) Parked(first bool) {
 	if first {
@@ -82,6 +84,7 @@ func (e *environment) returned() {
 		e.asked = false
 		e.deadline = time.Time{}
 		e.timer.Stop()
+		e.rests()
 	}
 	e.mu.Unlock()
 	if waits {
@@ -95,8 +98,10 @@ func (e *environment) parkedFirst() {
 	good := e.phase == making
 	if good {
 		e.phase = ready
-		e.init = time.Since(e.began)
+		e.since = time.Now()
+		e.init = e.since.Sub(e.began)
 		close(e.ready)
+		e.rests()
 	}
 	init := e.init
 	e.mu.Unlock()
@@ -131,27 +136,37 @@ func (e *environment) kill() {
 	}
 }
 
-// End ends an environment: at once if it is idle, killing a call that runs. Its last event still comes. An unknown one
-// has ended already.
+// End ends an environment: at once if it is idle, killing a call that runs; one that is idle and has an extension is asked first,
+// by SIGTERM, and killed after 500 ms (A6). Its last event still comes. An unknown one has ended already.
 func (w *Worker) End(id string) {
-	e := w.environment(id)
-	if e == nil {
-		return
+	if e := w.environment(id); e != nil {
+		e.end()
 	}
+}
+
+// end is [Worker.End].
+func (e *environment) end() {
 	e.mu.Lock()
-	polite, ok := e.inside.(terminator)
+	polite, ok := e.inside.(driver.Terminator)
 	ok = ok && e.phase == ready && e.current.run == nil && e.api != nil && e.api.Extensions() > 0
+	frozen := false
 	if ok {
 		e.phase = over
+		frozen = e.wakes()
 		// The timer's goroutine has no owner, and needs none: it kills, and a kill is safe at any time.
 		e.grace = time.AfterFunc(orderlyEnd, e.kill)
 	}
+	grace := e.grace != nil
 	e.mu.Unlock()
-	if ok {
+	switch {
+	case !ok && !grace:
+		e.kill()
+	case ok:
+		if frozen {
+			_ = e.thaw() // else it is killed as it is
+		}
 		polite.Terminate()
-		return
 	}
-	e.kill()
 }
 
 // events tells the events of one environment, one at a time and in order, whichever goroutines they come from. A tell

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,6 +106,20 @@ func (f *functionLoop) serve(header http.Header, body []byte) {
 		f.write("POST /2020-01-01/extension/register HTTP/1.1\r\nLambda-Extension-Name: own\r\nContent-Length: 15\r\n\r\n" +
 			`{"events":null}`)
 		f.read()
+	case "polite": // says so when it gets SIGTERM
+		asked := make(chan os.Signal, 1)
+		signal.Notify(asked, syscall.SIGTERM)
+		go func() {
+			<-asked
+			fmt.Println("asked to end")
+			os.Exit(0)
+		}()
+	case "daemon": // something of its own goes on between calls, and hides
+		cmd := exec.Command("/bin/sh", "-c", "while :; do :; done", arg)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := cmd.Start(); err != nil {
+			answer = strconv.Quote(err.Error())
+		}
 	case "headers":
 		b, _ := json.Marshal(header)
 		answer = string(b)

@@ -83,7 +83,8 @@ func (e *environment) start(run *schema.Run) {
 		w.lost(run)
 		return
 	}
-	e.current, e.deadline = x, now.Add(limit)
+	e.current, e.deadline, e.since = x, now.Add(limit), now
+	frozen := e.wakes()
 	inline := e.inline
 	if inline == nil {
 		e.timer.Reset(limit)
@@ -96,7 +97,7 @@ func (e *environment) start(run *schema.Run) {
 		return
 	}
 	// The deadline is by the wall clock: runtimes compute their remaining time from it. Nothing here waits by it.
-	err := e.api.Start(&runtimeapi.Invocation{
+	err := e.begin(frozen, &runtimeapi.Invocation{
 		RequestID: call.RequestID, Deadline: now.Add(limit), Qualifier: call.Qualifier,
 		TraceID: runtimeapi.TraceID(x.span.Context().Traceparent), ClientContext: call.ClientContext, Tenant: call.Tenant,
 		Payload: call.Payload,
@@ -123,6 +124,16 @@ func (e *environment) start(run *schema.Run) {
 		e.kill()
 	}
 	w.conclude(e, x, o)
+}
+
+// begin hands a call to the runtime, thawed if need be.
+func (e *environment) begin(frozen bool, call *runtimeapi.Invocation) error {
+	if frozen {
+		if err := e.thaw(); err != nil {
+			return err
+		}
+	}
+	return e.api.Start(call)
 }
 
 // timeout is the call's own, at most the function's.
@@ -160,7 +171,7 @@ func (e *environment) Answered(a *runtimeapi.Answer) {
 		e.mu.Unlock()
 		return // timed out at this moment, or ended
 	}
-	e.current, e.ending = execution{}, true
+	e.current, e.ending, e.since = execution{}, true, now
 	if e.asked = e.asked || a.Parked; e.asked {
 		e.deadline = time.Time{}
 		e.timer.Stop()

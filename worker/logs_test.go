@@ -43,15 +43,17 @@ func (o *shelf) Line(l schema.LogLine) {
 	}
 }
 
-func (s *sink) has(want string) bool {
+func (s *sink) has(want string) bool { return s.count(want) > 0 }
+
+func (s *sink) count(want string) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, text := range s.text {
 		if strings.Contains(text, want) {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 func TestLines(t *testing.T) {

@@ -150,7 +150,7 @@ func (e *environment) holds(inside driver.Environment) bool {
 	if e.phase != making {
 		return false
 	}
-	e.inside, e.inline, e.drain, e.began = inside, inline, drain, time.Now()
+	e.inside, e.inline, e.drain, e.freezes, e.began = inside, inline, drain, e.worker.freezes(inside), time.Now()
 	if inline == nil {
 		e.api = runtimeapi.New(runtimeapi.Config{
 			ARN: schema.ARN(b.Account, b.Function, ""), Function: b.Function, Version: b.Version, Handler: b.Handler,
@@ -244,7 +244,10 @@ func (e *environment) wait(failed bool) {
 	if e.grace != nil {
 		e.grace.Stop()
 	}
+	e.wakes()
+	watched := e.watched
 	e.mu.Unlock()
+	e.worker.freezer.remove(watched)
 	if e.api != nil {
 		e.api.Drain(drainWait)
 		e.api.Close()

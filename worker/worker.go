@@ -42,6 +42,7 @@ type Config struct {
 	Inits          int           // environments made at once, those with a long init aside; 0 means 2 a core and 8 more
 	InitQueue      int           // environments that wait for that; more fail at once; 0 means 4,096
 	PrepareTimeout time.Duration // to fetch and unpack a package; 0 means 2 min
+	FreezeAfter    time.Duration // an environment idle for so long is frozen, where the driver can; 0 means 10 s, -1 never
 	BodyBytes      int64         // bodies and log lines of all environments at once; 0 means 256 MiB
 	LogBytes       int64         // of these, what is set aside for who takes Lines; 0 means nothing
 	LogRate        int           // bytes of output a second and environment, more is dropped; 0 means 1 MiB
@@ -52,12 +53,18 @@ type Config struct {
 	Logger *slog.Logger // nil means nobody
 
 	Telemetry *telemetry.Telemetry // nil means no spans
+
+	now func() time.Time // of the freezer; tests move it
 }
 
 func (c *Config) setDefaults() error {
 	c.Inits = cmp.Or(c.Inits, 2*runtime.GOMAXPROCS(0)+8)
 	c.InitQueue = cmp.Or(c.InitQueue, 4096)
 	c.PrepareTimeout = cmp.Or(c.PrepareTimeout, 2*time.Minute)
+	c.FreezeAfter = cmp.Or(c.FreezeAfter, defaultFreeze)
+	if c.now == nil {
+		c.now = time.Now
+	}
 	c.BodyBytes = cmp.Or(c.BodyBytes, 256<<20)
 	c.LogRate = cmp.Or(c.LogRate, 1<<20)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
@@ -80,15 +87,16 @@ func (c *Config) setDefaults() error {
 
 // Worker is the environments of one host. It is a manager's Worker; safe for concurrent use.
 type Worker struct {
-	cfg    Config
-	log    *slog.Logger
-	budget *runtimeapi.Budget
-	count  counters
-	prep   *preparer
-	slots  chan struct{} // one for each environment that is being made
-	life   context.Context
-	end    context.CancelCauseFunc
-	wg     conc.WaitGroup
+	cfg     Config
+	log     *slog.Logger
+	budget  *runtimeapi.Budget
+	count   counters
+	prep    *preparer
+	freezer *freezer
+	slots   chan struct{} // one for each environment that is being made
+	life    context.Context
+	end     context.CancelCauseFunc
+	wg      conc.WaitGroup
 
 	mu           sync.RWMutex
 	stopped      bool
@@ -105,7 +113,7 @@ func New(cfg Config) (*Worker, error) {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	w := &Worker{cfg: cfg, log: cfg.Logger.With("worker", cfg.ID), budget: runtimeapi.NewBudget(cfg.BodyBytes - cfg.LogBytes),
-		slots: make(chan struct{}, cfg.Inits), environments: map[string]*environment{}}
+		freezer: newFreezer(cfg.FreezeAfter, cfg.now), slots: make(chan struct{}, cfg.Inits), environments: map[string]*environment{}}
 	var err error
 	if w.prep, err = newPreparer(cfg, w.log); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
@@ -114,15 +122,15 @@ func New(cfg Config) (*Worker, error) {
 	return w, nil
 }
 
-// Stop kills every environment and waits until each has told its last event; calls that run are answered. It returns the
-// cause of ctx if that is over first. Safe twice. Closing the driver is its owner's.
+// Stop ends every environment, as [Worker.End] does, and waits until each has told its last event; calls that run are answered. It
+// returns the cause of ctx if that is over first. Safe twice. Closing the driver is its owner's.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.mu.Lock()
 	w.stopped = true
 	w.mu.Unlock()
 	w.end(errStopped)
 	for _, e := range w.all() {
-		e.kill()
+		e.end()
 	}
 	ended := make(chan struct{})
 	// Not one of the worker's own goroutines: it waits for those.

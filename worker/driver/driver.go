@@ -76,6 +76,13 @@ type Drainer interface {
 	Drain()
 }
 
+// Terminator is the rare ability of an environment to ask its main process to end by itself.
+type Terminator interface {
+	// Terminate sends it SIGTERM, thawed if need be, and returns; where nothing runs it does nothing. Whoever cannot wait for
+	// ever kills later.
+	Terminate()
+}
+
 // Freezer is the rare ability of an environment to stop all that runs in it, and to let it go on.
 type Freezer interface {
 	// Freeze returns when what is inside has been told to stop, or to go on. Killing needs no thaw before.

@@ -48,7 +48,7 @@ func Exercise(t *testing.T, open func(testing.TB) driver.Driver) {
 	}{
 		{"Sight", s.sight}, {"User", s.user}, {"Output", s.output}, {"Scratch", s.scratch},
 		{"Exit", s.exits}, {"Refusals", s.refusals}, {"StartsOnce", s.startsOnce},
-		{"Kill", s.kill}, {"KillBeforeStart", s.killBeforeStart}, {"KillWhileStarting", s.killWhileStarting},
+		{"Kill", s.kill}, {"KillBeforeStart", s.killBeforeStart}, {"KillWhileStarting", s.killWhileStarting}, {"Terminate", s.terminate},
 		{"Strays", s.strays}, {"Listener", s.listener}, {"Close", s.closes}, {"Crowd", s.crowd},
 	} {
 		t.Run(area.name, func(t *testing.T) {

@@ -38,6 +38,35 @@ func (s *suite) kill(t *testing.T) {
 	}
 }
 
+// terminate: who can be asked to end gets SIGTERM, frozen or not, and the others with it; before the start and after the end
+// there is nobody to ask.
+func (s *suite) terminate(t *testing.T) {
+	d := s.driver(t)
+	for _, frozen := range []bool{false, true} {
+		e := s.make(t, d)
+		polite, ok := e.Environment.(driver.Terminator)
+		if !ok {
+			t.Skip("it cannot be asked")
+		}
+		polite.Terminate()
+		guest := s.start(t, e)
+		guest.Tell(RoleChild)
+		child := e.host.Await()
+		if f, ok := e.Environment.(driver.Freezer); ok && frozen {
+			if err := f.Freeze(true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		polite.Terminate()
+		if exit := awaitDone(t, e); exit.Signal != "terminated" || exit.Killed {
+			t.Errorf("exit %+v", exit)
+		}
+		guest.AwaitGone()
+		child.AwaitGone()
+		polite.Terminate()
+	}
+}
+
 // killBeforeStart: an environment that never ran ends too.
 func (s *suite) killBeforeStart(t *testing.T) {
 	e := s.make(t, s.driver(t))

@@ -159,6 +159,8 @@ func (g *group1) outOfMemory() bool {
 	return counter(filepath.Join(g.folder("memory"), "memory.oom_control"), "oom_kill") > 0
 }
 
+func (g *group1) processes() ([]int, error) { return processesIn(g.folder("freezer")) }
+
 func (g *group1) usage() (int64, error) {
 	return number(filepath.Join(g.folder("memory"), "memory.usage_in_bytes"))
 }

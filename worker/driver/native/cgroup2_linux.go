@@ -147,6 +147,8 @@ func (g *group2) outOfMemory() bool {
 	return counter(filepath.Join(g.path, "memory.events"), "oom_kill") > 0
 }
 
+func (g *group2) processes() ([]int, error) { return processesIn(g.path) }
+
 func (g *group2) usage() (int64, error) { return number(filepath.Join(g.path, "memory.current")) }
 
 func (g *group2) sockets() (int64, error) {

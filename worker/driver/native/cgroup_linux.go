@@ -40,6 +40,8 @@ type group interface {
 	freeze(on bool) error
 	// outOfMemory tells whether the kernel killed a process for want of memory.
 	outOfMemory() bool
+	// processes are the numbers of those in it, as this process sees them.
+	processes() ([]int, error)
 	// usage is bytes of memory that are charged now.
 	usage() (int64, error)
 	// sockets is bytes that its sockets are charged with now.
@@ -137,6 +139,21 @@ func number(path string) (int64, error) {
 		return 0, err
 	}
 	return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+}
+
+// processesIn are the numbers of the processes of a group.
+func processesIn(folder string) ([]int, error) {
+	b, err := os.ReadFile(filepath.Join(folder, procsFile))
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, field := range strings.Fields(string(b)) {
+		if pid, err := strconv.Atoi(field); err == nil && pid > 0 { // 0: of another namespace
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }
 
 // killGroup ends what is left of a driver that was killed in one of its folders, and removes it with those below it.

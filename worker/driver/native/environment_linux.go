@@ -51,6 +51,7 @@ var (
 	_ driver.Environment = (*Environment)(nil)
 	_ driver.Drainer     = (*Environment)(nil)
 	_ driver.Freezer     = (*Environment)(nil)
+	_ driver.Terminator  = (*Environment)(nil)
 )
 
 // phase is where an environment stands.
@@ -230,6 +231,22 @@ func (e *Environment) Kill() {
 		e.frozen = false
 	}
 	e.sandbox.kill()
+}
+
+// Terminate asks the main process to end by SIGTERM, thawed if need be.
+func (e *Environment) Terminate() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.phase != running || e.killed {
+		return
+	}
+	if e.frozen {
+		_ = e.sandbox.group.freeze(false)
+		e.frozen = false
+	}
+	if err := e.sandbox.terminate(); err != nil {
+		e.driver.cfg.Log.Warn("an environment cannot be asked to end", "environment", e.id, "error", err)
+	}
 }
 
 // Freeze stops every process of the environment, or lets them go on: between calls it then uses no processor time.

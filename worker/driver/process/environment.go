@@ -48,6 +48,7 @@ type Environment struct {
 var (
 	_ driver.Environment = (*Environment)(nil)
 	_ driver.Drainer     = (*Environment)(nil)
+	_ driver.Terminator  = (*Environment)(nil)
 )
 
 // phase is where an environment stands; see the drawing in doc.go.
@@ -215,6 +216,15 @@ func (e *Environment) Kill() {
 	case running:
 		// The main process is not reaped while the phase is running, so its number is still its own.
 		_ = e.child.killSession()
+	}
+}
+
+// Terminate asks the main process to end by SIGTERM.
+func (e *Environment) Terminate() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.phase == running {
+		_ = syscall.Kill(e.child.pid, syscall.SIGTERM) // not reaped while the phase is running
 	}
 }
 
