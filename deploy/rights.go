@@ -201,7 +201,8 @@ func managerRights(names subjects.Names, id string) *rights {
 	}
 	r.readsBuckets()
 	r.reads(topology.CodeStream(names))
-	r.writes(topology.Members, schema.MemberPrefix+subjects.Escape(id), schema.ControllerKey)
+	// Leases of workers it writes for those that are processes of their own (package fleet), each under the name of who asks.
+	r.writes(topology.Members, schema.MemberPrefix+subjects.Escape(id), schema.ControllerKey, schema.WorkerPrefix+"*")
 	r.writes(topology.Ring, schema.RingKey, schema.FabricKey)
 	r.writes(topology.Reservations, ">")
 	r.writes(topology.Arcs, ">")
@@ -212,15 +213,12 @@ func managerRights(names subjects.Names, id string) *rights {
 	return r
 }
 
-// workerRights are those of worker id, a process of its own. It writes its lease and reads no bucket; packages it reads message by
-// message: the right to make consumers would let it name where their messages go.
+// workerRights are those of worker id, a process of its own: answers to callers, and what it says to managers. Nothing of that is
+// answered by the server itself, which would write its answer wherever the worker, which may have been taken over, names; so
+// nothing of JetStream is among it ([remote.Streams]). Other inboxes of frontends and managers are not for workers.
 func workerRights(names subjects.Names, id string) *rights {
 	r := &rights{names: names}
-	r.own("log.>")
-	r.inboxes()
-	r.writes(topology.Members, schema.WorkerPrefix+subjects.Escape(id))
-	store, stream := names.Bucket(topology.Code), topology.CodeStream(names)
-	r.publish = append(r.publish, "$JS.API.DIRECT.GET."+stream, "$JS.API.DIRECT.GET."+stream+".$O."+store+".M.*")
+	r.publish = append(r.publish, "_INBOX.>", "_HC.>", "_R_.>", "_HF.*."+subjects.AnswerKind+".>", subjects.ManagerAny(id))
 	r.listen("w." + subjects.Escape(id) + ".>")
 	r.subscribe = append(r.subscribe, subjects.WorkerInbox(id, ">"))
 	return r

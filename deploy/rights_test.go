@@ -190,7 +190,7 @@ func TestRights(t *testing.T) {
 			publish: []string{
 				"hearth.status.manager.m1", "hearth.m.m2.claim", "hearth.m.m2.key", "_INBOX.x", "_HF.f1.x", "hearth.log.default.f.1._", "hearth.open.r.0.a.b.c.1",
 				"$KV.HEARTH_members.manager.m1", "$KV.HEARTH_members.controller", "$KV.HEARTH_ring.ring", "$KV.HEARTH_keys.seal",
-				"$JS.ACK.HEARTH_CALLS_R63.r-1.1.1.1.1.0", "$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_R63.r-1",
+				"$KV.HEARTH_members.worker.w1", "$JS.ACK.HEARTH_CALLS_R63.r-1.1.1.1.1.0", "$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_R63.r-1",
 			},
 			not: []string{
 				"hearth.status.manager.m2", "hearth.status.frontend.f1", "hearth.invoke.default.f", "hearth.api.default.CreateFunction",
@@ -204,8 +204,8 @@ func TestRights(t *testing.T) {
 		},
 		"worker": {
 			publish: []string{
-				"_INBOX.x", "_HC.x.y", "_R_.x", "_HF.f1.a.0123456789abcdef", "_HM.m1.w.hello", "_HW.w1.x", "hearth.log.default.f.1._",
-				"$KV.HEARTH_members.worker.w1", "$JS.API.DIRECT.GET.OBJ_HEARTH_code", "$JS.API.DIRECT.GET.OBJ_HEARTH_code.$O.HEARTH_code.M.YQ==",
+				"_INBOX.x", "_HC.x.y", "_R_.x", "_HF.f1.a.0123456789abcdef", "_HM.m1.w.w1.hello", "_HM.m2.w.w1.l.s", "_HM.m1.w.w1.lease",
+				"_HM.m1.w.w1.log.default.f.1._", "_HM.m1.w.w1.code.ab",
 			},
 			not: []string{
 				// It cannot claim, acknowledge, move, refuse or make a call.
@@ -216,13 +216,16 @@ func TestRights(t *testing.T) {
 				"hearth.api.default.CreateFunction", "hearth.api._.DrainManager", "hearth.m.m1.ctl", "hearth.m.m1.claim", "hearth.m.m1.key",
 				"hearth.w.w1.link", "hearth.w.w2.open", "hearth.w.w2.link", "hearth.status.manager.m1", "hearth.status.frontend.f1", "hearth.status.ask",
 				"hearth.trace.x", "hearth.retry.x", "hearth.dead.default.f",
-				// It writes no bucket but its lease, and reads none: not even that.
-				"$KV.HEARTH_members.worker.w2", "$KV.HEARTH_members.manager.m1", "$KV.HEARTH_members.controller", "$KV.HEARTH_functions.default.f",
+				// Of other nodes it reaches where answers and questions go, no other's and no other inbox.
+				"_HM.m1.w.w2.hello", "_HM.m1.w.w2.l.s", "_HM.m1.w.w2.lease", "_HM.m1.n.x", "_HM.m1.w.n.x", "_HM.m1.gone.s", "_HM.m1.x", "_HF.f1.p.x", "_HF.f1.n.x",
+				"_HF.f1.b", "_HE.f1.x", "_HW.w1.x", "_HW.w2.x",
+				// It writes no bucket, not even its lease, and no log line by itself, and reads nothing.
+				"hearth.log.default.f.1._", "$KV.HEARTH_members.worker.w1", "$KV.HEARTH_members.worker.w2", "$KV.HEARTH_members.manager.m1", "$KV.HEARTH_members.controller", "$KV.HEARTH_functions.default.f",
 				"$KV.HEARTH_secrets.x.1", "$KV.HEARTH_keys.seal", "$KV.HEARTH_ring.ring", "$KV.HEARTH_limits.x", "$KV.HEARTH_arcs.u.0", "$KV.HEARTH_reservations.x",
 				"$JS.API.DIRECT.GET.KV_HEARTH_members", "$JS.API.DIRECT.GET.KV_HEARTH_members.$KV.HEARTH_members.worker.w1",
 				"$JS.API.DIRECT.GET.KV_HEARTH_secrets", "$JS.API.DIRECT.GET.KV_HEARTH_secrets.$KV.HEARTH_secrets.x.1", "$JS.API.STREAM.MSG.GET.KV_HEARTH_secrets",
 				"$JS.API.CONSUMER.CREATE.KV_HEARTH_secrets.x", "$JS.API.STREAM.INFO.KV_HEARTH_members", "$JS.API.DIRECT.GET.KV_HEARTH_functions",
-				// Of the code store it reads messages, which need no consumer; of the logs nothing.
+				"$JS.API.DIRECT.GET.OBJ_HEARTH_code", "$JS.API.DIRECT.GET.OBJ_HEARTH_code.$O.HEARTH_code.M.YQ==",
 				"$JS.API.CONSUMER.CREATE.OBJ_HEARTH_code.x", "$O.HEARTH_code.C.x", "$O.HEARTH_code.M.x", "$JS.API.STREAM.PURGE.OBJ_HEARTH_code",
 				"$JS.API.STREAM.INFO.HEARTH_LOGS", "$JS.API.CONSUMER.CREATE.HEARTH_LOGS.x", "$JS.API.DIRECT.GET.HEARTH_LOGS",
 				"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.CREATE.X", "$SRV.PING", "$SYS.REQ.SERVER.PING",

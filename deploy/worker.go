@@ -116,6 +116,7 @@ type workerNode struct {
 	absent      func()
 
 	nc      *nats.Conn
+	streams *remote.Streams
 	shipper *worker.Shipper
 	worker  *worker.Worker
 	remote  *remote.Remote
@@ -127,13 +128,16 @@ func (n *workerNode) parts(u *up, g *lifecycle.Group) {
 	g.Add("connection", lifecycle.Func{
 		OnStart: func(ctx context.Context) (err error) {
 			n.nc, err = u.nats.connect(ctx, n.login, subjects.WorkerInbox(n.id, "r"))
+			n.streams = remote.NewStreams(n.nc, u.names, n.manager, n.id)
 			return err
 		},
 		OnStop: func(ctx context.Context) error { disconnect(ctx, n.nc); return nil },
 	})
 	g.Add("log lines", lifecycle.Func{
 		OnStart: func(ctx context.Context) (err error) {
-			n.shipper, err = worker.NewShipper(n.nc, worker.ShipperConfig{Manager: n.manager, Names: u.names, Logger: u.cfg.Logger})
+			n.shipper, err = worker.NewShipper(n.nc, worker.ShipperConfig{
+				Manager: n.manager, Names: u.names, Store: n.streams.StoreLog, Logger: u.cfg.Logger,
+			})
 			if err != nil {
 				return err
 			}
@@ -148,7 +152,7 @@ func (n *workerNode) parts(u *up, g *lifecycle.Group) {
 				Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry, Lines: n.shipper.Open, LogBytes: n.shipper.Bytes(),
 			}
 			if u.runsDir != "" { // else the driver runs no code
-				cfg.Code, cfg.CacheDir = newDirectStore(n.nc, u.names), filepath.Join(u.runsDir, codeDir, n.id)
+				cfg.Code, cfg.CacheDir = n.streams, filepath.Join(u.runsDir, codeDir, n.id)
 			}
 			n.worker, err = worker.New(cfg)
 			return err

@@ -36,6 +36,9 @@ const (
 // StatusUnknown is the [HeaderStatus] of an answer that says: there is none.
 const StatusUnknown = "404"
 
+// StatusRefused is the [HeaderStatus] of an answer that says: who asks may not have it.
+const StatusRefused = "403"
+
 // FunctionErrorUnhandled is the one value of [HeaderFunctionError] that runtimes produce (Lambda, X-Amz-Function-Error).
 const FunctionErrorUnhandled = "Unhandled"
 

@@ -92,6 +92,7 @@ func samples() map[string]any {
 		"key_ask":      &schema.KeyAsk{V: 1, Manager: "m1", Public: make([]byte, 32)},
 		"key_answer":   &schema.KeyAnswer{V: 1, Sealed: []byte{1, 2, 3, 0xff}},
 		"worker":       &schema.WorkerRecord{V: 1, ID: "w1", Manager: "m1", Incarnation: "7c", State: schema.MemberActive, Capacity: 64, Driver: "native", Tenants: true, Limits: true, Build: "v0.1.0", Reads: 1},
+		"worker_lease": &schema.WorkerLease{V: 1, Record: []byte{0x80}, Last: 12},
 		"worker_hello": &schema.WorkerHello{V: 1, Worker: "w1", Incarnation: "7c", Session: "9e"},
 		"worker_open":  &schema.WorkerOpen{V: 1, Manager: "m1", Incarnation: "7c", Session: "9e"},
 		"link_frame":   &schema.LinkFrame{V: 1, Session: "9e", Number: 3, Last: 3, Ack: 300, Again: true, Body: []byte{1}},

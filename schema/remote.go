@@ -44,6 +44,13 @@ type WorkerRecord struct {
 	Reads       int         `msgpack:"reads"` // highest record version it reads
 }
 
+// WorkerLease asks a manager to write the worker's lease.
+type WorkerLease struct {
+	V      int    `msgpack:"v"`
+	Record []byte `msgpack:"r,omitempty"` // a [WorkerRecord]; none gives the lease up
+	Last   uint64 `msgpack:"l,omitempty"` // sequence of the message that stands there now, 0 for none
+}
+
 // WorkerHello asks a manager for a session, or whether it still knows the one that there is.
 type WorkerHello struct {
 	V           int    `msgpack:"v"`

@@ -27,6 +27,7 @@ func (a KeyAsk) version() int       { return a.V }
 func (a KeyAnswer) version() int    { return a.V }
 
 func (r WorkerRecord) version() int { return r.V }
+func (l WorkerLease) version() int  { return l.V }
 func (h WorkerHello) version() int  { return h.V }
 func (o WorkerOpen) version() int   { return o.V }
 func (f LinkFrame) version() int    { return f.V }

@@ -83,12 +83,6 @@ func (n Names) ManagerKey(id string) string { return n.prefix + ".m." + Escape(i
 // ManagerClaim is where a manager is given a claim by another one.
 func (n Names) ManagerClaim(id string) string { return n.prefix + ".m." + Escape(id) + ".claim" }
 
-// WorkerOpen is where a manager opens a session with a worker that is a process of its own.
-func (n Names) WorkerOpen(id string) string { return n.prefix + ".w." + Escape(id) + ".open" }
-
-// WorkerLink is where a manager speaks to such a worker in a session.
-func (n Names) WorkerLink(id string) string { return n.prefix + ".w." + Escape(id) + ".link" }
-
 // ManagerStatus is where a manager tells its state.
 func (n Names) ManagerStatus(id string) string { return n.prefix + ".status.manager." + Escape(id) }
 
@@ -198,22 +192,3 @@ func OfClient(reply string) bool { return strings.HasPrefix(reply, clientInboxes
 
 // ManagerInbox is an inbox of a manager.
 func ManagerInbox(id, rest string) string { return "_HM." + Escape(id) + "." + rest }
-
-// ManagerHello is where workers that are processes of their own ask a manager for a session.
-func ManagerHello(id string) string { return ManagerInbox(id, "w.hello") }
-
-// ManagerLink is where a worker speaks to its manager in a session, and ManagerPayload where it asks for a call's payload.
-func ManagerLink(id, session string) string { return ManagerInbox(id, "w.l."+session) }
-
-// ManagerPayload is described at [ManagerLink].
-func ManagerPayload(id, session string) string { return ManagerInbox(id, "w.p."+session) }
-
-// WorkerInbox is an inbox of a worker.
-func WorkerInbox(id, rest string) string { return workerInboxes + Escape(id) + "." + rest }
-
-const workerInboxes = "_HW."
-
-// OfWorker reports whether a subject is an inbox of this worker.
-func OfWorker(reply, id string) bool {
-	return len(reply) <= MaxReply && strings.HasPrefix(reply, WorkerInbox(id, "")) && literal(reply)
-}

@@ -30,6 +30,9 @@ const (
 	shipAtOnce   = 8         // messages whose PubAck is awaited
 	shipPatience = 5 * time.Second
 	shipBackOff  = 2 * time.Second // at most, while nothing can be sent
+	// shipLastTries is how often Stop has lines offered that nobody takes: 1.1 s in all. A worker whose manager has stopped before
+	// it would else wait for as long as it may.
+	shipLastTries = 4
 )
 
 // shipLine is what a line counts for in memory beside its text: itself, and the strings of its call that it holds on to.
@@ -41,7 +44,11 @@ type ShipperConfig struct {
 	Names   subjects.Names
 	Every   time.Duration // how long a line waits for others at most; 0 means 100 ms
 	Bytes   int64         // lines that are not yet stored, in memory; 0 means 8 MiB. One environment may have an eighth
-	Logger  *slog.Logger  // nil means nobody
+	// Store stores a batch under a subject of [subjects.Names.Log] and returns when it stands in the stream; it keeps no part of the
+	// batch. nil publishes to the stream over the connection. An error that is [nats.ErrNoResponders] says that nobody can at the
+	// moment. Several are called at once.
+	Store  func(ctx context.Context, subject string, batch []byte) error
+	Logger *slog.Logger // nil means nobody
 }
 
 // Shipper puts the lines of environments into stream LOGS: those of one environment in their order, in batches, at least
@@ -55,12 +62,12 @@ type ShipperConfig struct {
 // which guards another. Nothing is encoded or sent under either. DESIGN 9.
 type Shipper struct {
 	nc  *nats.Conn
-	js  jetstream.JetStream
 	cfg ShipperConfig
 	log *slog.Logger
 
 	used                    atomic.Int64
 	lines, dropped, batches atomic.Int64
+	nobody                  atomic.Bool // nobody took what was sent last
 
 	mu    sync.Mutex
 	dirty []*shelf      // have lines
@@ -94,11 +101,18 @@ func NewShipper(nc *nats.Conn, cfg ShipperConfig) (*Shipper, error) {
 	cfg.Every = cmp.Or(cfg.Every, 100*time.Millisecond)
 	cfg.Bytes = cmp.Or(cfg.Bytes, 8<<20)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("shipper: %w", err)
+	if cfg.Store == nil {
+		js, err := jetstream.New(nc)
+		if err != nil {
+			return nil, fmt.Errorf("shipper: %w", err)
+		}
+		stream := jetstream.WithExpectStream(cfg.Names.Stream(topology.Logs))
+		cfg.Store = func(ctx context.Context, subject string, batch []byte) error {
+			_, err := js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: batch}, stream)
+			return err
+		}
 	}
-	s := &Shipper{nc: nc, js: js, cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), now: make(chan struct{}, 1),
+	s := &Shipper{nc: nc, cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), now: make(chan struct{}, 1),
 		stop: make(chan struct{}), ended: make(chan struct{})}
 	s.life, s.cut = context.WithCancelCause(context.Background())
 	return s, nil
@@ -123,7 +137,7 @@ func (s *Shipper) Start(ctx context.Context) error {
 	})
 }
 
-// Stop sends what there is and ends, or gives it up when ctx ends first and says how much that was. Lines that come later
+// Stop sends what there is and ends, or gives it up when ctx ends first, or nobody takes it, and says how much that was. Lines that come later
 // go nowhere, so environments end first. Safe twice, and unstarted.
 func (s *Shipper) Stop(ctx context.Context) error {
 	return s.guard.Stop(ctx, func(ctx context.Context) error {
@@ -135,17 +149,21 @@ func (s *Shipper) Stop(ctx context.Context) error {
 			<-s.ended
 		}
 		s.wg.Wait()
+		why := context.Cause(s.life)
 		s.cut(nil)
 		if left := s.used.Load(); left > 0 {
-			return fmt.Errorf("shipper: log lines of %d bytes were not stored: %w", left, context.Cause(s.life))
+			return fmt.Errorf("shipper: log lines of %d bytes were not stored: %w", left, cmp.Or(why, errNobody))
 		}
 		return nil
 	})
 }
 
+var errNobody = errors.New("nobody takes them")
+
 // loop sends what is on the shelves, and after Stop until there is nothing any more.
 func (s *Shipper) loop() {
 	back := time.Duration(0)
+	last := 0 // of the tries after Stop that found nobody
 	for stopping := false; ; {
 		if !stopping {
 			stopping = !s.await(back)
@@ -162,6 +180,11 @@ func (s *Shipper) loop() {
 			continue
 		}
 		back = min(shipBackOff, 2*back+s.cfg.Every)
+		if stopping && s.nobody.Load() {
+			if last++; last == shipLastTries {
+				return
+			}
+		}
 		if stopping && !s.pause(back) {
 			return
 		}
@@ -221,9 +244,11 @@ func (s *Shipper) flush(shelves []*shelf) bool {
 		return false
 	}
 	var failed atomic.Bool
+	s.nobody.Store(false)
 	sender := iter.Iterator[*shelf]{MaxGoroutines: shipAtOnce}
 	sender.ForEach(shelves, func(one **shelf) {
 		if err := (*one).send(); err != nil {
+			s.nobody.Store(errors.Is(err, nats.ErrNoResponders))
 			if !failed.Swap(true) {
 				s.log.Warn("log lines wait", "bytes", s.used.Load(), "error", err)
 			}
@@ -252,7 +277,7 @@ func nudge(c chan struct{}) {
 func (s *Shipper) store(subject string, batch []byte) error {
 	ctx, cancel := context.WithTimeoutCause(s.life, shipPatience, errors.New("no PubAck of log lines came"))
 	defer cancel()
-	_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: batch}, jetstream.WithExpectStream(s.cfg.Names.Stream(topology.Logs)))
+	err := s.cfg.Store(ctx, subject, batch)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/sourcegraph/conc"
 
@@ -241,5 +242,29 @@ func TestShippedLongLines(t *testing.T) {
 	}
 	if n != 3 {
 		t.Errorf("%d lines, want 3", n)
+	}
+}
+
+// TestShipperWithoutTakers: lines that nobody takes, as of a worker whose manager has stopped, do not keep Stop.
+//
+// Broken to see it fail: a shipper that tries on until its context ends.
+func TestShipperWithoutTakers(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	s, err := worker.NewShipper(f.Connect(t), worker.ShipperConfig{
+		Manager: "m1", Names: f.Names, Every: time.Millisecond,
+		Store: func(context.Context, string, []byte) error { return fmt.Errorf("ask: %w", nats.ErrNoResponders) },
+	})
+	if err == nil {
+		err = s.Start(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Open(worker.Source{Account: "default", Function: "f", Version: "1", Environment: "e"}).Line(schema.LogLine{Text: []byte("x")})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := s.Stop(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("stopped: %v; want what was left, at once", err)
 	}
 }

@@ -19,6 +19,9 @@
 // of its order, numbers beyond their bounds are refused and counted ([Counters.Refused]). What it says of its capacity draws
 // environments to it, no more than 65,536 places of them.
 //
+// The subject of what a worker says names it, and the NATS server lets it use no other's. It has no right to JetStream: its lease,
+// its log lines and its packages pass by here (relay.go), and the server answers into its own inboxes and nowhere else.
+//
 // A pool counts places over all workers. So an environment of several places may find that many free, and on no worker in one
 // piece: then it goes where most are free, which is more than that worker's places by less than one environment. No worker gets
 // one that is larger than all its places.

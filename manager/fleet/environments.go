@@ -13,6 +13,7 @@ type environment struct {
 	notify  func(schema.EnvironmentEvent)
 	session *session
 	places  int
+	code    string // SHA-256 of its package
 
 	parked bool // its init is done
 	ended  bool // it was told to end: its places are free
@@ -30,7 +31,7 @@ func (f *Fleet) Make(id string, b *schema.Binding, notify func(schema.Environmen
 		f.local[id] = places
 		f.localUsed += places
 	case s != nil:
-		e := &environment{id: id, notify: notify, session: s, places: places}
+		e := &environment{id: id, notify: notify, session: s, places: places, code: b.CodeSHA256}
 		f.environments[id], s.environments[id] = e, e
 		s.used += places
 	}

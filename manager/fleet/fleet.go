@@ -56,7 +56,8 @@ type Fleet struct {
 	host Host
 
 	leases jetstream.KeyValue
-	hears  *nats.Subscription
+	hears  *nats.Subscription   // of workers that want a session
+	relays []*nats.Subscription // of what they need of streams
 	life   context.Context
 	end    context.CancelFunc
 	tasks  conc.WaitGroup
@@ -106,9 +107,22 @@ func (f *Fleet) Open(ctx context.Context, host Host) error {
 		}
 		f.host = host
 		f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
-		if f.hears, err = f.nc.Subscribe(subjects.ManagerHello(f.cfg.Manager), f.hello); err != nil {
+		if f.hears, err = f.nc.Subscribe(subjects.ManagerAsks(f.cfg.Manager, subjects.AskHello), f.hello); err != nil {
 			f.end()
 			return fmt.Errorf("listen for workers: %w", err)
+		}
+		for kind, handle := range map[subjects.WorkerAsk]nats.MsgHandler{
+			subjects.AskLease: f.relay(subjects.AskLease, f.passLease),
+			subjects.AskLog:   f.relay(subjects.AskLog, f.passLog),
+			subjects.AskCode:  f.relay(subjects.AskCode, f.passCode),
+		} {
+			sub, err := f.nc.Subscribe(subjects.ManagerAsks(f.cfg.Manager, kind), handle)
+			if err != nil {
+				f.deafen(append(f.relays, f.hears)...)
+				f.end()
+				return fmt.Errorf("listen for workers: %w", err)
+			}
+			f.relays = append(f.relays, sub)
 		}
 		f.tasks.Go(func() { f.watch(f.life) })
 		return nil
@@ -119,9 +133,7 @@ func (f *Fleet) Open(ctx context.Context, host Host) error {
 // its workers, whom the manager has told to; after that its callers hear that it is lost. Safe twice, and unstarted.
 func (f *Fleet) Close(ctx context.Context) error {
 	return f.guard.Stop(ctx, func(ctx context.Context) error {
-		if err := f.hears.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-			f.log.Debug("stop to hear of workers", "error", err)
-		}
+		f.deafen(f.hears)
 		f.awaitRuns(ctx)
 		f.mu.Lock()
 		f.stopped = true
@@ -132,9 +144,19 @@ func (f *Fleet) Close(ctx context.Context) error {
 			s.order(&schema.WorkerOrder{Bye: true})
 			f.close(s, "the manager stops")
 		}
+		f.deafen(f.relays...)
 		f.tasks.Wait()
 		return nil
 	})
+}
+
+// deafen ends subscriptions.
+func (f *Fleet) deafen(subs ...*nats.Subscription) {
+	for _, sub := range subs {
+		if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			f.log.Debug("stop to hear of workers", "subject", sub.Subject, "error", err)
+		}
+	}
 }
 
 // awaitRuns waits until no run of another process is left, or it takes too long.

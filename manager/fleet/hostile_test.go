@@ -2,14 +2,15 @@ package fleet_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/internal/link"
-	"github.com/hearth-run/hearth/manager/fleet"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -19,6 +20,7 @@ type taken struct {
 	b       *bench
 	nc      *nats.Conn
 	id      string
+	seq     uint64 // of its lease
 	session string
 	link    *link.Link
 	orders  chan schema.WorkerOrder
@@ -49,25 +51,42 @@ func (b *bench) takeOver(id string, capacity int) *taken {
 		}
 	}
 	k.lease(capacity)
-	k.say(subjects.ManagerHello("m1"), schema.WorkerHello{V: schema.Version, Worker: id, Incarnation: "mine"})
+	k.say(subjects.ManagerHello("m1", id), schema.WorkerHello{V: schema.Version, Worker: id, Incarnation: "mine"})
 	select {
 	case k.session = <-opened:
 	case <-time.After(patience):
 		b.t.Fatal("no session")
 	}
-	k.link = link.New(k.session, func(f []byte) error { return k.nc.Publish(subjects.ManagerLink("m1", k.session), f) })
+	k.link = link.New(k.session, func(f []byte) error { return k.nc.Publish(subjects.ManagerLink("m1", k.id, k.session), f) })
 	return k
 }
 
-func (k *taken) lease(capacity int) {
+func (k *taken) lease(capacity int) uint64 {
 	k.b.t.Helper()
 	b, err := schema.Marshal(schema.WorkerRecord{V: schema.Version, ID: k.id, Manager: "m1", Incarnation: "mine", State: schema.MemberActive, Capacity: capacity})
 	if err != nil {
 		k.b.t.Fatal(err)
 	}
-	if _, err := k.nc.Request("$KV."+k.b.fabric.Names.Bucket("members")+"."+fleet.WorkerKey(k.id), b, patience); err != nil {
+	k.seq = k.stored(subjects.ManagerLease("m1", k.id), schema.WorkerLease{V: schema.Version, Record: b, Last: k.seq})
+	return k.seq
+}
+
+// stored has the manager store something and gives its sequence.
+func (k *taken) stored(subject string, v any) uint64 {
+	k.b.t.Helper()
+	b, err := schema.Marshal(v)
+	if err != nil {
 		k.b.t.Fatal(err)
 	}
+	m, err := k.nc.Request(subject, b, patience)
+	var ack jetstream.PubAck
+	if err == nil {
+		err = json.Unmarshal(m.Data, &ack)
+	}
+	if err != nil || ack.Sequence == 0 {
+		k.b.t.Fatalf("%s: %v", subject, err)
+	}
+	return ack.Sequence
 }
 
 func (k *taken) say(subject string, v any) {
@@ -136,17 +155,19 @@ func TestTakenOver(t *testing.T) {
 	} {
 		k.refused(fmt.Sprintf("%+v", bad), func() { k.report(bad) })
 	}
-	k.refused("a frame of nothing", func() { _ = k.nc.Publish(subjects.ManagerLink("m1", k.session), []byte{0xdd, 0xff, 0xff, 0xff, 0xff}) })
+	k.refused("a frame of nothing", func() {
+		_ = k.nc.Publish(subjects.ManagerLink("m1", k.id, k.session), []byte{0xdd, 0xff, 0xff, 0xff, 0xff})
+	})
 	k.refused("a report of nothing", func() { _ = k.link.Send([]byte{0xdd, 0xff, 0xff, 0xff, 0xff}) })
-	k.refused("a hello of nothing", func() { _ = k.nc.Publish(subjects.ManagerHello("m1"), []byte{0xc1}) })
+	k.refused("a hello of nothing", func() { _ = k.nc.Publish(subjects.ManagerHello("m1", "k"), []byte{0xc1}) })
 	k.refused("a hello for another", func() {
-		k.say(subjects.ManagerHello("m1"), schema.WorkerHello{V: schema.Version, Worker: "w1", Incarnation: "mine"})
+		k.say(subjects.ManagerHello("m1", "k"), schema.WorkerHello{V: schema.Version, Worker: "w1", Incarnation: "mine"})
 	})
 	k.refused("a question for a payload, answered elsewhere", func() {
-		_ = k.nc.PublishRequest(subjects.ManagerPayload("m1", k.session), "$KV.HEARTH_functions.x", []byte("1"))
+		_ = k.nc.PublishRequest(subjects.ManagerPayload("m1", k.id, k.session), "$KV.HEARTH_functions.x", []byte("1"))
 	})
 	for _, number := range []string{"1", "2", "ffffffffffffffff"} {
-		m, err := k.nc.Request(subjects.ManagerPayload("m1", k.session), []byte(number), patience)
+		m, err := k.nc.Request(subjects.ManagerPayload("m1", k.id, k.session), []byte(number), patience)
 		if err != nil || len(m.Data) != 0 {
 			t.Errorf("the payload of run %s of another: %d bytes, %v", number, len(m.Data), err)
 		}
@@ -183,7 +204,7 @@ func TestCapacityClaimed(t *testing.T) {
 	for _, capacity := range []int{-1, 0, schema.MaxWorkerPlaces + 1, 1 << 60} {
 		k.lease(capacity)
 		k.refused(fmt.Sprint(capacity, " places"), func() {
-			k.say(subjects.ManagerHello("m1"), schema.WorkerHello{V: schema.Version, Worker: "k", Incarnation: "mine"})
+			k.say(subjects.ManagerHello("m1", "k"), schema.WorkerHello{V: schema.Version, Worker: "k", Incarnation: "mine"})
 		})
 	}
 	if b.places() != 0 || b.fleet.Counters().Opened != 0 {

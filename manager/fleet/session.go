@@ -100,7 +100,7 @@ func (f *Fleet) open(rec *schema.WorkerRecord) (*session, error) {
 		queue: queue{wake: make(chan struct{}, 1)},
 	}
 	name := random()
-	to, absent := f.cfg.Names.WorkerLink(s.worker), subjects.ManagerInbox(f.cfg.Manager, "w.n."+name)
+	to, absent := f.cfg.Names.WorkerLink(s.worker), subjects.ManagerInbox(f.cfg.Manager, "gone."+name)
 	s.link = link.New(name, func(frame []byte) error {
 		if !f.nc.IsConnected() {
 			return nats.ErrDisconnected // it would lie in the connection's buffer, and is asked for
@@ -108,8 +108,8 @@ func (f *Fleet) open(rec *schema.WorkerRecord) (*session, error) {
 		return f.nc.PublishRequest(to, absent, frame)
 	})
 	for subject, handle := range map[string]nats.MsgHandler{
-		subjects.ManagerLink(f.cfg.Manager, name):    s.receive,
-		subjects.ManagerPayload(f.cfg.Manager, name): s.payload,
+		subjects.ManagerLink(f.cfg.Manager, s.worker, name):    s.receive,
+		subjects.ManagerPayload(f.cfg.Manager, s.worker, name): s.payload,
 		absent: func(m *nats.Msg) {
 			if len(m.Data) == 0 && m.Header.Get(schema.HeaderStatus) != "" {
 				s.nobody.note(time.Now())

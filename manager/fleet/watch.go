@@ -41,11 +41,11 @@ func random() string {
 	return hex.EncodeToString(b[:])
 }
 
-// hello takes a worker's question for a session. Anybody with a worker's credential can ask in another's name: then that one is
-// told its session once more, or its lease is read for nothing.
+// hello takes a worker's question for a session. The subject says whose it is.
 func (f *Fleet) hello(m *nats.Msg) {
 	var h schema.WorkerHello
-	if err := schema.Unmarshal(m.Data, &h); err != nil || h.Worker == "" || len(h.Worker) > 128 || h.Incarnation == "" || len(h.Incarnation) > 128 {
+	from, _, ok := subjects.ParseWorkerAsk(m.Subject, f.cfg.Manager, subjects.AskHello)
+	if err := schema.Unmarshal(m.Data, &h); err != nil || !ok || h.Worker != from || len(h.Worker) > 128 || h.Incarnation == "" || len(h.Incarnation) > 128 {
 		f.refuse("", "a hello that is none")
 		return
 	}

@@ -18,6 +18,6 @@
 // The manager chose; package worker compares each call with its environment's binding all the same. One whose session ended
 // runs nothing: its manager has given everything of it up, and answered for it, or does so when it is back.
 //
-// The lease keeps two processes from one id. It is written only, never read: the credential of a worker that was taken over
-// reads no bucket (SECURITY 6).
+// The lease keeps two processes from one id. A worker has no right to anything of JetStream (SECURITY 6): its manager puts the lease
+// for it, stores its log lines and has packages sent to it ([Streams]).
 package remote

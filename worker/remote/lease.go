@@ -13,14 +13,13 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/schema"
-	"github.com/hearth-run/hearth/subjects"
 )
 
-// The lease is a key of bucket members, renewed by compare-and-set, that ends by the bucket's TTL. Nothing reads it here: a
-// put that is refused says which message stands there, and whether somebody else renews it shows by its moving on. (One move
-// may be the marker of a lease that ended.)
+// The lease is a key of bucket members, renewed by compare-and-set, that ends by the bucket's TTL. The manager puts it for the
+// worker ([Streams]): without one there is no lease, and nobody to serve. Nothing reads it here: a put that is refused says which
+// message stands there, and whether somebody else renews it shows by its moving on. (One move may be the marker of a lease that
+// ended.)
 //
 //	absent ── put ──► held ── put refused ──► another's ── it stands still for 1.5 s ──► held
 const (
@@ -32,8 +31,7 @@ const (
 )
 
 type lease struct {
-	js      jetstream.JetStream
-	subject string
+	streams *Streams
 	id      string
 
 	mu       sync.Mutex // guards what follows
@@ -41,14 +39,6 @@ type lease struct {
 	revision uint64    // the last message of the key that is known; of ours if it has it
 	since    time.Time // when that was first seen
 	moves    int       // of what another writes, since it was ours
-}
-
-func newLease(nc *nats.Conn, names subjects.Names, id string) (*lease, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("use JetStream: %w", err)
-	}
-	return &lease{js: js, id: id, subject: "$KV." + names.Bucket(topology.Members) + "." + schema.WorkerPrefix + subjects.Escape(id)}, nil
 }
 
 func (l *lease) held() bool {
@@ -67,11 +57,11 @@ func (l *lease) put(ctx context.Context, value []byte) error {
 	l.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, leaseCall, errors.New("waiting for the lease"))
 	defer cancel()
-	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: l.subject, Data: value}, jetstream.WithExpectLastSequencePerSubject(expected))
+	sequence, err := l.streams.putLease(ctx, value, expected)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
-		l.has, l.revision, l.since, l.moves = true, ack.Sequence, time.Now(), 0
+		l.has, l.revision, l.since, l.moves = true, sequence, time.Now(), 0
 		return nil
 	}
 	stands, refused := wrongLast(err)
@@ -113,7 +103,8 @@ func wrongLast(err error) (stands uint64, ok bool) {
 	return stands, bad == nil
 }
 
-// join takes the lease. One that is held is watched until it is seen to be somebody's, or nobody's.
+// join takes the lease. One that is held is watched until it is seen to be somebody's, or nobody's. Where the manager is not there
+// it is taken later: the error is [nats.ErrNoResponders].
 func (l *lease) join(ctx context.Context, record func() ([]byte, error)) error {
 	tick := time.NewTicker(leaseLook)
 	defer tick.Stop()
@@ -143,8 +134,8 @@ func (l *lease) join(ctx context.Context, record func() ([]byte, error)) error {
 }
 
 // keep renews the lease until ctx ends. While another holds it, this worker asks for no session; the one that it has ends when
-// the manager hears of the other.
-func (l *lease) keep(ctx context.Context, record func() ([]byte, error), log *slog.Logger) {
+// the manager hears of the other. absent is told each time that there is no manager.
+func (l *lease) keep(ctx context.Context, record func() ([]byte, error), absent func(), log *slog.Logger) {
 	tick := time.NewTicker(leaseEvery)
 	defer tick.Stop()
 	for fenced := false; ; {
@@ -157,7 +148,12 @@ func (l *lease) keep(ctx context.Context, record func() ([]byte, error), log *sl
 		if err == nil {
 			err = l.put(ctx, value)
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, nats.ErrNoResponders):
+			absent()
+			continue
+		default:
 			if ctx.Err() == nil {
 				log.Warn("renew the lease", "error", err)
 			}
@@ -182,9 +178,8 @@ func (l *lease) drop(ctx context.Context) error {
 	if !has {
 		return nil
 	}
-	m := &nats.Msg{Subject: l.subject, Header: nats.Header{"KV-Operation": {"DEL"}}}
-	_, err := l.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(revision))
-	if _, refused := wrongLast(err); err != nil && !refused {
+	_, err := l.streams.putLease(ctx, nil, revision)
+	if _, refused := wrongLast(err); err != nil && !refused && !errors.Is(err, nats.ErrNoResponders) { // without a manager it ends by itself
 		return fmt.Errorf("give up the lease of worker %s: %w", l.id, err)
 	}
 	return nil

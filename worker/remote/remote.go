@@ -116,9 +116,8 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Remote, error) {
 		cfg: cfg, nc: nc, worker: w, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("worker", cfg.ID, "manager", cfg.Manager),
 		incarnation: hex.EncodeToString(b[:]), fetches: make(chan struct{}, maxFetches),
 	}
-	var err error
-	r.lease, err = newLease(nc, cfg.Names, cfg.ID)
-	return r, err
+	r.lease = &lease{id: cfg.ID, streams: NewStreams(nc, cfg.Names, cfg.Manager, cfg.ID)}
+	return r, nil
 }
 
 // Incarnation is random for each that New makes.
@@ -132,11 +131,14 @@ func (r *Remote) Counters() Counters {
 	return Counters{r.sessions.Load(), r.undone.Load(), r.fetched.Load(), r.refused.Load()}
 }
 
-// Start takes the worker's lease and serves its manager from then on, whenever that is there. An id that another process holds
-// is a [schema.CodeConflict].
+// Start takes the worker's lease and serves its manager from then on. Where that is not there, it does so when it is. An id that
+// another process holds is a [schema.CodeConflict]; one that shows only later is logged, and served when the other has gone.
 func (r *Remote) Start(ctx context.Context) error {
 	return r.guard.Start(ctx, func(ctx context.Context) error {
-		if err := r.lease.join(ctx, r.record); err != nil {
+		err := r.lease.join(ctx, r.record)
+		if errors.Is(err, nats.ErrNoResponders) {
+			r.alone()
+		} else if err != nil {
 			return err
 		}
 		r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -154,7 +156,7 @@ func (r *Remote) Start(ctx context.Context) error {
 			r.subs = append(r.subs, sub)
 		}
 		r.loops.Go(func() { r.watch(r.life) })
-		r.loops.Go(func() { r.lease.keep(r.life, r.record, r.log) })
+		r.loops.Go(func() { r.lease.keep(r.life, r.record, r.alone, r.log) })
 		return nil
 	})
 }
@@ -268,9 +270,13 @@ func saysAbsent(m *nats.Msg) bool { return len(m.Data) == 0 && m.Header.Get(sche
 
 // noManager is told that nobody hears a hello.
 func (r *Remote) noManager(m *nats.Msg) {
-	if !saysAbsent(m) {
-		return
+	if saysAbsent(m) {
+		r.alone()
 	}
+}
+
+// alone says that there is no manager, once.
+func (r *Remote) alone() {
 	r.mu.Lock()
 	first := !r.absent && r.session == nil
 	r.absent = r.absent || first
@@ -342,7 +348,7 @@ func (r *Remote) hello(s *session) {
 	}
 	b, err := schema.Marshal(h)
 	if err == nil && r.nc.IsConnected() {
-		err = r.nc.PublishRequest(subjects.ManagerHello(r.cfg.Manager), r.absentInbox("h"), b)
+		err = r.nc.PublishRequest(subjects.ManagerHello(r.cfg.Manager, r.cfg.ID), r.absentInbox("h"), b)
 	}
 	if err != nil {
 		r.log.Warn("ask the manager for a session", "error", err)

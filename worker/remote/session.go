@@ -48,7 +48,7 @@ func (r *Remote) open(m *nats.Msg) {
 	if s := r.current(); s != nil && s.link.Session() == o.Session {
 		return
 	}
-	to := subjects.ManagerLink(r.cfg.Manager, o.Session)
+	to := subjects.ManagerLink(r.cfg.Manager, r.cfg.ID, o.Session)
 	s := &session{remote: r, over: make(chan struct{}), environments: make(map[string]struct{}), runs: make(map[uint64]*run)}
 	s.link = link.New(o.Session, func(frame []byte) error {
 		if !r.nc.IsConnected() {
@@ -257,7 +257,7 @@ func (s *session) fetch(number uint64, call *schema.Call) error {
 	question := []byte(strconv.FormatUint(number, 16))
 	for try := 1; ; try++ {
 		within, cancel := context.WithTimeoutCause(ctx, fetchWait, errors.New("the manager sends no payload"))
-		m, err := r.nc.RequestWithContext(within, subjects.ManagerPayload(r.cfg.Manager, s.link.Session()), question)
+		m, err := r.nc.RequestWithContext(within, subjects.ManagerPayload(r.cfg.Manager, r.cfg.ID, s.link.Session()), question)
 		cancel()
 		switch {
 		case err == nil && len(m.Data) == call.Held && m.Header.Get(schema.HeaderStatus) == "":

@@ -1,0 +1,116 @@
+package fleet
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// What a worker needs of streams: schema/remote.go draws it. The subject says which worker asks, the reply has to be an inbox of
+// that one, where nobody else listens, and what is passed on is made here but for the lines. The server answers the worker, so
+// nothing here waits, and nothing of a package or of an answer passes through the manager.
+
+// maxLog is the most bytes of log lines that are passed on at once; a shipper sends about half of that.
+const maxLog = 1 << 20
+
+// The headers by which a message is stored, as the server reads them.
+const (
+	expectSequence = "Nats-Expected-Last-Subject-Sequence"
+	expectStream   = "Nats-Expected-Stream"
+	kvOperation    = "KV-Operation"
+)
+
+// relay has the handler make what is passed on for a question of this kind.
+func (f *Fleet) relay(kind subjects.WorkerAsk, pass func(worker, rest string, body []byte) (*nats.Msg, error)) nats.MsgHandler {
+	return func(m *nats.Msg) {
+		worker, rest, ok := subjects.ParseWorkerAsk(m.Subject, f.cfg.Manager, kind)
+		if !ok || !subjects.OfWorker(m.Reply, worker) {
+			f.refuse(worker, "a question that is none: "+string(kind))
+			return
+		}
+		out, err := pass(worker, rest, m.Data)
+		if err != nil {
+			f.refuse(worker, err.Error())
+			out = &nats.Msg{Subject: m.Reply, Header: nats.Header{schema.HeaderStatus: {schema.StatusRefused}}}
+		} else {
+			out.Reply = m.Reply
+		}
+		if !f.nc.IsConnected() {
+			return // it would lie in the connection's buffer, and is asked for again
+		}
+		if err := f.nc.PublishMsg(out); err != nil {
+			f.log.Warn("pass on what a worker asks for", "worker", worker, "what", string(kind), "error", err)
+		}
+	}
+}
+
+// passLease is the put of a worker's lease, for this manager and under the worker's own id alone.
+func (f *Fleet) passLease(worker, _ string, body []byte) (*nats.Msg, error) {
+	var ask schema.WorkerLease
+	if err := schema.Unmarshal(body, &ask); err != nil {
+		return nil, errors.New("a lease that is none")
+	}
+	out := &nats.Msg{
+		Subject: "$KV." + f.cfg.Names.Bucket(topology.Members) + "." + WorkerKey(worker), Data: ask.Record,
+		Header: nats.Header{expectSequence: {strconv.FormatUint(ask.Last, 10)}},
+	}
+	if len(ask.Record) == 0 {
+		out.Header[kvOperation] = []string{"DEL"}
+		return out, nil
+	}
+	var rec schema.WorkerRecord
+	if err := schema.Unmarshal(ask.Record, &rec); err != nil || rec.ID != worker || rec.Manager != f.cfg.Manager || len(ask.Record) > maxLease {
+		return nil, errors.New("the lease of another, or at another manager")
+	}
+	return out, nil
+}
+
+// maxLease is far above what a record takes.
+const maxLease = 4 << 10
+
+// passLog is a batch of log lines.
+func (f *Fleet) passLog(_, rest string, body []byte) (*nats.Msg, error) {
+	subject, ok := f.cfg.Names.LogOfAsk(rest)
+	if !ok || len(body) > maxLog {
+		return nil, errors.New("log lines that are none")
+	}
+	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{expectStream: {f.cfg.Names.Stream(topology.Logs)}}}, nil
+}
+
+// passCode is the reading of a message of the code store: of a package that an environment of this worker runs. A piece is found by
+// a name that stands in the package's entry and is random.
+func (f *Fleet) passCode(worker, rest string, _ []byte) (*nats.Msg, error) {
+	p, ok := subjects.ParsePiece(rest)
+	if !ok {
+		return nil, errors.New("a question for a package that is none")
+	}
+	if !f.runs(worker, p.SHA256) {
+		return nil, errors.New("a question for a package that it does not run")
+	}
+	store, get := f.cfg.Names.Bucket(topology.Code), "$JS.API.DIRECT.GET."+topology.CodeStream(f.cfg.Names)
+	if p.Chunks == "" {
+		return &nats.Msg{Subject: get + ".$O." + store + ".M." + base64.URLEncoding.EncodeToString([]byte(p.SHA256))}, nil
+	}
+	return &nats.Msg{Subject: get, Data: fmt.Appendf(nil, `{"next_by_subj":%q,"seq":%d}`, "$O."+store+".C."+p.Chunks, p.From)}, nil
+}
+
+// runs reports whether a worker has an environment of this code.
+func (f *Fleet) runs(worker, code string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.sessions[worker]; s != nil {
+		for _, e := range s.environments {
+			if e.code == code {
+				return true
+			}
+		}
+	}
+	return false
+}
