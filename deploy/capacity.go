@@ -32,3 +32,6 @@ func (u *up) capacities(managers int) []int {
 	}
 	return capacities(u.cfg.Capacity, managers, freeMemory())
 }
+
+// FreeMemory is how many bytes this host has for environments now, 0 where that is not known.
+func FreeMemory() int64 { return freeMemory() }

@@ -186,3 +186,6 @@ func (d *disk) sweep(ctx context.Context) error {
 	d.swept = err == nil
 	return err
 }
+
+// DiskSpace is how many bytes are free where a folder is, and how many have to be before streams are written to.
+func DiskSpace(folder string) (free, room uint64) { return diskSpace(folder) }
