@@ -175,8 +175,10 @@ func (m *Manager) binding(ctx context.Context, mk pool.Make) (*schema.Binding, e
 	if err != nil {
 		return nil, err
 	}
+	key := mk.Home.Key
+	key.Tenant = ""
 	b := &schema.Binding{
-		Key: mk.Home.Key, Account: mk.Spec.Account, Function: mk.Spec.Function, Runtime: ver.Runtime, Handler: ver.Handler,
+		Key: key, PerTenant: mk.Home.Tenant != "", Account: mk.Spec.Account, Function: mk.Spec.Function, Runtime: ver.Runtime, Handler: ver.Handler,
 		MemoryMB: ver.MemoryMB, Timeout: ver.Timeout, Logging: ver.Logging(),
 	}
 	if ver.SecretKey == "" {

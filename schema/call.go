@@ -53,9 +53,11 @@ const TTLGrace = 2
 func CallTTL(startBy time.Duration) int { return int((startBy+time.Second-1)/time.Second) + TTLGrace }
 
 // Binding is what an environment is made for; a worker compares every call with it. Variables are in clear, so a Binding
-// never leaves the manager and its worker.
+// never leaves the manager and its worker. Tenant is always "": an environment of a PER_TENANT function is made generic, and its
+// worker binds it to the sub-tenant of its first call, for good (DESIGN 7).
 type Binding struct {
 	Key
+	PerTenant   bool // its calls name a sub-tenant each, the same all
 	Account     string
 	Function    string
 	Runtime     string // as in the record: provided, nodejs, python, or Lambda's names

@@ -96,7 +96,7 @@ type WorkerMake struct {
 	Version        string        `msgpack:"version"`
 	CodeSHA256     string        `msgpack:"code"`
 	ConfigRevision uint64        `msgpack:"config"`
-	Tenant         string        `msgpack:"tenant,omitempty"`
+	PerTenant      bool          `msgpack:"per_tenant,omitempty"`
 	Account        string        `msgpack:"account"`
 	Function       string        `msgpack:"function"`
 	Runtime        string        `msgpack:"runtime"`
@@ -111,7 +111,7 @@ type WorkerMake struct {
 func NewWorkerMake(environment string, b *Binding) *WorkerMake {
 	return &WorkerMake{
 		Environment: environment, FunctionID: b.FunctionID, Version: b.Version, CodeSHA256: b.CodeSHA256, ConfigRevision: b.ConfigRevision,
-		Tenant: b.Tenant, Account: b.Account, Function: b.Function, Runtime: b.Runtime, Handler: b.Handler, MemoryMB: b.MemoryMB,
+		PerTenant: b.PerTenant, Account: b.Account, Function: b.Function, Runtime: b.Runtime, Handler: b.Handler, MemoryMB: b.MemoryMB,
 		Timeout: b.Timeout, InitTimeout: b.InitTimeout, Variables: b.Variables,
 	}
 }
@@ -119,8 +119,8 @@ func NewWorkerMake(environment string, b *Binding) *WorkerMake {
 // Binding is what the environment is made for.
 func (m *WorkerMake) Binding() *Binding {
 	return &Binding{
-		Key:     Key{FunctionID: m.FunctionID, Version: m.Version, CodeSHA256: m.CodeSHA256, ConfigRevision: m.ConfigRevision, Tenant: m.Tenant},
-		Account: m.Account, Function: m.Function, Runtime: m.Runtime, Handler: m.Handler, MemoryMB: m.MemoryMB,
+		Key:       Key{FunctionID: m.FunctionID, Version: m.Version, CodeSHA256: m.CodeSHA256, ConfigRevision: m.ConfigRevision},
+		PerTenant: m.PerTenant, Account: m.Account, Function: m.Function, Runtime: m.Runtime, Handler: m.Handler, MemoryMB: m.MemoryMB,
 		Timeout: m.Timeout, InitTimeout: m.InitTimeout, Variables: m.Variables,
 	}
 }

@@ -17,6 +17,7 @@ type Counters struct {
 	Exited            int64 // calls whose process ended
 	Refused           int64 // calls that no environment ran
 	NotReturned       int64 // environments killed because they did not ask for the next call in time
+	Bound             int64 // generic environments that were bound to a sub-tenant
 	BindingMismatches int64 // must be 0
 	Unanswered        int64 // answers that could not be published, or had nowhere allowed to go
 	LogBytesDropped   int64
@@ -24,7 +25,7 @@ type Counters struct {
 }
 
 type counters struct {
-	made, initFailures, started, answered, functionErrors, timedOut, exited, refused, notReturned, mismatches, unanswered,
+	made, initFailures, started, answered, functionErrors, timedOut, exited, refused, notReturned, bound, mismatches, unanswered,
 	dropped, frozen, freezes atomic.Int64
 }
 
@@ -39,7 +40,7 @@ func (w *Worker) Counters() Counters {
 		Frozen: c.frozen.Load(), Freezes: c.freezes.Load(),
 		Started: c.started.Load(), Answered: c.answered.Load(), FunctionErrors: c.functionErrors.Load(),
 		TimedOut: c.timedOut.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(), NotReturned: c.notReturned.Load(),
-		BindingMismatches: c.mismatches.Load(), Unanswered: c.unanswered.Load(), LogBytesDropped: c.dropped.Load(),
+		Bound: c.bound.Load(), BindingMismatches: c.mismatches.Load(), Unanswered: c.unanswered.Load(), LogBytesDropped: c.dropped.Load(),
 		BodyBytes: w.budget.Used(),
 	}
 }

@@ -44,7 +44,8 @@
 // # What it trusts
 //
 // The manager chose the environment, and the worker compares all the same: a call for another function, version,
-// configuration, account or sub-tenant kills the environment and raises [Counters.BindingMismatches], which must be 0.
+// configuration, account or sub-tenant kills the environment and raises [Counters.BindingMismatches], which must be 0. To which
+// sub-tenant an environment belongs is decided here alone, once, by its first call (bind.go, DESIGN 7).
 // Nothing that comes from a function is trusted (package runtimeapi), its output is bounded in length and rate, and what a
 // caller chose reaches a header only where it cannot break it. Clocks: time-outs are monotonic; the wall clock is only
 // told to runtimes that want a deadline.

@@ -34,6 +34,7 @@ type environment struct {
 
 	mu       sync.Mutex
 	phase    phase
+	tenant   string                // to which it is bound; "": generic, or without sub-tenants (bind.go)
 	idle     bool                  // it waits for a call
 	since    time.Time             // when its last call was answered, or its init ended
 	frozen   bool                  // only while idle

@@ -34,27 +34,10 @@ func (w *Worker) Start(run *schema.Run) {
 		return
 	}
 	if !w.matches(run, e.binding) {
-		w.count.mismatches.Add(1)
-		w.log.Error("a call met an environment of another binding: the environment is killed", "environment", e.id,
-			"request", run.Call.RequestID, "subject", run.Subject, "bound", e.binding.Function, "version", e.binding.Version)
-		e.kill()
-		w.count.refused.Add(1)
-		w.conclude(nil, execution{run: run}, &schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeBindingMismatch),
-			Message: "The call met an environment that is bound to something else; it was not run"}})
+		e.mismatch(run)
 		return
 	}
 	e.start(run)
-}
-
-// matches compares what the subject says, what the envelope says, and what the environment was made for.
-func (w *Worker) matches(run *schema.Run, b *schema.Binding) bool {
-	call := run.Call
-	if call.Key != b.Key || call.Account != b.Account || call.Function != b.Function {
-		return false
-	}
-	arc, ok := w.cfg.Names.ParseArc(run.Subject)
-	return ok && arc.Account == b.Account && arc.Function == b.Function && arc.Version == b.Version &&
-		(arc.Reserved || arc.Tenant == b.Tenant)
 }
 
 // lost answers a call whose environment ended between the manager's choice and the start: it was not run, but its start
@@ -76,6 +59,19 @@ func (e *environment) start(run *schema.Run) {
 	now := time.Now()
 	x := execution{run: run, started: now, limit: limit, span: w.invokeSpan(run, e)}
 	e.mu.Lock()
+	first, fits := e.bind(call.Tenant)
+	if !fits {
+		e.mu.Unlock()
+		x.span.Fail(string(schema.CodeBindingMismatch), "the environment is bound to another sub-tenant")
+		x.span.End()
+		e.mismatch(run)
+		return
+	}
+	if first {
+		e.mu.Unlock()
+		e.becomesBound(run)
+		e.mu.Lock()
+	}
 	if e.phase != ready || e.current.run != nil {
 		e.mu.Unlock()
 		x.span.Fail(string(schema.CodeExecutionLost), "the environment had ended")

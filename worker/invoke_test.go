@@ -72,9 +72,9 @@ func TestCall(t *testing.T) {
 func TestWhatTheFunctionSees(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	binding := b.binding(func(b *schema.Binding) { b.Tenant = "acme / 1"; b.Variables = schema.Variables{"COLOUR": "blue"} })
+	binding := b.binding(perTenant, func(b *schema.Binding) { b.Variables = schema.Variables{"COLOUR": "blue"} })
 	b.made("e1", binding)
-	run := b.run("e1", binding, quoted("headers"))
+	run := b.runFor("acme / 1", "e1", binding, quoted("headers"))
 	run.Call.Qualifier = "live"
 	run.Call.ClientContext = []byte("{\"custom\":\n{\"k\":\"v\"}}\r\nX-Evil: 1")
 	run.Call.Traceparent = "00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-01"
@@ -99,7 +99,9 @@ func TestWhatTheFunctionSees(t *testing.T) {
 	if m.Header.Get("Hearth-Tenant") != "acme / 1" {
 		t.Errorf("headers %v", m.Header)
 	}
-	if m, _ := b.call("e1", binding, quoted("variable COLOUR")); string(m.Data) != `"blue"` {
+	next := b.runFor("acme / 1", "e1", binding, quoted("variable COLOUR"))
+	b.worker.Start(next)
+	if m, _ := b.answer(next); string(m.Data) != `"blue"` {
 		t.Errorf("variable: %s", m.Data)
 	}
 }
@@ -200,13 +202,13 @@ func TestDoesNotReturn(t *testing.T) {
 func TestMismatch(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	binding := b.binding(func(b *schema.Binding) { b.Tenant = "a" })
+	binding := b.binding(perTenant)
 	for name, change := range map[string]func(*schema.Run){
 		"function id":   func(r *schema.Run) { r.Call.FunctionID = "f-2" },
 		"version":       func(r *schema.Run) { r.Call.Version = "8" },
 		"code":          func(r *schema.Run) { r.Call.CodeSHA256 = strings.Repeat("0", 64) },
 		"configuration": func(r *schema.Run) { r.Call.ConfigRevision = 4 },
-		"tenant":        func(r *schema.Run) { r.Call.Tenant = "b" },
+		"tenant":        func(r *schema.Run) { r.Call.Tenant = "b" }, // unlike the subject
 		"no tenant":     func(r *schema.Run) { r.Call.Tenant = "" },
 		"account":       func(r *schema.Run) { r.Call.Account = "other" },
 		"function":      func(r *schema.Run) { r.Call.Function = "other" },
@@ -220,7 +222,7 @@ func TestMismatch(t *testing.T) {
 			before := b.worker.Counters()
 			id := "e-" + strings.ReplaceAll(name, " ", "-")
 			b.made(id, binding)
-			run := b.run(id, binding, `1`)
+			run := b.runFor("a", id, binding, `1`)
 			change(run)
 			b.worker.Start(run)
 			m, o := b.answer(run)
@@ -237,7 +239,7 @@ func TestMismatch(t *testing.T) {
 	}
 	// The same call on a reserved arc, whose subjects name no tenant, is fine.
 	b.made("reserved", binding)
-	run := b.run("reserved", binding, `1`)
+	run := b.runFor("a", "reserved", binding, `1`)
 	run.Subject = b.names.ReservedCall(3, "default", "echo", "7", 9)
 	b.worker.Start(run)
 	if m, _ := b.answer(run); string(m.Data) != `1` {

@@ -44,12 +44,14 @@ type logs struct {
 	worker *Worker
 	e      *environment
 	writes atomic.Uint64   // so that the end of a call can see whether output still comes
-	sink   Sink            // nil: none; set before there is output
+	ships  bool            // there is a sink; set before there is output
 	json   bool            // the platform's lines are JSON
 	least  schema.LogLevel // of the function's lines; [schema.LevelNone]: all
 	system schema.LogLevel // of the platform's; the same
 
 	mu       sync.Mutex
+	sink     Sink   // of the sub-tenant, once the environment is bound to one; nil: none
+	tenant   string // to which it is bound
 	partial  []byte // a line that has not ended
 	rests    bool   // what came before it of the same line was cut off
 	silent   bool   // and that was below the level
@@ -72,13 +74,33 @@ func newLogs(w *Worker, e *environment) *logs {
 
 // open is called before the environment's command starts.
 func (l *logs) open() {
-	if l.sink != nil || l.worker.cfg.Lines == nil {
+	if l.ships || l.worker.cfg.Lines == nil {
 		return
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ships, l.sink = true, l.openSink()
+	l.tell(schema.LogLine{Time: time.Now(), Kind: schema.LogInitStart, Text: []byte(l.e.binding.Runtime)})
+}
+
+// openSink opens the sink of the environment, as it is bound now.
+func (l *logs) openSink() Sink {
 	b := l.e.binding
-	l.sink = l.worker.cfg.Lines(Source{Account: b.Account, Function: b.Function, Version: b.Version, Tenant: b.Tenant, Environment: l.e.id,
+	return l.worker.cfg.Lines(Source{Account: b.Account, Function: b.Function, Version: b.Version, Tenant: l.tenant, Environment: l.e.id,
 		JSON: l.json})
-	l.tell(schema.LogLine{Time: time.Now(), Kind: schema.LogInitStart, Text: []byte(b.Runtime)})
+}
+
+// bind turns to the sub-tenant to which the environment is bound from now on: what has been written so far is nobody's.
+func (l *logs) bind(tenant string) {
+	if l.ships && l.e.drain != nil {
+		l.e.drain.Drain()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest(time.Now())
+	if l.tenant = tenant; l.ships {
+		l.sink = l.openSink()
+	}
 }
 
 // initialised says how long a good init took, where that is asked for.
@@ -236,7 +258,7 @@ func (l *logs) tell(line schema.LogLine) {
 
 func (l *logs) function() schema.LogFunction {
 	b := l.e.binding
-	return schema.LogFunction{Name: b.Function, Version: b.Version, Tenant: b.Tenant}
+	return schema.LogFunction{Name: b.Function, Version: b.Version, Tenant: l.tenant}
 }
 
 func (l *logs) pass(line schema.LogLine) {
@@ -254,7 +276,7 @@ func (l *logs) pass(line schema.LogLine) {
 // begin turns to a call: what has been written so far is not its.
 func (l *logs) begin(run *schema.Run, now time.Time) {
 	id := run.Call.RequestID
-	if l.sink != nil && l.e.drain != nil {
+	if l.ships && l.e.drain != nil {
 		l.e.drain.Drain()
 	}
 	l.mu.Lock()
@@ -308,7 +330,7 @@ func (l *logs) settle() {
 // nothing that one posts may look like the platform's word.
 func (l *logs) finish(run *schema.Run, o *schema.Outcome, own bool) []byte {
 	now := time.Now()
-	if l.sink == nil && !run.Call.LogTail {
+	if !l.ships && !run.Call.LogTail {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.rest(now)

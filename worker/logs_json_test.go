@@ -77,21 +77,27 @@ func TestJSONLines(t *testing.T) {
 			t.Parallel()
 			s := &sink{}
 			b := setup(t, func(c *worker.Config) { c.Lines = s.open })
-			binding := b.binding(func(b *schema.Binding) { b.Logging, b.Tenant = test.logging, "acme" })
+			binding := b.binding(perTenant, func(b *schema.Binding) { b.Logging = test.logging })
 			b.made("e1", binding)
-			run := b.run("e1", binding, quoted("say plain\n"+`{"level":"debug"}`+"\n"+`{"level":"INFO"}`+"\n"+forged+"\n"+`{"log_level":"ERROR"}`))
+			run := b.runFor("acme", "e1", binding, quoted("say plain\n"+`{"level":"debug"}`+"\n"+`{"level":"INFO"}`+"\n"+forged+"\n"+`{"log_level":"ERROR"}`))
 			run.Call.LogTail = true
 			b.worker.Start(run)
 			m, _ := b.answer(run)
-			b.call("e1", binding, quoted("fail"))
+			failing := b.runFor("acme", "e1", binding, quoted("fail"))
+			b.worker.Start(failing)
+			b.answer(failing)
 			b.worker.End("e1")
 			b.awaitEvent("e1", schema.EnvironmentGone, 1)
 			platform, says := s.records(t)
 			var types []string
 			for _, r := range platform {
 				types = append(types, strings.TrimPrefix(r.Type, "platform."))
-				if r.Record.TenantID != "acme" {
-					t.Errorf("%+v", r)
+				want := "acme"
+				if strings.HasPrefix(r.Type, "platform.init") {
+					want = "" // the init is nobody's
+				}
+				if r.Record.TenantID != want {
+					t.Errorf("%+v, want sub-tenant %q", r, want)
 				}
 			}
 			if !slices.Equal(types, test.types) {

@@ -60,9 +60,9 @@ func TestLines(t *testing.T) {
 	t.Parallel()
 	s := &sink{}
 	b := setup(t, func(c *worker.Config) { c.Lines = s.open })
-	binding := b.binding(func(b *schema.Binding) { b.Tenant = "acme" })
+	binding := b.binding(perTenant)
 	b.made("e1", binding)
-	run := b.run("e1", binding, quoted("say \x1b[31mred"))
+	run := b.runFor("acme", "e1", binding, quoted("say \x1b[31mred"))
 	b.worker.Start(run)
 	b.answer(run)
 	b.worker.End("e1")
@@ -74,7 +74,12 @@ func TestLines(t *testing.T) {
 		}
 	}
 	for i, l := range s.lines {
-		if want := (worker.Source{Account: "default", Function: "echo", Version: "7", Tenant: "acme", Environment: "e1"}); s.from[i] != want || l.Time.IsZero() {
+		// Those of the init, before any sub-tenant, are nobody's.
+		want := worker.Source{Account: "default", Function: "echo", Version: "7", Tenant: "acme", Environment: "e1"}
+		if s.text[i] == "function init done" || l.Kind == schema.LogInitStart {
+			want.Tenant = ""
+		}
+		if s.from[i] != want || l.Time.IsZero() {
 			t.Errorf("line %+v of %+v", l, s.from[i])
 		}
 		if during := strings.Contains(s.text[i], " START ") || strings.Contains(s.text[i], "END"); during && l.RequestID != run.Call.RequestID {

@@ -46,7 +46,9 @@ func (w *Worker) Make(id string, b *schema.Binding, notify func(schema.Environme
 	switch {
 	case w.stopped:
 		refusal = errStopped.Error()
-	case b.Tenant != "" && !w.cfg.Tenants:
+	case b.Tenant != "":
+		refusal = "no environment is made for one sub-tenant: the first call binds it"
+	case b.PerTenant && !w.cfg.Tenants:
 		refusal = "driver " + w.cfg.Driver.Name() + " does not keep sub-tenants apart"
 	case w.environments[id] != nil:
 		refusal = "an environment with this id exists"

@@ -248,6 +248,17 @@ func (b *bench) run(environment string, binding *schema.Binding, payload string)
 	}
 }
 
+// perTenant is of a function with sub-tenants.
+func perTenant(b *schema.Binding) { b.PerTenant = true }
+
+// runFor is a call of a sub-tenant.
+func (b *bench) runFor(tenant, environment string, binding *schema.Binding, payload string) *schema.Run {
+	run := b.run(environment, binding, payload)
+	run.Call.Tenant = tenant
+	run.Subject = b.names.UnreservedCall(17, binding.Account, binding.Function, binding.Version, tenant)
+	return run
+}
+
 // answer waits for a call's answer and looks that it is the only one, after the only end.
 func (b *bench) answer(run *schema.Run) (*nats.Msg, schema.Outcome) {
 	b.t.Helper()

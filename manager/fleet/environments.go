@@ -25,7 +25,7 @@ type environment struct {
 func (f *Fleet) Make(id string, b *schema.Binding, notify func(schema.EnvironmentEvent)) {
 	places := schema.Places(b.MemoryMB)
 	f.mu.Lock()
-	s, local, why := f.choose(places, b.Tenant != "")
+	s, local, why := f.choose(places, b.PerTenant)
 	switch {
 	case local:
 		f.local[id] = places

@@ -130,7 +130,7 @@ func TestFailures(t *testing.T) {
 	}
 	b.fleet.Make("large", binding(func(b *schema.Binding) { b.MemoryMB = 9 * schema.PlaceMB }), b.notify)
 	b.awaitEvent("large", 1, schema.EnvironmentFailed)
-	b.fleet.Make("tenant", binding(func(b *schema.Binding) { b.Tenant = "acme" }), b.notify)
+	b.fleet.Make("tenant", binding(func(b *schema.Binding) { b.PerTenant = true }), b.notify)
 	b.awaitEvent("tenant", 1, schema.EnvironmentFailed)
 	c := b.call("", []byte("x"))
 	b.fleet.Refuse(c.Run, &schema.FunctionError{Type: "Oops", Message: "no"})
