@@ -8,9 +8,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hearth-run/hearth/worker/driver/process"
+	"github.com/hearth-run/hearth/worker/unpack"
 )
 
 func TestMain(m *testing.M) {
+	unpack.Main()
 	process.Main()
 	if len(os.Args) == 2 && os.Args[1] == functionArgument {
 		function()

@@ -14,12 +14,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hearth-run/hearth/worker/driver/process"
+	"github.com/hearth-run/hearth/worker/unpack"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestMain is also the binary that `bench` starts again, and the keeper of the process driver.
 func TestMain(m *testing.M) {
+	unpack.Main()
 	process.Main()
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
 		ctx, stop := untilInterrupted(context.Background())

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -26,18 +27,28 @@ type Config struct {
 	Budget int64
 	// MaxZip is how many bytes a zip may have; 0 means [MaxUnpacked].
 	MaxZip int64
+	// Locks is where users are reserved on this host, one for each package that is being unpacked; "" means that of package uids.
+	Locks string
 	// Log is told of what was removed; nil means nobody.
 	Log *slog.Logger
 }
 
 // Cache holds unpacked packages. It is safe for concurrent use.
 type Cache struct {
-	cfg Config
+	cfg    Config
+	apart  bool // a child unpacks
+	limits limits
 
 	mu      sync.Mutex
 	folders map[string]*folder // by hash
 	refused map[string]error   // by hash: what a package was refused for, at most maxRefused
 	bytes   int64              // of all folders that are ready
+}
+
+// limits are those of a child.
+type limits struct {
+	memory    int64
+	processor time.Duration
 }
 
 // folder is one package: being unpacked until ready is closed, then there (err nil) or not.
@@ -73,7 +84,10 @@ func New(cfg Config) (*Cache, error) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("unpack: open folder of the cache to environments: %w", err)
 	}
-	c := &Cache{cfg: cfg, folders: map[string]*folder{}, refused: map[string]error{}}
+	if runAgain() {
+		return nil, errors.New("unpack: the program that was run again to unpack made a cache: main must call unpack.Main first")
+	}
+	c := &Cache{cfg: cfg, apart: apart(), limits: limits{childMemory, childProcessor}, folders: map[string]*folder{}, refused: map[string]error{}}
 	if err := c.adopt(); err != nil {
 		return nil, fmt.Errorf("unpack: read folder of the cache: %w", err)
 	}
@@ -163,7 +177,7 @@ func (c *Cache) claim(hash string) (f *folder, mine bool, err error) {
 
 // fill unpacks what claim gave to the caller.
 func (c *Cache) fill(ctx context.Context, hash string, f *folder, open func(context.Context) (io.ReadCloser, error)) (string, error) {
-	err := c.unpack(ctx, hash, f, open)
+	err := full(hash, c.unpack(ctx, hash, f, open))
 	c.mu.Lock()
 	if err != nil {
 		f.err = err
@@ -183,6 +197,18 @@ func (c *Cache) fill(ctx context.Context, hash string, f *folder, open func(cont
 	return c.path(hash), nil
 }
 
+// full makes a disk without room an error that says so to whoever called; the place of the disk is in the cause.
+func full(hash string, err error) error {
+	if !noRoom(err) {
+		return err
+	}
+	return &schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: fmt.Sprintf("package %s cannot be unpacked: the disk of the "+
+		"worker's data folder is full; make room there, or give the worker another with --data", hash)}
+}
+
+// apart tells whether this process can have a child that has less rights than itself.
+func apart() bool { return runtime.GOOS == "linux" && os.Geteuid() == 0 }
+
 // unpack makes the folder: the zip beside it, its tree beside it, room in the cache, and the rename.
 func (c *Cache) unpack(ctx context.Context, hash string, f *folder, open func(context.Context) (io.ReadCloser, error)) error {
 	work, err := os.MkdirTemp(c.cfg.Dir, workPrefix)
@@ -194,13 +220,19 @@ func (c *Cache) unpack(ctx context.Context, hash string, f *folder, open func(co
 			c.cfg.Log.Warn("leftover of an unpacked package stays", "folder", work, "error", err)
 		}
 	}()
-	zip, size, err := fetch(ctx, hash, filepath.Join(work, "zip"), c.cfg.MaxZip, open)
-	if err != nil {
+	zip, tree := filepath.Join(work, "zip"), filepath.Join(work, "tree")
+	if err := fetch(ctx, hash, zip, c.cfg.MaxZip, open); err != nil {
 		return err
 	}
-	defer zip.Close()
-	tree := filepath.Join(work, "tree")
-	written, err := extract(ctx, zip, size, tree)
+	if c.apart {
+		err = c.extractApart(ctx, zip, tree)
+	} else {
+		err = extractHere(ctx, zip, tree)
+	}
+	var written int64
+	if err == nil {
+		written, err = settle(tree)
+	}
 	if err != nil {
 		if schema.CodeOf(err) == schema.CodeInvalidParameter {
 			return err

@@ -11,6 +11,7 @@
 //	entries        names, kinds, sizes, ratio, overlaps, before a byte is written  entries.go
 //	writing        through os.Root, exclusively, never more than announced tree.go
 //	links          made last, then followed through os.Root: what leaves the folder is refused
+//	the tree       kinds, modes, names, links and sum of what was made       settle.go
 //
 // It is unpacked in a folder beside, made durable, and renamed: a folder with the name of a hash is always whole.
 //
@@ -24,8 +25,23 @@
 // [Cache.Get] pins a folder until [Cache.Release]; folders that nobody pins are removed, the one unused for longest first,
 // when the cache is larger than its budget. A package that was refused is refused again without unpacking it.
 //
-// Unpacking happens in the worker's own process as long as the process driver is the only one: SECURITY 3 wants a child
-// with a uid of its own for it, which comes with the sandbox.
+// # Who unpacks
+//
+// As root on Linux a child of this program does, which [Main] becomes: reading what a stranger wrote is where a mistake would be
+// found, and there it gives nothing.
+//
+//	worker                                      child
+//	fetch, SHA-256                                |
+//	user of its own, empty folder of that one     |
+//	  +--- zip (read only), folder -------------->| limits: memory, processor, files; root = the folder; user; no rights;
+//	  |                                           | filter of system calls (confine)
+//	  |                                           | entries, writing, links (extract)
+//	  |<-- done, or why not; or its end ----------+
+//	look at all of it, make it ours, close it, sync (settle)
+//	rename
+//
+// The worker believes nothing of what the child says or leaves. Anywhere else, and without root, the same code runs in this
+// process: a child would have the rights of its parent.
 //
 // DESIGN 8; SECURITY 3.
 package unpack

@@ -40,7 +40,7 @@ func readEntries(file io.ReaderAt, size int64) ([]*zip.File, error) {
 		return nil, refuse("it has %d entries; %d are allowed", len(archive.File), MaxFiles)
 	}
 	var total uint64
-	seen := make(map[string]bool, len(archive.File))
+	seen, folders := make(map[string]bool, len(archive.File)), map[string]bool{}
 	for _, entry := range archive.File {
 		if err := checkEntry(entry); err != nil {
 			return nil, err
@@ -50,6 +50,13 @@ func readEntries(file io.ReaderAt, size int64) ([]*zip.File, error) {
 			return nil, refuse("two entries are named %q", name)
 		}
 		seen[name] = true
+		// One entry can bring along as many folders as its name is deep.
+		for at := path.Dir(name); at != "." && !folders[at]; at = path.Dir(at) {
+			folders[at] = true
+		}
+		if len(folders) > MaxFiles {
+			return nil, refuse("its entries lie in more than %d folders", MaxFiles)
+		}
 		// Each is below 2^63 by now, so the sum cannot wrap before it is refused.
 		if total += entry.UncompressedSize64; total > MaxUnpacked {
 			return nil, refuse("it unpacks to more than %d bytes", MaxUnpacked)

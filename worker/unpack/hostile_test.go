@@ -199,6 +199,7 @@ func FuzzGet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		parent := t.TempDir()
 		c := newCache(t, unpack.Config{Dir: filepath.Join(parent, "code")})
+		c.Alone() // the fuzzer sees into this process only
 		folder, err := c.Get(t.Context(), sum(b), opener(b, nil))
 		if found := names(t, parent); len(found) != 1 {
 			t.Fatalf("written outside: %q", found)

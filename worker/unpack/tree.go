@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/hearth-run/hearth/schema"
@@ -23,35 +21,39 @@ const (
 	makingMode     = 0o700 // of folders while they are filled
 )
 
-// folderMode is the mode of unpacked folders. Root's functions run as users of their own and find them closed. Without root
-// they run as this user, whom no mode stops, and whose `rm -r` of a data folder a closed folder would only break.
-func folderMode() fs.FileMode {
-	if os.Geteuid() != 0 {
-		return 0o755
-	}
-	return 0o555
-}
-
-// extract unpacks a zip into the new folder at path and returns how many bytes its files have. The folder itself stays
-// writable for the caller, who moves it; all below is read-only and on the disk.
-func extract(ctx context.Context, file io.ReaderAt, size int64, at string) (int64, error) {
-	entries, err := readEntries(file, size)
+// extractHere unpacks a zip into the new folder at a path, in this process.
+func extractHere(ctx context.Context, zip, at string) error {
+	file, err := os.Open(zip)
 	if err != nil {
-		return 0, err
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
 	}
 	if err := os.Mkdir(at, makingMode); err != nil {
-		return 0, err
+		return err
 	}
 	root, err := os.OpenRoot(at)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer root.Close()
-	t := &tree{root: root, folders: map[string]bool{}, durable: len(entries) <= syncEach}
+	return extract(ctx, file, info.Size(), root)
+}
+
+// extract unpacks a zip into an empty folder: its files have their last modes, its folders are still open.
+func extract(ctx context.Context, file io.ReaderAt, size int64, root *os.Root) error {
+	entries, err := readEntries(file, size)
+	if err != nil {
+		return err
+	}
+	t := &tree{root: root, folders: map[string]bool{}}
 	var links []*zip.File
 	for _, entry := range entries {
 		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		switch {
 		case entry.Mode()&fs.ModeSymlink != 0:
@@ -63,21 +65,16 @@ func extract(ctx context.Context, file io.ReaderAt, size int64, at string) (int6
 			err = t.file(ctx, entry)
 		}
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
-	if err := t.links(links); err != nil {
-		return 0, err
-	}
-	return t.written, t.seal(at)
+	return t.links(links)
 }
 
 // tree is a folder that is being filled, through a root that nothing leaves.
 type tree struct {
 	root    *os.Root
 	folders map[string]bool // made so far
-	written int64
-	durable bool // each file is synced by itself; else all are at the end
 }
 
 // folder makes a folder and those above it.
@@ -113,8 +110,7 @@ func (t *tree) file(ctx context.Context, entry *zip.File) error {
 	}
 	defer out.Close()
 	source := &source{reader: newReader(ctx, packed)}
-	n, err := io.Copy(out, source)
-	t.written += n
+	_, err = io.Copy(out, source)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -129,11 +125,6 @@ func (t *tree) file(ctx context.Context, entry *zip.File) error {
 	}
 	if err := out.Chmod(mode); err != nil {
 		return fmt.Errorf("write %q: %w", entry.Name, err)
-	}
-	if t.durable {
-		if err := out.Sync(); err != nil {
-			return fmt.Errorf("write %q: %w", entry.Name, err)
-		}
 	}
 	return nil
 }
@@ -183,32 +174,6 @@ func readTarget(entry *zip.File) (string, error) {
 		return "", refuse("link %q leads to %q, outside the package", entry.Name, target)
 	}
 	return target, nil
-}
-
-// seal makes everything below the top folder read-only, deepest first, the top one readable, and all of it durable.
-func (t *tree) seal(at string) error {
-	names := make([]string, 0, len(t.folders))
-	for name := range t.folders {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
-	for _, name := range names {
-		if t.durable {
-			if err := syncFolder(filepath.Join(at, filepath.FromSlash(name))); err != nil {
-				return err
-			}
-		}
-		if err := t.root.Chmod(name, folderMode()); err != nil {
-			return err
-		}
-	}
-	if err := t.root.Chmod(".", 0o755); err != nil {
-		return err
-	}
-	if t.durable {
-		return syncFolder(at)
-	}
-	return syncAll(at)
 }
 
 // source remembers its own error: io.Copy does not say whose it was.

@@ -23,7 +23,11 @@ import (
 	"github.com/hearth-run/hearth/worker/unpack"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	otherwise()
+	unpack.Main() // as root the cache runs this program again to unpack
+	goleak.VerifyTestMain(m)
+}
 
 // entry is one of a zip; what is zero is left to archive/zip.
 type entry struct {

@@ -12,31 +12,28 @@ import (
 )
 
 // fetch writes the zip to path and verifies its hash before anybody looks into it.
-func fetch(ctx context.Context, hash, path string, limit int64, open func(context.Context) (io.ReadCloser, error)) (
-	*os.File, int64, error) {
+func fetch(ctx context.Context, hash, path string, limit int64, open func(context.Context) (io.ReadCloser, error)) error {
 	source, err := open(ctx)
 	if err != nil {
-		return nil, 0, fmt.Errorf("fetch package %s: %w", hash, err)
+		return fmt.Errorf("fetch package %s: %w", hash, err)
 	}
 	defer source.Close()
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, 0, fmt.Errorf("fetch package %s: %w", hash, err)
+		return fmt.Errorf("fetch package %s: %w", hash, err)
 	}
+	defer file.Close()
 	sum := sha256.New()
 	size, err := io.Copy(io.MultiWriter(file, sum), io.LimitReader(newReader(ctx, source), limit+1))
 	switch {
 	case err != nil:
-		err = fmt.Errorf("fetch package %s: %w", hash, err)
+		return fmt.Errorf("fetch package %s: %w", hash, err)
 	case size > limit:
-		err = refuse("the zip has more than %d bytes", limit)
+		return refuse("the zip has more than %d bytes", limit)
 	case hex.EncodeToString(sum.Sum(nil)) != hash:
-		err = schema.Errorf(schema.CodeInternal, "package %s arrived with another SHA-256: %x", hash, sum.Sum(nil))
-	default:
-		return file, size, nil
+		return schema.Errorf(schema.CodeInternal, "package %s arrived with another SHA-256: %x", hash, sum.Sum(nil))
 	}
-	_ = file.Close()
-	return nil, 0, err
+	return nil
 }
 
 // reader stops between two reads when alive has an error.
@@ -58,5 +55,7 @@ func (r reader) Read(p []byte) (int, error) {
 
 // refuse is the error of a package that cannot be accepted.
 func refuse(format string, args ...any) error {
-	return schema.Errorf(schema.CodeInvalidParameter, "the package cannot be unpacked: "+format, args...)
+	return schema.Errorf(schema.CodeInvalidParameter, refusal+format, args...)
 }
+
+const refusal = "the package cannot be unpacked: "

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package unpack_test
+
+func otherwise() {}
