@@ -12,6 +12,7 @@ import (
 type arc struct {
 	name         string
 	next         string   // where pulls go
+	calls        string   // subject of a reserved one's calls
 	number       int      // of an unreserved one
 	of           *opening // as the arc became known: whose it is never changes, so it is read without Manager.mu; nil of an unreserved one
 	opening      *opening // of a reserved one, else nil
@@ -20,7 +21,12 @@ type arc struct {
 	class        int // of idle pulls
 	sides        [kinds]side
 	held, heldAt time.Time // neither idle pulls nor room's until then; since when
-	soonest      time.Time // nothing is due before; see nextDue
+	soonest      time.Time // of an unreserved one: nothing is due before; see nextDue
+	turn, place  int       // of a reserved one, in offers.turns
+	watched      bool      // one of offers.watched
+	hot          bool      // a reserved one by which claims came lately; see catches
+	claims, seen uint      // that came, and that had come at its last turn
+	calmAt       time.Time // until then it shares no inbox
 	backoff      time.Time // no pulls at all until then: the server refused some
 	refusals     int       // of pulls, one after the other
 	refusedAt    time.Time // the last
@@ -45,28 +51,13 @@ func (o *offers) arc(m *Manager, name string) *arc {
 	}
 	m.view.Load().place(m.cfg.ID, a)
 	o.arcs[name] = a
+	o.plain = append(o.plain, a)
 	return a
 }
 
-// stagger is the time to the first renewal: spread over a second, for all arcs at once would be a burst.
+// stagger is the time to an unreserved arc's first renewal: spread over a second, for all arcs at once would be a burst.
 func (a *arc) stagger() time.Duration {
-	at := uint64(a.number)
-	if a.opening != nil {
-		at = a.opening.epoch
-	}
-	return renewEvery * time.Duration(1+at%32) / 32
-}
-
-// retire replaces every generation by none, and appends them to dst. Manager.mu is held.
-func (a *arc) retire(dst []*generation) []*generation {
-	for k := range kinds {
-		if s := &a.sides[k]; s.gen != nil {
-			s.gen.retire = true
-			dst = append(dst, s.gen)
-			s.gen = nil
-		}
-	}
-	return dst
+	return renewEvery * time.Duration(1+a.number%turnCount) / turnCount
 }
 
 func unreservedNumber(name string) (int, bool) {

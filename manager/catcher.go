@@ -41,6 +41,19 @@ func (a *arc) catches() bool {
 	return a.rank >= 0 && a.rank >= a.length-2
 }
 
+// heat counts a claim, and reports whether it is the first for a while that came by a reserved arc: while an idle member is offered
+// there, and nobody calls, nothing is caught that could not wait until somebody has. Each catcher's pull would be renewed for
+// nothing else. Manager.mu is held.
+func (a *arc) heat() bool {
+	a.claims++
+	first := a.of != nil && !a.hot
+	a.hot = a.of != nil
+	return first
+}
+
+// cool is called at each turn of a reserved arc. Manager.mu is held.
+func (a *arc) cool() { a.hot, a.seen = a.claims != a.seen, a.claims }
+
 // catcher is the first deliveries that are kept for a moment.
 type catcher struct {
 	wake chan struct{} // something is kept

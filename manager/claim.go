@@ -232,10 +232,14 @@ func (m *Manager) decided(c *claim, g *generation, d *pool.Decision, now time.Ti
 	}
 }
 
-// tops finds what the sides of a generation's arc lack; the catcher's only where it is spent. Manager.mu is held.
+// tops finds what the sides of a generation's arc lack that brought a claim; the catcher's only where it is spent, or not open yet.
+// Manager.mu is held.
 func (o *offers) tops(m *Manager, g *generation) (more [kinds]pull) {
-	more[room], more[idle] = o.topSide(m, g.arc, room, true), o.topSide(m, g.arc, idle, true)
-	if g.kind == caught {
+	more[idle] = o.topSide(m, g.arc, idle, true)
+	if g.arc.of == nil {
+		more[room] = o.topSide(m, g.arc, room, true)
+	}
+	if g.arc.heat() || g.kind == caught {
 		more[caught] = o.topSide(m, g.arc, caught, true)
 	}
 	return more

@@ -14,7 +14,8 @@
 //
 // A reserved arc has no room: only the members of its opening are offered there, by the managers that hold some, in ring order
 // (reserved.go). Its catchers, ranks 0 and 1, make nothing either: they move a call that found no idle member to the unreserved
-// arc of its function, under the lock (overflow.go).
+// arc of its function, under the lock (overflow.go). They are open while calls come or no member is idle. There may be a thousand
+// such arcs on which nothing happens: they take turns at having their pulls renewed, and share inboxes (turns.go).
 //
 // # How a call passes
 //

@@ -201,8 +201,8 @@ func (m *Manager) leave(may func() bool) {
 	signal(m.renewNow)
 	m.tellSoon()
 	m.carryOut(plan, nil)
-	for _, g := range withdrawn {
-		m.withdraw(g)
+	for _, i := range withdrawn {
+		m.withdraw(i)
 	}
 	m.settled()
 }
@@ -224,8 +224,8 @@ func (m *Manager) awaitWithdrawn(ctx context.Context) {
 	m.mu.Unlock()
 	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
-	for _, g := range withdrawn {
-		for g.sub != nil && g.sub.IsValid() && m.nc.IsConnected() && ctx.Err() == nil {
+	for _, i := range withdrawn {
+		for i.sub != nil && i.sub.IsValid() && m.nc.IsConnected() && ctx.Err() == nil {
 			select {
 			case <-ctx.Done():
 			case <-tick.C:

@@ -160,6 +160,14 @@ func (m *Manager) Offers(arc string) int {
 	return n
 }
 
+// Shares reports whether the idle pulls of a reserved arc share their inbox with those of others.
+func (m *Manager) Shares(arc string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.offers.arcs[arc]
+	return a != nil && a.sides[idle].gen != nil && a.sides[idle].gen.at.shared
+}
+
 // Class is that of a manager's idle pulls on an arc, 10 where it has none.
 func (m *Manager) Class(arc string) int {
 	m.mu.Lock()

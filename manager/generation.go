@@ -2,10 +2,7 @@ package manager
 
 import (
 	"strconv"
-	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go"
 )
 
 // kind is one of the sides of an arc.
@@ -33,19 +30,18 @@ type side struct {
 	waits bool // it is one of offers.waiting
 }
 
-// generation is one inbox for pulls of one side of an arc.
+// generation is pulls of one side of an arc that are taken back together.
 type generation struct {
 	arc    *arc
 	kind   kind
 	class  int
 	rank   int // when it was made
-	inbox  string
-	open   int  // pulls that the server holds, as far as is known; guarded by Manager.mu
-	retire bool // replaced: counts no more; guarded by Manager.mu
-	stale  bool // to be replaced, for its count is not known; guarded by Manager.mu
-	once   sync.Once
-	sub    *nats.Subscription // set by once
-	line   *lineup            // set by once, used on the subscription's goroutine
+	at     *inbox
+	reply  string  // of its pulls
+	open   int     // pulls that the server holds, as far as is known; guarded by Manager.mu
+	retire bool    // replaced: counts no more; guarded by Manager.mu
+	stale  bool    // to be replaced, for its count is not known; guarded by Manager.mu
+	line   *lineup // of its inbox; nil of what came otherwise
 }
 
 // took counts a pull that brought a message. Manager.mu is held.
@@ -61,9 +57,16 @@ type pull struct {
 	n   int
 }
 
+// generation makes one with an inbox of its own. Manager.mu is held.
 func (o *offers) generation(a *arc, k kind, class int) *generation {
+	g := &generation{arc: a, kind: k, class: class, rank: a.rank}
+	(&inbox{subject: o.newInbox()}).add(g)
+	return g
+}
+
+func (o *offers) newInbox() string {
 	o.made++
-	return &generation{arc: a, kind: k, class: class, rank: a.rank, inbox: o.inbox + strconv.FormatUint(o.made, 36)}
+	return o.inbox + strconv.FormatUint(o.made, 36)
 }
 
 // tookOtherwise notes that a claim took an environment that is offered on an arc by a pull that stays open. Manager.mu is held.

@@ -136,9 +136,9 @@ type Manager struct {
 	fenced    bool          // another holds this id
 	drained   bool          // off the ring until it is let back
 	stopping  bool
-	handing   bool          // drained or stopping, but its members serve on until there are others (drain.go)
-	offering  bool          // ready, and neither fenced, nor drained or stopping and done with handing
-	withdrawn []*generation // when it left: calls may still come by them until they are closed
+	handing   bool     // drained or stopping, but its members serve on until there are others (drain.go)
+	offering  bool     // ready, and neither fenced, nor drained or stopping and done with handing
+	withdrawn []*inbox // when it left: calls may still come by them until they are closed
 
 	life    context.Context // of everything that was started; ends with Stop
 	endLife context.CancelFunc

@@ -220,7 +220,7 @@ func (m *Manager) renew(ctx context.Context) {
 		if !held {
 			m.log.Error("another process holds this manager's id: nothing is offered until it has gone", "manager", m.cfg.ID)
 		}
-		m.offers.kick()
+		m.offers.kickAll()
 		m.tellSoon()
 	}
 }

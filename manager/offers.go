@@ -2,6 +2,7 @@ package manager
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hearth-run/hearth/subjects"
@@ -9,8 +10,9 @@ import (
 
 // An offer is an open pull on an arc's consumer (DESIGN 2). Every arc has three sides: idle environments, offered exactly,
 // room, offered by a credit, and the catcher, one pull that takes what neither took (catcher.go). The pulls of one side
-// come to an inbox of their own, its generation; they are taken back by draining it, after the next generation's pulls
-// were sent (renew.go). A pull that is still sent on an old generation finds no interest at the server and is dropped there.
+// are a generation; they come to an inbox of its own, or of many (turns.go), and are taken back by draining that, after the next
+// generation's pulls were sent (renew.go). A pull that is still sent on an old generation finds no interest at the server and is
+// dropped there.
 const (
 	pullExpires = 2 * time.Second       // always before ackWait
 	holdOff     = 15 * time.Millisecond // of an arc's pulls after a second refusal of one call
@@ -21,12 +23,17 @@ const (
 
 // offers is what is open at the server. Its maps and counts are guarded by Manager.mu.
 type offers struct {
-	inbox  string // of this incarnation, with a dot at the end
-	made   uint64
-	arcs   map[string]*arc
-	kicked chan struct{}
-	out    shortage
-	looked time.Time // when all arcs were looked at last
+	inbox           string // of this incarnation, with a dot at the end
+	made            uint64
+	arcs            map[string]*arc
+	plain           []*arc // the unreserved ones
+	turns           turns  // the reserved ones
+	kicked          chan struct{}
+	asked, askedAll atomic.Bool // by kick, and by kickAll
+	out             shortage
+	looked          time.Time // when all unreserved arcs were looked at last
+
+	watched, watching []*arc // that are looked at next time; room for the list after it
 
 	waiting []*arc                 // with idle environments that wait for others to be offered with; see few
 	body    [10][bodies + 1][]byte // by class and batch
@@ -47,12 +54,30 @@ func pullBody(class, n int, group string) []byte {
 	return fmt.Appendf(nil, `{"batch":%d,"expires":%d,"group":%q,"priority":%d}`, n, int64(pullExpires), group, class)
 }
 
-// kick has the loop look soon at what is offered.
+// kick has the loop look soon at what changed, and at all unreserved arcs: there are few, and room is shared by them.
 func (o *offers) kick() {
-	select {
-	case o.kicked <- struct{}{}:
-	default:
+	o.asked.Store(true)
+	signal(o.kicked)
+}
+
+// kickAll has it look at every arc: there may be a thousand.
+func (o *offers) kickAll() {
+	o.askedAll.Store(true)
+	signal(o.kicked)
+}
+
+// watch has the loop look at one arc when it looks again. Manager.mu is held.
+func (o *offers) watch(a *arc) {
+	if !a.watched {
+		a.watched = true
+		o.watched = append(o.watched, a)
 	}
+}
+
+// lookAt has the loop look soon at one arc. Manager.mu is held.
+func (o *offers) lookAt(a *arc) {
+	o.watch(a)
+	signal(o.kicked)
 }
 
 // sideOf gives a side and how many pulls it should have open. Manager.mu is held.
@@ -70,7 +95,7 @@ func (o *offers) sideOf(m *Manager, a *arc, k kind, now time.Time) (s *side, wan
 		}
 	case caught:
 		class = subjects.ClassCatcher
-		if m.offering && a.catches() && !a.gone {
+		if m.offering && a.catches() && !a.gone && (a.of == nil || a.hot || m.pool.Offered(a.name) == 0) {
 			wanted = catchBatch
 		}
 	default:
@@ -125,7 +150,7 @@ func (o *offers) topSide(m *Manager, a *arc, k kind, more bool) pull {
 	switch {
 	case lacking < 0:
 		if k == idle && -lacking > s.astray || k != idle && wanted == 0 {
-			o.kick()
+			o.lookAt(a)
 		}
 		return pull{}
 	case lacking == 0 || g != nil && more && k.few(lacking, wanted):
@@ -136,7 +161,7 @@ func (o *offers) topSide(m *Manager, a *arc, k kind, more bool) pull {
 		}
 		return pull{}
 	case !a.backoff.IsZero() || g != nil && (g.stale || g.class != class):
-		o.kick()
+		o.lookAt(a)
 		return pull{}
 	default:
 		if g == nil {

@@ -60,8 +60,9 @@ func (o *offered) idle() *generation { return o.arc.sides[idle].gen }
 
 // look is the loop's, so long after the beginning; it reports whether the generation was replaced.
 func (o *offered) look(after time.Duration) (anew bool) {
-	c, _ := o.m.offers.settle(o.m, o.arc, idle, o.begin.Add(after), false)
-	return c.old != nil
+	p := pass{now: o.begin.Add(after)}
+	o.m.offers.settle(o.m, o.arc, idle, &p)
+	return len(p.old) > 0
 }
 
 // A pull that is too many because a claim which came otherwise took an environment is left for the next that comes free.

@@ -18,13 +18,14 @@ func (m *Manager) send(p pull) {
 	if p.gen == nil {
 		return
 	}
-	p.gen.once.Do(func() { m.listen(p.gen) })
-	if p.gen.sub == nil {
+	at := p.gen.at
+	at.once.Do(func() { m.listen(at) })
+	if at.sub == nil {
 		return
 	}
 	m.count.offers.Add(int64(p.n))
 	body := m.pullBody(p.gen.class, p.n)
-	if err := m.nc.PublishRequest(p.gen.arc.next, p.gen.inbox, body); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	if err := m.nc.PublishRequest(p.gen.arc.next, p.gen.reply, body); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		m.log.Warn("offer", "arc", p.gen.arc.name, "error", err)
 	}
 }
@@ -35,41 +36,11 @@ func (m *Manager) sendAll(more *[kinds]pull) {
 	}
 }
 
-// listen subscribes to a generation's inbox.
-func (m *Manager) listen(g *generation) {
-	g.line = &lineup{}
-	sub, err := m.nc.Subscribe(g.inbox, func(msg *nats.Msg) {
-		m.deliver(g, msg)
-		if g.line.due(msg.Sub) {
-			m.crossTogether(g.line)
-		}
-	})
-	if err == nil {
-		g.sub = sub
-		err = sub.SetPendingLimits(-1, -1) // bounded by the pulls that were sent
-	}
-	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		m.log.Warn("listen for claims", "arc", g.arc.name, "error", err)
-	}
-}
-
 func (m *Manager) pullBody(class, n int) []byte {
 	if n <= bodies {
 		return m.offers.body[class][n]
 	}
 	return pullBody(class, n, m.group)
-}
-
-// withdraw takes the pulls of a generation back: the server drops what has no listener, and what is on its way is
-// still handled (measured: nothing lost).
-func (m *Manager) withdraw(g *generation) {
-	g.once.Do(func() {}) // nobody subscribes from here on
-	if g.sub == nil {
-		return
-	}
-	if err := g.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		m.log.Warn("withdraw offers", "arc", g.arc.name, "error", err)
-	}
 }
 
 // backOff keeps an arc's pulls back for a moment: its consumer is gone, has moved, or has no place for a pull. All managers hear
@@ -109,6 +80,7 @@ func (m *Manager) refusedPull(g *generation, msg *nats.Msg, status string) {
 		if !expired {
 			g.arc.backOff(time.Now(), m.jitter)
 		}
+		m.offers.lookAt(g.arc)
 	}
 	m.mu.Unlock()
 	if !expired {
@@ -117,5 +89,4 @@ func (m *Manager) refusedPull(g *generation, msg *nats.Msg, status string) {
 			m.setUpSoon()
 		}
 	}
-	m.offers.kick()
 }

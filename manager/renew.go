@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -13,10 +14,16 @@ const (
 	astrayFor  = 10 * time.Millisecond // that pulls are left open for environments that other claims took
 )
 
-// change is what the loop does to one side of one arc after it has let the mutex go.
-type change struct {
-	add pull
-	old *generation
+// pass is one look of the loop at arcs, and what is to be done once the mutex is let go.
+type pass struct {
+	now  time.Time
+	anew bool
+	due  bool           // it is the turn of the reserved arcs that are looked at
+	into *[kinds]*inbox // where their new pulls come together; nil: each to an inbox of its own
+
+	adds   []pull
+	old    []*inbox // to be drained after that
+	broken []*inbox // of which some are left whose pulls are to be renewed
 }
 
 // offersLoop renews offers, takes back what is too much, and sends what is lacking.
@@ -26,7 +33,6 @@ func (m *Manager) offersLoop(ctx context.Context) {
 	wait := time.NewTimer(debounce)
 	defer wait.Stop()
 	for {
-		asked := false
 		select {
 		case <-ctx.Done():
 			return
@@ -35,7 +41,6 @@ func (m *Manager) offersLoop(ctx context.Context) {
 				m.reread()
 			}
 		case <-m.offers.kicked:
-			asked = true
 			wait.Reset(debounce)
 			select {
 			case <-ctx.Done():
@@ -43,7 +48,7 @@ func (m *Manager) offersLoop(ctx context.Context) {
 			case <-wait.C:
 			}
 		}
-		m.offerDue(asked)
+		m.offerDue()
 	}
 }
 
@@ -51,59 +56,113 @@ func (m *Manager) offersLoop(ctx context.Context) {
 // nobody knows what the server still holds.
 func (m *Manager) offerAgain(anew bool) { m.offerOn(true, anew) }
 
-// offerDue is offerAgain, on the arcs alone of which something is due where nothing else was asked for.
-func (m *Manager) offerDue(all bool) { m.offerOn(all, false) }
+// offerDue is offerAgain, on the arcs alone of which something is due or changed where nothing else was asked for.
+func (m *Manager) offerDue() { m.offerOn(m.offers.askedAll.Swap(false), false) }
 
 func (m *Manager) offerOn(all, anew bool) {
 	if !m.nc.IsConnected() {
 		return
 	}
-	now := time.Now()
-	var changes []change
 	m.mu.Lock()
-	if m.offers.out.look(m.pool.Room(), m.pool.Freed(), now) {
-		m.tellSoon() // catchers elsewhere act on it
-		all = true
-	}
-	if all = all || m.offers.out.lasts || now.Sub(m.offers.looked) >= offersAll; all {
-		m.offers.looked = now
-		for name := range m.pool.OfferedArcs {
-			m.offers.arc(m, name)
-		}
-		m.rankAll(now)
-	}
-	for _, a := range m.offers.arcs {
-		if a.gone {
-			changes = m.offers.leave(a, changes)
-			continue
-		}
-		if !all && now.Before(a.soonest) {
-			continue
-		}
-		if now.Before(a.backoff) {
-			continue
-		}
-		a.backoff = time.Time{}
-		if !a.held.IsZero() && !now.Before(a.held) {
-			a.held = time.Time{}
-		}
-		for k := range kinds {
-			if c, ok := m.offers.settle(m, a, k, now, anew); ok {
-				changes = append(changes, c)
-			}
-		}
-		a.soonest = a.nextDue(now)
-	}
+	p := m.offers.pass(m, time.Now(), all, anew)
 	m.mu.Unlock()
-	for _, c := range changes {
-		m.send(c.add)
-		if c.old != nil {
-			m.withdraw(c.old)
-		}
+	for _, add := range p.adds {
+		m.send(add)
+	}
+	for _, i := range p.old {
+		m.withdraw(i)
 	}
 }
 
-// nextDue is when something of an arc is due by time alone: at the latest when all are looked at.
+// pass looks at the arcs of which something is due or changed, or at all. Manager.mu is held.
+func (o *offers) pass(m *Manager, now time.Time, all, anew bool) pass {
+	p := pass{now: now, anew: anew}
+	plain := o.asked.Swap(false) || all
+	if o.out.look(m.pool.Room(), m.pool.Freed(), p.now) {
+		m.tellSoon() // catchers elsewhere act on it
+		plain = true
+	}
+	if all {
+		for name := range m.pool.OfferedArcs {
+			o.arc(m, name)
+		}
+	}
+	m.rankAll(p.now)
+	m.pool.Stirred(func(arc string) {
+		if a := o.arc(m, arc); a != nil {
+			o.watch(a)
+		}
+	})
+	if plain = plain || o.out.lasts || p.now.Sub(o.looked) >= offersAll; plain {
+		o.looked = p.now
+	}
+	for _, a := range o.plain {
+		if plain || a.watched || !p.now.Before(a.soonest) {
+			o.look(m, a, &p)
+			a.soonest = a.nextDue(p.now)
+		}
+	}
+	o.lookInTurn(m, all, &p)
+	for _, i := range p.broken {
+		o.mend(m, i, &p)
+	}
+	return p
+}
+
+// lookInTurn looks at the reserved arcs whose turn it is and at those that are watched, or at all. Manager.mu is held.
+func (o *offers) lookInTurn(m *Manager, all bool, p *pass) {
+	o.turns.due(p.now, func(arcs []*arc) {
+		p.due, p.into = true, new([kinds]*inbox)
+		for _, a := range slices.Backward(arcs) { // one that is gone is taken out
+			a.cool()
+			o.look(m, a, p)
+		}
+		p.due = false
+	})
+	for i := range o.turns.arcs {
+		if all {
+			p.due, p.into = p.anew, new([kinds]*inbox)
+			for _, a := range slices.Backward(o.turns.arcs[i]) {
+				o.look(m, a, p)
+			}
+		}
+	}
+	p.due, p.into = false, nil
+	watched := o.watched
+	o.watched = o.watching[:0]
+	for _, a := range watched {
+		a.watched = false
+		if a.of != nil && o.arcs[a.name] == a {
+			o.look(m, a, p)
+		}
+	}
+	clear(watched)
+	o.watching = watched[:0]
+}
+
+// look looks at one arc. Manager.mu is held.
+func (o *offers) look(m *Manager, a *arc, p *pass) {
+	if a.gone {
+		o.leave(a, p)
+		return
+	}
+	if p.now.Before(a.backoff) {
+		o.watch(a)
+		return
+	}
+	a.backoff = time.Time{}
+	if !a.held.IsZero() && !p.now.Before(a.held) {
+		a.held = time.Time{}
+	}
+	for k := range kinds {
+		o.settle(m, a, k, p)
+	}
+	if a.sides[idle].astray > 0 {
+		o.watch(a)
+	}
+}
+
+// nextDue is when something of an unreserved arc is due by time alone: at the latest when all are looked at.
 func (a *arc) nextDue(now time.Time) time.Time {
 	at := now.Add(offersAll)
 	sooner := func(t time.Time) {
@@ -112,6 +171,7 @@ func (a *arc) nextDue(now time.Time) time.Time {
 		}
 	}
 	sooner(a.held)
+	sooner(a.backoff)
 	for k := range kinds {
 		s := &a.sides[k]
 		if s.gen != nil {
@@ -125,55 +185,110 @@ func (a *arc) nextDue(now time.Time) time.Time {
 }
 
 // settle finds what one side needs. Manager.mu is held.
-func (o *offers) settle(m *Manager, a *arc, k kind, now time.Time, anew bool) (change, bool) {
-	s, wanted, class := o.sideOf(m, a, k, now)
+func (o *offers) settle(m *Manager, a *arc, k kind, p *pass) {
+	s, wanted, class := o.sideOf(m, a, k, p.now)
 	g := s.gen
 	if g == nil {
-		if wanted == 0 {
-			return change{}, false
+		if wanted > 0 {
+			s.gen = o.next(a, k, class, p)
+			s.due = p.now.Add(a.stagger())
+			s.gen.open = wanted
+			p.adds = append(p.adds, pull{s.gen, wanted})
 		}
-		s.gen = o.generation(a, k, class)
-		s.due = now.Add(a.stagger())
-		s.gen.open = wanted
-		return change{add: pull{s.gen, wanted}}, true
+		return
 	}
 	lacking := wanted - g.open
-	due := !now.Before(s.due)
+	due := p.due
+	if a.of == nil {
+		due = !p.now.Before(s.due)
+	}
 	// A credit is no promise: a little too much of it is taken back by the next renewal, all of it when room is out.
 	excess := lacking < 0 && (k == idle || wanted == 0)
 	s.astray = min(s.astray, max(0, -lacking))
-	if excess && -lacking <= s.astray && m.offering && now.Sub(s.astrayAt) < astrayFor && !now.Before(a.held) {
+	if excess && -lacking <= s.astray && m.offering && p.now.Sub(s.astrayAt) < astrayFor && !p.now.Before(a.held) {
 		excess = false
 	}
-	if !anew && !excess && !g.stale && g.class == class && !(due && g.open > 0) {
-		if lacking <= 0 || k == caught && k.few(lacking, wanted) {
-			return change{}, false
+	if !p.anew && !excess && !g.stale && g.class == class && !(due && (g.open > 0 || g.at.shared)) {
+		if lacking > 0 && !(k == caught && k.few(lacking, wanted)) {
+			g.open = wanted
+			p.adds = append(p.adds, pull{g, lacking})
 		}
-		g.open = wanted
-		return change{add: pull{g, lacking}}, true
+		return
 	}
-	g.retire = true
 	if excess {
 		m.count.withdrawals.Add(1)
 	}
+	if g.at.shared && !due {
+		a.calmAt = p.now.Add(calmFor)
+	}
 	s.gen, s.astray = nil, 0
+	p.retire(g)
 	if wanted == 0 {
-		return change{old: g}, true
+		return
 	}
-	s.gen = o.generation(a, k, class)
+	s.gen = o.next(a, k, class, p)
 	s.gen.open = wanted
-	s.due = now.Add(renewEvery)
+	s.due = p.now.Add(renewEvery)
 	if !due {
-		s.due = now.Add(a.stagger())
+		s.due = p.now.Add(a.stagger())
 	}
-	return change{add: pull{s.gen, wanted}, old: g}, true
+	p.adds = append(p.adds, pull{s.gen, wanted})
+}
+
+// next is the generation for the new pulls of a side.
+func (o *offers) next(a *arc, k kind, class int, p *pass) *generation {
+	if p.into == nil || p.now.Before(a.calmAt) {
+		return o.generation(a, k, class)
+	}
+	if p.into[k] == nil {
+		p.into[k] = &inbox{subject: o.newInbox() + ".*", shared: true, calls: make(map[string]*generation)}
+	}
+	g := &generation{arc: a, kind: k, class: class, rank: a.rank}
+	p.into[k].add(g)
+	return g
+}
+
+// retire notes that a generation was replaced. Manager.mu is held.
+func (p *pass) retire(g *generation) {
+	g.retire = true
+	switch g.at.live--; {
+	case g.at.live == 0:
+		p.old = append(p.old, g.at)
+	case !g.at.broken:
+		g.at.broken = true
+		p.broken = append(p.broken, g.at)
+	}
+}
+
+// mend renews those that are left of an inbox, so that it can be drained. Manager.mu is held.
+func (o *offers) mend(m *Manager, i *inbox, p *pass) {
+	p.due, p.into = true, new([kinds]*inbox)
+	for _, g := range i.gens {
+		switch a := g.arc; {
+		case g.retire:
+		case p.now.Before(a.backoff): // they were refused
+			a.sides[g.kind].gen = nil
+			p.retire(g)
+		default:
+			o.settle(m, a, g.kind, p)
+		}
+	}
+	p.due, p.into = false, nil
 }
 
 // leave ends all that is offered on an arc that is no more. Manager.mu is held.
-func (o *offers) leave(a *arc, changes []change) []change {
-	for _, g := range a.retire(nil) {
-		changes = append(changes, change{old: g})
-	}
+func (o *offers) leave(a *arc, p *pass) {
+	a.retire(p)
+	o.turns.remove(a)
 	delete(o.arcs, a.name)
-	return changes
+}
+
+// retire replaces every generation by none. Manager.mu is held.
+func (a *arc) retire(p *pass) {
+	for k := range kinds {
+		if s := &a.sides[k]; s.gen != nil {
+			p.retire(s.gen)
+			s.gen = nil
+		}
+	}
 }

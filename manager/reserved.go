@@ -89,6 +89,7 @@ func (m *Manager) reservationChanged(key string, rec schema.ReservationRecord, d
 			}
 			a.opening, a.gone = o, false
 			m.rank(a)
+			m.offers.watch(a)
 		}
 		open.byName[o.name] = o
 	}
@@ -99,6 +100,7 @@ func (m *Manager) reservationChanged(key string, rec schema.ReservationRecord, d
 		delete(open.byName, o.name)
 		if a := m.offers.arcs[o.name]; a != nil {
 			a.gone = true
+			m.offers.watch(a)
 		}
 	}
 	delete(open.byKey, key)
@@ -113,8 +115,8 @@ func (m *Manager) reservationChanged(key string, rec schema.ReservationRecord, d
 // offerCatcher makes an opening's arc known where this manager is one of its catchers. Where it has members it becomes known by
 // what the pool offers. Manager.mu is held.
 func (m *Manager) offerCatcher(o *opening) {
-	if rank, _ := o.rank(m.cfg.ID); rank >= 0 && rank < reservedCatchers {
-		m.offers.arc(m, o.name)
+	if rank, _ := o.rank(m.cfg.ID); rank >= 0 && rank < reservedCatchers || m.pool.Offered(o.name) > 0 {
+		m.offers.watch(m.offers.arc(m, o.name))
 	}
 }
 
@@ -193,7 +195,9 @@ func (m *Manager) rankAll(now time.Time) {
 	m.openings.ranked, m.openings.turned = now, turned
 	for _, a := range m.offers.arcs {
 		if a.opening != nil && a.sides[idle].gen != nil {
-			m.rank(a)
+			if m.rank(a); a.class != a.sides[idle].gen.class {
+				m.offers.watch(a)
+			}
 		}
 	}
 }
@@ -206,9 +210,12 @@ func (o *offers) reservedArc(m *Manager, name string) *arc {
 	}
 	a := &arc{
 		name: name, of: open, opening: open,
-		next: "$JS.API.CONSUMER.MSG.NEXT." + m.names.CallsR(open.shard) + "." + m.names.ReservedDurable(open.epoch),
+		next:  "$JS.API.CONSUMER.MSG.NEXT." + m.names.CallsR(open.shard) + "." + m.names.ReservedDurable(open.epoch),
+		calls: m.names.ReservedCall(open.shard, open.account, open.function, open.version, open.epoch),
 	}
 	m.rank(a)
 	o.arcs[name] = a
+	o.turns.add(a)
+	o.watch(a)
 	return a
 }

@@ -104,7 +104,7 @@ func (m *Manager) reread() {
 	}
 	m.control.turned(v)
 	m.shares.ringChanged()
-	m.offers.kick()
+	m.offers.kickAll()
 	m.tellSoon()
 	m.settled()
 }

@@ -102,8 +102,8 @@ func (m *Manager) giveUp() {
 	m.mu.Lock()
 	left := m.offers.retireAll()
 	m.mu.Unlock()
-	for _, g := range left {
-		m.withdraw(g)
+	for _, i := range left {
+		m.withdraw(i)
 	}
 	if err := m.nc.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		m.log.Debug("last flush", "error", err)
@@ -126,11 +126,11 @@ func (m *Manager) stopWatches() {
 	wg.Wait()
 }
 
-// retireAll replaces every generation by none. Manager.mu is held.
-func (o *offers) retireAll() []*generation {
-	var all []*generation
+// retireAll replaces every generation by none, and gives the inboxes that are to be drained. Manager.mu is held.
+func (o *offers) retireAll() []*inbox {
+	var p pass
 	for _, a := range o.arcs {
-		all = a.retire(all)
+		a.retire(&p)
 	}
-	return all
+	return p.old
 }

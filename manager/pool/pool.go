@@ -45,6 +45,7 @@ type Pool[C comparable] struct {
 	groups       map[Home]*group[C]
 	shared       []*group[C]    // reserved ones that have a share or had one, in the order in which they got it
 	arcs         map[string]int // environments offered, by arc; no zero entries
+	stirred      []*group[C]    // whose offers changed since somebody asked
 	idle         sequence[C]    // idle unreserved ones, least recently used first
 	shed         map[Scope]int  // busy ones that are too many for a cap
 	promises     map[uint64]*environment[C]
@@ -94,10 +95,11 @@ type group[C comparable] struct {
 	promised int
 	top      *environment[C] // of the stack of idle ones
 	bottom   *environment[C]
-	claims   []C // oldest first
-	offered  int // counted in Pool.arcs
-	soon     int // counted in Pool.soon
-	owed     int // counted in Pool.owed
+	claims   []C  // oldest first
+	offered  int  // counted in Pool.arcs
+	stirred  bool // one of Pool.stirred
+	soon     int  // counted in Pool.soon
+	owed     int  // counted in Pool.owed
 	share    *share
 }
 
@@ -157,6 +159,17 @@ func (p *Pool[C]) OfferedArcs(yield func(arc string, environments int) bool) {
 			return
 		}
 	}
+}
+
+// Stirred calls yield for every arc whose environments on offer are not as many as when it was called last, or were not in between.
+// An arc may come twice.
+func (p *Pool[C]) Stirred(yield func(arc string)) {
+	for i, g := range p.stirred {
+		g.stirred = false
+		yield(g.spec.Arc)
+		p.stirred[i] = nil
+	}
+	p.stirred = p.stirred[:0]
 }
 
 // Waiting is how many claims wait.
@@ -327,6 +340,10 @@ func (p *Pool[C]) settle(g *group[C]) {
 	}
 	if d := offered - g.offered; d != 0 {
 		g.offered = offered
+		if !g.stirred {
+			g.stirred = true
+			p.stirred = append(p.stirred, g)
+		}
 		if n := p.arcs[g.spec.Arc] + d; n == 0 {
 			delete(p.arcs, g.spec.Arc)
 		} else {
