@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,12 +9,16 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hearth-run/hearth/frontend/callers"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
 
 // errMissed says that the frontend's copy has no such function or qualifier; KV may.
 var errMissed = errors.New("not known here")
+
+// errKeys says that the keys of the tenant policy are needed first; to those who look names up it is the same as a miss.
+var errKeys = fmt.Errorf("%w: the keys of the tenant policy", errMissed)
 
 // admit checks a request and finds the version that it calls. What it refuses is refused with its code and nothing is
 // published; errMissed asks for a read of KV before that is said. DESIGN 3, step 1.
@@ -43,7 +48,7 @@ func (f *Frontend) admit(r *schema.Request) (*version, error) {
 	if !ok {
 		return nil, errMissed
 	}
-	return v, admitTenant(r, v, f.view.fabric.Load().TenantPolicy)
+	return v, f.admitTenant(r, v)
 }
 
 // admitBudget checks what a caller says of its own side.
@@ -71,7 +76,7 @@ func admitBudget(r *schema.Request) error {
 
 // admitTenant checks that a sub-tenant is named where the function's mode asks for one, and nowhere else, and that
 // this caller may name it (SECURITY 5, S65).
-func admitTenant(r *schema.Request, v *version, policy string) error {
+func (f *Frontend) admitTenant(r *schema.Request, v *version) error {
 	if !v.function.PerTenant {
 		if r.Tenant != "" {
 			return schema.Invalid(schema.FieldError{
@@ -89,8 +94,13 @@ func admitTenant(r *schema.Request, v *version, policy string) error {
 		return err
 	}
 	// "any" trusts its callers. Every other policy wants the name proven, and the subject, which permissions restrict, is
-	// the proof that this frontend can see.
-	if policy != "any" && !r.TenantBySubject {
+	// a proof that this frontend can see.
+	policy := f.view.fabric.Load().TenantPolicy
+	switch {
+	case policy == "any" || r.TenantBySubject:
+	case policy == "jwt":
+		return f.proven(r)
+	default:
 		return schema.Invalid(schema.FieldError{
 			Field: "TenantId", Got: short(r.Tenant),
 			Allowed: "the subject must name it: the tenant policy is " + strconv.Quote(policy),
@@ -99,9 +109,27 @@ func admitTenant(r *schema.Request, v *version, policy string) error {
 	return nil
 }
 
+// proven holds the caller's token against the policy "jwt". What it proves the subject may say from then on, as that of a caller whom
+// permissions let name this sub-tenant: an event keeps no token.
+func (f *Frontend) proven(r *schema.Request) error {
+	err := f.callers.Names(f.tokenPolicy(), r.Token, r.Tenant)
+	if errors.Is(err, callers.ErrKeys) {
+		return errKeys
+	}
+	r.TenantBySubject = err == nil
+	return err
+}
+
+func (f *Frontend) tokenPolicy() callers.Policy {
+	fabric := f.view.fabric.Load()
+	return callers.Policy{
+		JWKS: fabric.TenantJWKS, Audience: cmp.Or(fabric.Issuer, schema.DefaultIssuer), Claim: cmp.Or(fabric.TenantClaim, schema.DefaultTenantClaim),
+	}
+}
+
 // find admits a request, asking KV for a name that is missed, and says what is unknown if KV does not have it either.
 func (f *Frontend) find(ctx context.Context, r *schema.Request) (*version, error) {
-	v, err := f.admit(r)
+	v, err := f.admitted(ctx, r)
 	if !errors.Is(err, errMissed) {
 		return v, err
 	}
@@ -110,11 +138,26 @@ func (f *Frontend) find(ctx context.Context, r *schema.Request) (*version, error
 		return nil, err
 	}
 	if again {
-		if v, err = f.admit(r); !errors.Is(err, errMissed) {
+		if v, err = f.admitted(ctx, r); !errors.Is(err, errMissed) {
 			return v, err
 		}
 	}
 	return nil, f.unknown(r)
+}
+
+// admitted admits a request, fetching the keys of the tenant policy where they are needed.
+func (f *Frontend) admitted(ctx context.Context, r *schema.Request) (*version, error) {
+	v, err := f.admit(r)
+	if !errors.Is(err, errKeys) {
+		return v, err
+	}
+	if err := f.callers.Fetch(ctx, f.tokenPolicy().JWKS); err != nil {
+		return nil, &schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: "the keys of the tenant policy did not come in time"}
+	}
+	if v, err = f.admit(r); errors.Is(err, errKeys) { // named elsewhere since, or the clock jumped
+		return nil, &schema.Error{Code: schema.CodeUnavailable, Message: "the keys of the tenant policy are not here yet"}
+	}
+	return v, err
 }
 
 // unknown names what was not found, in Lambda's words (B2).

@@ -159,6 +159,8 @@ func readHeaders(r *schema.Request, h nats.Header) error {
 			if tenant, err = one(name, values); err == nil {
 				err = nameTenant(r, tenant)
 			}
+		case schema.HeaderToken:
+			r.Token, err = one(name, values)
 		case schema.HeaderTimeout:
 			var text string
 			if text, err = one(name, values); err == nil {
@@ -229,7 +231,7 @@ func parseLog(s string) (tail bool, err error) {
 func misspelt(name string) error {
 	for _, ours := range [...]string{
 		schema.HeaderQualifier, schema.HeaderTenant, schema.HeaderTimeout, schema.HeaderLog, schema.HeaderClientContext,
-		schema.HeaderRequestID,
+		schema.HeaderRequestID, schema.HeaderToken,
 	} {
 		if strings.EqualFold(name, ours) {
 			return schema.Invalid(schema.FieldError{Field: name, Allowed: "is spelt " + ours + "; headers of NATS count in their exact case"})

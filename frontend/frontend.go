@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/sourcegraph/conc"
 
+	"github.com/hearth-run/hearth/frontend/callers"
 	"github.com/hearth-run/hearth/frontend/events"
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/telemetry"
@@ -73,6 +74,7 @@ type Frontend struct {
 
 	functionsChanged chan struct{} // holds one: the functions changed since the last status
 	watches          watches
+	callers          *callers.Callers // whose tokens the tenant policy asks for
 	events           *events.Pollers
 	subs             []*nats.Subscription
 
@@ -125,6 +127,7 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("frontend", id), tel: cfg.Telemetry,
 		random: newNames(), counters: newCounters(), functions: newFunctions(),
 		pending:  newPending(cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight), cmp.Or(cfg.MaxHeld, DefaultMaxHeld)),
+		callers:  callers.New(callers.Config{}),
 		startBys: newWheel(), view: newView(), statuses: newStatusQueue(),
 		misses: make(chan missedRequest, missQueue), fetches: make(chan fetch, fetchQueue), functionsChanged: make(chan struct{}, 1), done: make(chan struct{}),
 	}

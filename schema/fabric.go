@@ -23,15 +23,22 @@ type Fabric struct {
 	Growth          int           `msgpack:"growth" json:"growth"`                     // environments per 10 s and function
 	TenantPolicy    string        `msgpack:"tenant_policy" json:"tenant-policy"`
 	TenantJWKS      string        `msgpack:"tenant_jwks" json:"tenant-jwks"`
+	TenantClaim     string        `msgpack:"tenant_claim" json:"tenant-claim"`
 	Issuer          string        `msgpack:"issuer" json:"issuer"`
 	RecordVersion   int           `msgpack:"record_version" json:"record-version"`
 }
+
+// What an empty value of a fabric means.
+const (
+	DefaultTenantClaim = "tenant"
+	DefaultIssuer      = "hearth"
+)
 
 // DefaultFabric is what the first manager writes where nothing else was asked for.
 func DefaultFabric() Fabric {
 	return Fabric{
 		V: Version, Theta: 1, T: subjects.DefaultT, Arcs: subjects.DefaultArcs, Vnodes: subjects.DefaultVnodes,
 		Reclaim: 10 * time.Second, KeepAlive: 10 * time.Minute, Quiet: 30 * time.Second, Catch: 2 * time.Millisecond,
-		StartBy: 10 * time.Second, Growth: 1000, TenantPolicy: "any", RecordVersion: Version,
+		StartBy: 10 * time.Second, Growth: 1000, TenantPolicy: "any", TenantClaim: DefaultTenantClaim, RecordVersion: Version,
 	}
 }

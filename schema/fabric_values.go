@@ -66,6 +66,15 @@ func fabricValues() []fabricValue {
 				f.TenantJWKS = s
 				return true
 			}},
+		{"tenant-claim", "at most 64 printable bytes without blanks; empty is tenant",
+			func(f *Fabric) string { return f.TenantClaim },
+			func(f *Fabric, s string) bool {
+				if len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+					return false
+				}
+				f.TenantClaim = s
+				return true
+			}},
 		{"issuer", "at most 256 printable bytes without blanks",
 			func(f *Fabric) string { return f.Issuer },
 			func(f *Fabric, s string) bool {

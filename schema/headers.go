@@ -4,6 +4,7 @@ package schema
 const (
 	HeaderQualifier     = "Hearth-Qualifier"
 	HeaderTenant        = "Hearth-Tenant"
+	HeaderToken         = "Hearth-Token" // the caller's, where the tenant policy asks for one (SECURITY 5)
 	HeaderTimeout       = "Hearth-Timeout"
 	HeaderLog           = "Hearth-Log" // "tail"
 	HeaderClientContext = "Hearth-Client-Context"

@@ -122,6 +122,7 @@ func TestFabricValues(t *testing.T) {
 		"growth":           {[]string{"1"}, []string{"0"}},
 		"tenant-policy":    {[]string{"any", "subject", "key", "jwt"}, []string{"", "Any", "none"}},
 		"tenant-jwks":      {[]string{"", "https://a.example/jwks"}, []string{"a", "ftp://a", "https://u:p@a", "https://", "https://a/#f"}},
+		"tenant-claim":     {[]string{"", "tenant", "https://shop.example/tenants"}, []string{"a b", "a\n", strings.Repeat("c", 65)}},
 		"issuer":           {[]string{"", "https://a.example"}, []string{"a b", "a\n", strings.Repeat("i", 257)}},
 	} {
 		for _, value := range cases.good {

@@ -14,6 +14,9 @@ type Request struct {
 	// (SECURITY 5).
 	TenantBySubject bool
 
+	// Token is the caller's, "" if it sent none. It is looked at where the tenant policy asks for one, and goes no further.
+	Token string
+
 	RequestID     string // a UUID that the caller drew, so that it can name the call whatever becomes of its answer; "": drawn here
 	Payload       []byte
 	Timeout       time.Duration // how long the caller waits; 0: it did not say

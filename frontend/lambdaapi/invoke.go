@@ -94,7 +94,7 @@ func readInvoke(r *http.Request, name string) (*schema.Request, error) {
 		return nil, err
 	}
 	for _, read := range [...]func(*schema.Request, http.Header) error{
-		refuseOthers, readLogType, readClientContext, readTenant, readTimeout, readTrace,
+		refuseOthers, readLogType, readClientContext, readTenant, readToken, readTimeout, readTrace,
 	} {
 		if err := read(req, r.Header); err != nil {
 			return nil, err
@@ -192,6 +192,25 @@ func readClientContext(req *schema.Request, h http.Header) error {
 func readTenant(req *schema.Request, h http.Header) (err error) {
 	req.Tenant, err = header(h, "X-Amz-Tenant-Id")
 	return err
+}
+
+// readToken takes in the caller's token: as bearers are sent (RFC 6750), or, for SDKs, whose signature stands in that place, in a
+// header of its own.
+func readToken(req *schema.Request, h http.Header) (err error) {
+	if req.Token, err = header(h, schema.HeaderToken); err != nil {
+		return err
+	}
+	for _, value := range h.Values("Authorization") {
+		scheme, token, _ := strings.Cut(value, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			continue
+		}
+		if req.Token != "" {
+			return schema.Invalid(schema.FieldError{Field: schema.HeaderToken, Allowed: "one token: here or as Authorization, once"})
+		}
+		req.Token = strings.TrimSpace(token)
+	}
+	return nil
 }
 
 // readTimeout lets HTTP callers say how long they wait, as NATS callers do.

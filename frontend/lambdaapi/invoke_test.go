@@ -203,6 +203,10 @@ func TestRequests(t *testing.T) {
 			r.LogTail, r.ClientContext, r.Tenant, r.Timeout = true, []byte(`{"custom":{}}`), "a/b c", 5*time.Second
 			r.Traceparent, r.Tracestate = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b"
 		})},
+		{"a bearer", "f", "", http.Header{"Authorization": {"bearer a.b.c"}}, base(func(r *schema.Request) { r.Token = "a.b.c" })},
+		{"a token beside a signature", "f", "", http.Header{
+			"Authorization": {"AWS4-HMAC-SHA256 Credential=x/y, SignedHeaders=host, Signature=z"}, "Hearth-Token": {"a.b.c"},
+		}, base(func(r *schema.Request) { r.Token = "a.b.c" })},
 		{"X-Ray, sampled", "f", "", http.Header{"X-Amzn-Trace-Id": {"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1"}},
 			base(func(r *schema.Request) { r.Traceparent = "00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-01" })},
 		{"X-Ray, not sampled", "f", "", http.Header{"X-Amzn-Trace-Id": {"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0"}}, base(nil)},
@@ -246,6 +250,9 @@ func TestBadInput(t *testing.T) {
 		{"context is no base64", "f", "", "", http.Header{"X-Amz-Client-Context": {"{}"}}, 400, "X-Amz-Client-Context"},
 		{"context too long", "f", "", "", http.Header{"X-Amz-Client-Context": {strings.Repeat("a", 3584)}}, 400, "3583"},
 		{"two tenants", "f", "", "", http.Header{"X-Amz-Tenant-Id": {"a", "b"}}, 400, "X-Amz-Tenant-Id"},
+		{"two tokens", "f", "", "", http.Header{"Hearth-Token": {"a", "b"}}, 400, "Hearth-Token"},
+		{"a token twice", "f", "", "", http.Header{"Hearth-Token": {"a"}, "Authorization": {"Bearer a"}}, 400, "Hearth-Token"},
+		{"two bearers", "f", "", "", http.Header{"Authorization": {"Bearer a", "Bearer b"}}, 400, "Hearth-Token"},
 		{"time-out", "f", "", "", http.Header{"Hearth-Timeout": {"16m"}}, 400, "Hearth-Timeout"},
 		{"a header of NATS callers", "f", "", "", http.Header{"Hearth-Qualifier": {"3"}}, 400, "the query's Qualifier"},
 		{"another one", "f", "", "", http.Header{"Hearth-Tenant": {"a"}}, 400, "X-Amz-Tenant-Id"},
