@@ -66,6 +66,7 @@ type Binding struct {
 	Timeout     time.Duration
 	InitTimeout time.Duration // 10 s as in Lambda (A6); 0 means that
 	Logging     Logging
+	Egress      []string  // as in the record ([ParseEgress])
 	Variables   Variables `json:"-"` // not even by mistake
 }
 

@@ -48,10 +48,10 @@ const DefaultLogLevel = "INFO"
 // Logging is how the lines of an environment look and which of them are kept (Lambda's LoggingConfig). The zero value is
 // Lambda's default: text, all lines.
 type Logging struct {
-	Format      string // [LogFormatJSON], [LogFormatText]; "" was not said and is Text
-	Group       string // that the function is told; "" is /aws/lambda/NAME
-	Level       string // the least level of the function's own lines that is kept; JSON only, "" is [DefaultLogLevel]
-	SystemLevel string // the same of the platform's lines
+	Format      string `msgpack:"f,omitempty"` // [LogFormatJSON], [LogFormatText]; "" was not said and is Text
+	Group       string `msgpack:"g,omitempty"` // that the function is told; "" is /aws/lambda/NAME
+	Level       string `msgpack:"l,omitempty"` // the least level of the function's own lines that is kept; JSON only, "" is [DefaultLogLevel]
+	SystemLevel string `msgpack:"s,omitempty"` // the same of the platform's lines
 }
 
 // JSON reports whether lines are JSON.

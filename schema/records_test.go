@@ -101,6 +101,7 @@ func samples() map[string]any {
 			Make: &schema.WorkerMake{
 				Environment: "7c-1", FunctionID: "6f1e", Version: "1", CodeSHA256: "ab", ConfigRevision: 9, PerTenant: true, Account: "default", Function: "resize",
 				Runtime: "provided", Handler: "h", MemoryMB: 128, Timeout: 3 * time.Second, InitTimeout: 10 * time.Second, Variables: schema.Variables{"A": "b"},
+				Logging: &schema.Logging{Format: "JSON", Group: "g", Level: "INFO", SystemLevel: "WARN"}, Egress: []string{"10.0.0.0/8"},
 			},
 			Start: &schema.WorkerStart{
 				Run: 3, Environment: "7c-1", Subject: "hearth.arc.u.17.default.resize.1._", Arc: "u.17", Rank: 1, Start: "cold", Init: time.Millisecond, Call: []byte{1},

@@ -104,25 +104,35 @@ type WorkerMake struct {
 	MemoryMB       int           `msgpack:"memory"`
 	Timeout        time.Duration `msgpack:"timeout"`
 	InitTimeout    time.Duration `msgpack:"init,omitempty"`
+	Logging        *Logging      `msgpack:"log,omitempty"` // nil: as the zero value
+	Egress         []string      `msgpack:"egress,omitempty"`
 	Variables      Variables     `msgpack:"vars,omitempty"`
 }
 
 // NewWorkerMake is the order to make an environment with this binding.
 func NewWorkerMake(environment string, b *Binding) *WorkerMake {
-	return &WorkerMake{
+	m := &WorkerMake{
 		Environment: environment, FunctionID: b.FunctionID, Version: b.Version, CodeSHA256: b.CodeSHA256, ConfigRevision: b.ConfigRevision,
 		PerTenant: b.PerTenant, Account: b.Account, Function: b.Function, Runtime: b.Runtime, Handler: b.Handler, MemoryMB: b.MemoryMB,
-		Timeout: b.Timeout, InitTimeout: b.InitTimeout, Variables: b.Variables,
+		Timeout: b.Timeout, InitTimeout: b.InitTimeout, Egress: b.Egress, Variables: b.Variables,
 	}
+	if b.Logging != (Logging{}) {
+		m.Logging = &b.Logging
+	}
+	return m
 }
 
 // Binding is what the environment is made for.
 func (m *WorkerMake) Binding() *Binding {
-	return &Binding{
+	b := &Binding{
 		Key:       Key{FunctionID: m.FunctionID, Version: m.Version, CodeSHA256: m.CodeSHA256, ConfigRevision: m.ConfigRevision},
 		PerTenant: m.PerTenant, Account: m.Account, Function: m.Function, Runtime: m.Runtime, Handler: m.Handler, MemoryMB: m.MemoryMB,
-		Timeout: m.Timeout, InitTimeout: m.InitTimeout, Variables: m.Variables,
+		Timeout: m.Timeout, InitTimeout: m.InitTimeout, Egress: m.Egress, Variables: m.Variables,
 	}
+	if m.Logging != nil {
+		b.Logging = *m.Logging
+	}
+	return b
 }
 
 // WorkerStart starts a call in an environment. The envelope goes without a payload of over [MaxCarried] bytes: the worker asks

@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"net/netip"
 	"reflect"
 	"slices"
 	"strconv"
@@ -207,41 +206,16 @@ func (in *FunctionInput) hearth() []FieldError {
 	if in.Hearth == nil {
 		return nil
 	}
-	for _, rule := range in.Hearth.Egress {
-		if !egressRule(rule) || (rule == "public" || rule == "none") && len(in.Hearth.Egress) > 1 {
-			bad = append(bad, FieldError{"Hearth.Egress", clip(rule), "public or none alone, or CIDRs and HOST:PORT"})
-		}
-	}
+	_, bad = ParseEgress(in.Hearth.Egress)
 	for _, aud := range in.Hearth.Audiences {
 		if aud == "" || len(aud) > 256 || strings.ContainsFunc(aud, blankOrControl) {
 			bad = append(bad, FieldError{"Hearth.Audiences", clip(aud), "1 to 256 bytes without blanks"})
 		}
 	}
-	if len(in.Hearth.Egress) > 64 || len(in.Hearth.Audiences) > 16 {
+	if len(in.Hearth.Egress) > MaxEgressRules || len(in.Hearth.Audiences) > 16 {
 		bad = append(bad, FieldError{Field: "Hearth", Allowed: "at most 64 egress rules and 16 audiences"})
 	}
 	return bad
-}
-
-// egressRule reports whether a rule has one of the forms of DESIGN 8.
-func egressRule(rule string) bool {
-	if rule == "public" || rule == "none" {
-		return true
-	}
-	if _, err := netip.ParsePrefix(rule); err == nil {
-		return true
-	}
-	at := strings.LastIndexByte(rule, ':')
-	if at < 1 {
-		return false
-	}
-	port, err := strconv.ParseUint(rule[at+1:], 10, 16)
-	host := rule[:at]
-	if bracketed := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"); bracketed != host {
-		_, notIP := netip.ParseAddr(bracketed)
-		return notIP == nil && err == nil && port > 0
-	}
-	return err == nil && port > 0 && len(host) <= 253 && nameBytes(host, ".")
 }
 
 func within(field string, v *int, least, most int, unit string) []FieldError {
