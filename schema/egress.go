@@ -93,7 +93,7 @@ func parseEgressRule(text string) (EgressRule, string) {
 		return addressRule(addr, port), ""
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if !hostName(host) {
+	if !HostName(host) {
 		return EgressRule{}, forms
 	}
 	return EgressRule{Host: host, Port: port}, ""
@@ -103,8 +103,8 @@ func addressRule(addr netip.Addr, port uint16) EgressRule {
 	return EgressRule{Prefix: netip.PrefixFrom(addr, addr.BitLen()), Port: port}
 }
 
-// hostName reports whether a name can be one of DNS. Underscores are not of hosts, but of what people have.
-func hostName(name string) bool {
+// HostName reports whether a name can be one of DNS. Underscores are not of hosts, but of what people have.
+func HostName(name string) bool {
 	if len(name) > 253 {
 		return false
 	}

@@ -44,6 +44,9 @@ type Command struct {
 
 	// Runtime is the host's path of the runtime's own folder, read-only: /var/runtime. "" means that it has none.
 	Runtime string
+
+	// Network is what it may reach; nil: nothing, where the driver can hold it to that.
+	Network *Network
 }
 
 // Rooted is the rare ability of a driver whose environments have a tree of their own: Path, Args and Env of a command name

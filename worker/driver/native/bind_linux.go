@@ -43,6 +43,8 @@ type binding struct {
 	tmp     int64 // bytes of /tmp
 	task    bool  // a tree for /var/task comes along
 	runtime bool  // one for /var/runtime too
+	network bool  // it reaches something
+	six     bool  // also by version 6 of IP
 	command driver.Command
 }
 
@@ -58,6 +60,15 @@ func newLetter(prog *program, b binding) *script {
 			fd = taskFD
 		}
 		s.do("mount the runtime", unix.SYS_MOVE_MOUNT, fd, "", unix.AT_FDCWD, runtimeDir, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	if b.network {
+		free := taskFD
+		for _, there := range []bool{b.task, b.runtime} {
+			if there {
+				free++
+			}
+		}
+		connect(s, free, b.six)
 	}
 	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV
 	s.do("size of /tmp", unix.SYS_MOUNT, nil, "/tmp", nil, flags, fmt.Sprintf("size=%d", b.tmp))

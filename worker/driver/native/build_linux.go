@@ -49,6 +49,8 @@ type plan struct {
 	landlock    int               // version of its interface
 	filter      []unix.SockFilter // of the function
 	waiting     []unix.SockFilter // of the first process
+	device      bool              // there are devices for networks
+	six         bool              // the kernel speaks version 6 of IP
 	left        without           // of tests
 }
 
@@ -58,7 +60,7 @@ type plan struct {
 //	  join the cgroups                        mount the code, size of /tmp                 forget the letter
 //	  own /proc, /tmp, /dev/shm               fork ------- function's process              give up all rights
 //	  landlock's rules                          |          gives up all rights             wait for it, bury others
-//	  lo, the listener -> worker               tail        executes                        tell its status -> worker
+//	  lo, device, listener -> worker               tail        executes                        tell its status -> worker
 //	  wait for a letter                                                                    end, and all with it
 func newProgram(p plan) *program {
 	s := &script{base: scriptBase, left: p.left}
@@ -79,7 +81,7 @@ func newProgram(p plan) *program {
 	s.do("set the host's name", unix.SYS_SETHOSTNAME, hostname, len(hostname))
 	mounts(s, p)
 	landlock(s, p.landlock)
-	listen(s)
+	listen(s, p)
 	waitForLetter(s)
 
 	tail.at = len(s.steps)
@@ -100,6 +102,7 @@ func mounts(s *script, p plan) {
 	for _, file := range p.files {
 		s.do("mask "+file, unix.SYS_MOUNT, nothing, file, nil, unix.MS_BIND, nil).tolerate = unix.ENOENT
 	}
+	quiet(s, p)
 	s.do("bind /proc/sys", unix.SYS_MOUNT, "/proc/sys", "/proc/sys", nil, unix.MS_BIND, nil)
 	s.do("make /proc/sys read-only", unix.SYS_MOUNT, nil, "/proc/sys", nil,
 		unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|flags|unix.MS_NOEXEC, nil)
@@ -108,14 +111,20 @@ func mounts(s *script, p plan) {
 		"mode=1777,size=1m,nr_inodes="+strconv.Itoa(maxInodes))
 }
 
-// listen brings up lo, opens the Runtime API's socket in the environment's own network, and hands it to the worker.
-func listen(s *script) {
+// listen brings up lo, makes the device, opens the Runtime API's socket in the environment's own network, and hands both to the
+// worker.
+func listen(s *script, p plan) {
 	const fd = rulesetFD + 1
 	s.do("open a socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	lo := make([]byte, 40)
 	copy(lo, "lo")
 	binary.NativeEndian.PutUint16(lo[16:], unix.IFF_UP|unix.IFF_RUNNING)
 	s.do("bring up lo", unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, s.bytes(lo))
+	fds := []int{fd}
+	if p.device {
+		device(s, fd, fd+1)
+		fds = append(fds, fd+1)
+	}
 	s.do("close", unix.SYS_CLOSE, fd)
 	s.do("open the Runtime API's socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	address := binary.NativeEndian.AppendUint16(nil, unix.AF_INET)
@@ -123,12 +132,14 @@ func listen(s *script) {
 	address = append(address, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
 	s.do("bind the Runtime API's socket", unix.SYS_BIND, fd, s.bytes(address), len(address))
 	s.do("listen for the Runtime API", unix.SYS_LISTEN, fd, backlog)
-	rights := unix.UnixRights(fd)
+	rights := unix.UnixRights(fds...)
 	oob := s.bytes(rights)
 	vector := s.table(s.text("ready"), len("ready"))
 	message := s.table(0, 0, vector, 1, oob, len(rights), 0)
 	s.do("hand over the Runtime API's socket", unix.SYS_SENDMSG, controlFD, message, 0)
-	s.do("close", unix.SYS_CLOSE, fd)
+	for _, fd := range fds {
+		s.do("close", unix.SYS_CLOSE, fd)
+	}
 }
 
 // waitForLetter reads what the worker says later, and goes on there.

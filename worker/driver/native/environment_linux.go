@@ -19,6 +19,7 @@ import (
 
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/pipe"
+	"github.com/hearth-run/hearth/worker/egress"
 )
 
 // outputGrace is how long the output of an environment may stay open after all of its processes are gone: somebody else
@@ -45,6 +46,7 @@ type Environment struct {
 	output  *pipe.Output
 	copied  chan struct{} // closed when the output has ended
 	settled chan struct{} // closed by a Start that is over
+	network *egress.Attachment
 }
 
 var (
@@ -164,7 +166,7 @@ func (e *Environment) start(ctx context.Context, cmd driver.Command, to io.Write
 	if err := outputEnd.Chown(int(uid), int(uid)); err != nil {
 		return wrap(err)
 	}
-	b := binding{uid: uid, tmp: temporary(e.memory), command: cmd}
+	b := binding{uid: uid, tmp: temporary(e.memory), network: e.driver.reaches(cmd.Network), six: e.driver.six, command: cmd}
 	for _, tree := range []struct {
 		path string
 		has  *bool
@@ -204,6 +206,13 @@ func (e *Environment) start(ctx context.Context, cmd driver.Command, to io.Write
 	if err != nil {
 		return wrap(err)
 	}
+	network, err := e.driver.network(e.sandbox, cmd.Network)
+	if err != nil {
+		return wrap(err)
+	}
+	e.mu.Lock()
+	e.network = network
+	e.mu.Unlock()
 	return nil
 }
 
@@ -281,13 +290,16 @@ func (e *Environment) live() {
 	}
 	e.mu.Lock()
 	e.phase = ending
-	started, status, output, copied, uid := e.exit.Started, e.status, e.pipe, e.copied, e.uid
+	started, status, output, copied, uid, network := e.exit.Started, e.status, e.pipe, e.copied, e.uid, e.network
 	if started {
 		e.exit.Lived = time.Since(e.began)
 	}
 	e.mu.Unlock()
 	if started {
 		e.tell(status)
+	}
+	if network != nil {
+		network.Close()
 	}
 	if output != nil {
 		_ = output.SetReadDeadline(time.Now().Add(outputGrace))

@@ -57,3 +57,9 @@ func Own(d *Driver) []string {
 	}
 	return found[d.users.Number]
 }
+
+// Elsewhere has the helper of networks of a driver that was not used yet start in another place: where moves the thread there.
+func Elsewhere(d *Driver, where func() error) { d.elsewhere = where }
+
+// Helper is the process that serves networks, 0 for none, and how many were started.
+func Helper(d *Driver) (pid, started int) { return d.egress.Helper() }

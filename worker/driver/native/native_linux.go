@@ -18,6 +18,7 @@ import (
 
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/uids"
+	"github.com/hearth-run/hearth/worker/egress"
 )
 
 // Driver makes sandboxes. Safe for concurrent use.
@@ -35,7 +36,13 @@ type Driver struct {
 	stock    *stock
 	number   atomic.Uint64 // of sandboxes made
 	limits   func(megabytes int) limits
-	left     without // of tests
+	egress   *egress.Service
+	noDevice string // why there are none; "": there are
+	six      bool
+	removals chan struct{} // devices on their way out
+	left     without       // of tests
+
+	elsewhere func() error // of tests: moves the thread that starts the helper
 
 	mu           sync.Mutex
 	closed       bool
@@ -59,7 +66,7 @@ func New(cfg Config) (*Driver, error) {
 	cfg.Dir = dir
 	cfg.Locks = cmp.Or(cfg.Locks, uids.DefaultLocks)
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
-	return &Driver{cfg: cfg, limits: limitsFor, environments: map[*Environment]struct{}{}}, nil
+	return &Driver{cfg: cfg, limits: limitsFor, removals: make(chan struct{}, 4), environments: map[*Environment]struct{}{}}, nil
 }
 
 // Name is "native".
@@ -80,7 +87,14 @@ func (d *Driver) Probe(ctx context.Context) (driver.Abilities, error) {
 	if err := d.prove(ctx); err != nil {
 		return driver.Abilities{}, refuse(err)
 	}
-	return driver.Abilities{Tenants: true, Limits: true}, nil
+	abilities := driver.Abilities{Tenants: true, Limits: true}
+	if d.noDevice != "" {
+		abilities.Notes = append(abilities.Notes, d.noDevice)
+	}
+	for _, own := range d.cfg.Local {
+		abilities.Notes = append(abilities.Notes, fmt.Sprintf("functions that list %s in their egress reach it, which is this host's own (--allow-local)", own))
+	}
+	return abilities, nil
 }
 
 // prepare makes what all environments share: once, before the first.
@@ -124,6 +138,11 @@ func (d *Driver) setUp() (err error) {
 	}
 	p.waiting = waitingFilter(auditArch)
 	if p.dirs, p.files, err = masks(); err != nil {
+		return err
+	}
+	d.noDevice, d.six = deviceAvailable(), hasSix()
+	p.device, p.six = d.noDevice == "", d.six
+	if d.egress, err = d.newEgress(p); err != nil {
 		return err
 	}
 	if _, ok := d.cgroups.(*v1); ok {
@@ -240,6 +259,9 @@ func (d *Driver) takeDown() error {
 		close(s.requests)
 	}
 	d.wg.Wait()
+	if d.egress != nil {
+		d.egress.Close()
+	}
 	if d.null != nil {
 		_ = d.null.Close()
 	}

@@ -14,10 +14,13 @@ import (
 	"github.com/hearth-run/hearth/worker/driver/drivertest"
 	"github.com/hearth-run/hearth/worker/driver/native"
 	"github.com/hearth-run/hearth/worker/driver/native/hostile"
+	"github.com/hearth-run/hearth/worker/egress"
 )
 
 func TestMain(m *testing.M) {
+	egress.Main()
 	hostile.Main()
+	talk()
 	drivertest.Guest()
 	if len(os.Args) == 3 && os.Args[1] == workerArgument {
 		fmt.Fprintln(os.Stderr, "worker:", work(os.Args[2]))

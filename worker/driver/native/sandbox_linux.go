@@ -29,6 +29,7 @@ type sandbox struct {
 	init     child
 	control  *net.UnixConn
 	listener net.Listener
+	device   int // of its network; -1: none, or it has another owner
 	ended    chan struct{}
 }
 
@@ -40,7 +41,7 @@ const (
 
 // build makes a sandbox and returns when it waits for its letter.
 func (d *Driver) build(ctx context.Context) (s *sandbox, err error) {
-	s = &sandbox{name: fmt.Sprintf("e%d", d.number.Add(1)), driver: d, ended: make(chan struct{})}
+	s = &sandbox{name: fmt.Sprintf("e%d", d.number.Add(1)), driver: d, device: -1, ended: make(chan struct{})}
 	if s.group, err = d.cgroups.make(s.name); err != nil {
 		return nil, err
 	}
@@ -92,11 +93,14 @@ func (s *sandbox) ready(ctx context.Context) error {
 	if n == stepSize {
 		return fmt.Errorf("build a sandbox: %w", failed(b, s.driver.program.first))
 	}
-	fd, err := oneRight(oob[:oobn])
+	fds, err := rights(oob[:oobn])
 	if err != nil {
 		return fmt.Errorf("build a sandbox: %w", err)
 	}
-	file := os.NewFile(uintptr(fd), "runtime-api")
+	if len(fds) > 1 {
+		s.device = fds[1]
+	}
+	file := os.NewFile(uintptr(fds[0]), "runtime-api")
 	defer file.Close()
 	if s.listener, err = net.FileListener(file); err != nil {
 		return fmt.Errorf("build a sandbox: %w", err)
@@ -162,6 +166,9 @@ func (s *sandbox) free() error {
 	if s.listener != nil {
 		_ = s.listener.Close()
 	}
+	if s.device >= 0 {
+		_ = unix.Close(s.device)
+	}
 	_ = s.control.Close()
 	s.init.close()
 	return s.group.remove()
@@ -196,22 +203,21 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 	return conn.(*net.UnixConn), theirs, nil
 }
 
-// oneRight is the descriptor that came with a message.
-func oneRight(oob []byte) (int, error) {
+// rights are the descriptors that came with a message: at least one.
+func rights(oob []byte) ([]int, error) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return -1, err
+		return nil, err
 	}
 	if len(messages) != 1 {
-		return -1, fmt.Errorf("%d control messages", len(messages))
+		return nil, fmt.Errorf("%d control messages", len(messages))
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil {
-		return -1, err
+		return nil, err
 	}
-	for _, fd := range fds[1:] {
-		_ = unix.Close(fd)
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
 	}
-	unix.CloseOnExec(fds[0])
-	return fds[0], nil
+	return fds, nil
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hearth-run/hearth/worker/egress"
 )
 
 // What an environment sees. The tree is made once a spawner, in that one's own mount namespace, and each environment gets a copy
@@ -40,7 +42,7 @@ var own = map[string]string{
 	"hosts":         "127.0.0.1\tlocalhost\n::1\tlocalhost\n",
 	"hostname":      hostname + "\n",
 	"nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n",
-	"resolv.conf":   "",
+	"resolv.conf":   "nameserver " + egress.Gateway.String() + "\noptions timeout:3 attempts:2\n",
 }
 
 const hostname = "environment"
@@ -98,6 +100,9 @@ func makeTree(dir string, shim []byte, left without) error {
 			return err
 		}
 	}
+	if err := showDevice(dir, left); err != nil {
+		return err
+	}
 	for link, to := range map[string]string{
 		"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2",
 		"/var/tmp": "/tmp",
@@ -111,6 +116,20 @@ func makeTree(dir string, shim []byte, left without) error {
 		return err
 	}
 	return enter(dir, left)
+}
+
+// showDevice makes the node of network devices visible where root alone comes to.
+func showDevice(dir string, left without) error {
+	if err := os.Mkdir(dir+filepath.Dir(deviceNode), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(dir+deviceNode, nil, 0o400); err != nil {
+		return err
+	}
+	if deviceAvailable() != "" {
+		return nil
+	}
+	return bind(deviceNode, dir+deviceNode, left.attributes(unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC))
 }
 
 // enter makes dir the root, of which nobody can go out: the old one is gone.

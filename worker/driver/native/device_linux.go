@@ -1,0 +1,191 @@
+//go:build amd64 || arm64
+
+package native
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hearth-run/hearth/worker/driver"
+	"github.com/hearth-run/hearth/worker/egress"
+)
+
+// The device behind which the network of an environment is (package egress). It is made with the sandbox, down and without a
+// route, and goes up with the letter of a function that may reach something: so it is not on the way of a start (0.3 of 0.4 ms,
+// measured). It is made to last, for then its descriptor is closed in no time and the device goes with its namespace; otherwise
+// whoever closes it waits 20 ms for the kernel (measured). Function processes cannot change it, which takes CAP_NET_ADMIN, and
+// have no way to the node that makes others (/dev/net is root's).
+const (
+	deviceName  = "hearth0"
+	deviceIndex = 2 // the first after lo
+	deviceNode  = "/dev/net/tun"
+	deviceFlags = unix.IFF_NOARP // else the kernel looks for neighbours, and says so by itself
+)
+
+// deviceAvailable tells what keeps this host from devices, or "".
+func deviceAvailable() string {
+	fd, err := unix.Open(deviceNode, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Sprintf("functions reach no network, whatever their egress policy says: %s: %v; load the module tun, or give the "+
+			"container this device", deviceNode, err)
+	}
+	_ = unix.Close(fd)
+	return ""
+}
+
+// hasSix reports whether this kernel speaks version 6 of IP.
+func hasSix() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
+}
+
+// interfaceRequest is a struct ifreq with these bytes behind the name.
+func interfaceRequest(s *script, value []byte) ptr {
+	b := make([]byte, 40)
+	copy(b, deviceName)
+	copy(b[unix.IFNAMSIZ:], value)
+	return s.bytes(b)
+}
+
+func short(n uint16) []byte { return binary.NativeEndian.AppendUint16(nil, n) }
+func long(n uint32) []byte  { return binary.NativeEndian.AppendUint32(nil, n) }
+
+// quiet keeps the kernel from addresses of its own making on devices, and from asking for routers there: nothing is on a device
+// that the function did not send. It comes before /proc/sys is read-only.
+func quiet(s *script, p plan) {
+	if !p.device || !p.six {
+		return
+	}
+	const fd = rulesetFD // the lowest free one
+	s.do("open the kind of addresses", unix.SYS_OPENAT, unix.AT_FDCWD, "/proc/sys/net/ipv6/conf/default/addr_gen_mode", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	s.do("have no addresses made", unix.SYS_WRITE, fd, "1", 1)
+	s.do("close", unix.SYS_CLOSE, fd)
+}
+
+// device makes it. socket is one of the network, and fd what the device gets.
+func device(s *script, socket, fd int) {
+	s.do("open the device", unix.SYS_OPENAT, unix.AT_FDCWD, deviceNode, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	s.do("make the device", unix.SYS_IOCTL, fd, unix.TUNSETIFF, interfaceRequest(s, short(unix.IFF_TUN|unix.IFF_NO_PI)))
+	s.do("have the device be root's", unix.SYS_IOCTL, fd, unix.TUNSETOWNER, 0)
+	s.do("have the device last", unix.SYS_IOCTL, fd, unix.TUNSETPERSIST, 1)
+	s.do("bound the device's packets", unix.SYS_IOCTL, socket, unix.SIOCSIFTXQLEN, interfaceRequest(s, long(egress.Queue)))
+	s.do("bound the size of packets", unix.SYS_IOCTL, socket, unix.SIOCSIFMTU, interfaceRequest(s, long(egress.MTU)))
+	own := egress.Own.As4()
+	s.do("give the device an address", unix.SYS_IOCTL, socket, unix.SIOCSIFADDR, interfaceRequest(s, append(append(short(unix.AF_INET), 0, 0), own[:]...)))
+}
+
+// connect raises the device and sends everything there. fd is the lowest free descriptor.
+func connect(s *script, fd int, six bool) {
+	s.do("open a socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	s.do("raise the device", unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, interfaceRequest(s, short(unix.IFF_UP|unix.IFF_RUNNING|deviceFlags)))
+	// struct rtentry: destination, gateway and mask are all zeros of a family.
+	route := s.table(0, unix.AF_INET, 0, unix.AF_INET, 0, unix.AF_INET, 0, unix.RTF_UP, 0, 0, 0, s.text(deviceName), 0, 0, 0)
+	s.do("send everything to the device", unix.SYS_IOCTL, fd, unix.SIOCADDRT, route)
+	s.do("close", unix.SYS_CLOSE, fd)
+	if !six {
+		return
+	}
+	s.do("open a socket of version 6", unix.SYS_SOCKET, unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	own := egress.OwnSix.As16()
+	address := append(append(own[:], long(128)...), long(deviceIndex)...) // struct in6_ifreq
+	s.do("give the device an address of version 6", unix.SYS_IOCTL, fd, unix.SIOCSIFADDR, s.bytes(address))
+	route6 := make([]byte, 80) // struct in6_rtmsg
+	copy(route6[56:], long(1024))
+	copy(route6[72:], long(unix.RTF_UP))
+	copy(route6[76:], long(deviceIndex))
+	s.do("send everything of version 6 to the device", unix.SYS_IOCTL, fd, unix.SIOCADDRT, s.bytes(route6))
+	s.do("close", unix.SYS_CLOSE, fd)
+}
+
+// reaches reports whether a function gets a network.
+func (d *Driver) reaches(n *driver.Network) bool {
+	return d.noDevice == "" && n != nil && !n.Egress.None
+}
+
+// network gives a bound sandbox its network, or takes the device that it does not need.
+func (d *Driver) network(s *sandbox, n *driver.Network) (*egress.Attachment, error) {
+	fd := s.device
+	if fd < 0 {
+		return nil, nil
+	}
+	s.device = -1
+	if d.reaches(n) {
+		return d.egress.Attach(fd, s.init.pid, n)
+	}
+	if n == nil { // nobody said what it may reach: nothing, by a device that is down
+		return nil, unix.Close(fd)
+	}
+	d.wg.Go(func() {
+		// The kernel takes a while; a few at once are enough.
+		d.removals <- struct{}{}
+		defer func() { <-d.removals }()
+		_ = unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 0)
+		_ = unix.Close(fd)
+	})
+	return nil, nil
+}
+
+// newEgress is the service behind the devices.
+func (d *Driver) newEgress(p plan) (*egress.Service, error) {
+	uid, err := d.users.Take()
+	if err != nil {
+		return nil, err
+	}
+	return egress.New(egress.Config{
+		UID: uid, Confine: d.confine, Restrict: func() error {
+			if d.elsewhere != nil {
+				if err := d.elsewhere(); err != nil {
+					return err
+				}
+			}
+			return restrictHelper(p)
+		},
+		Local: d.cfg.Local, Fabric: d.cfg.Fabric, Resolver: d.cfg.Resolver, Limits: d.cfg.Network, Log: d.cfg.Log,
+	})
+}
+
+// helperLimits are what the helper may use: a core, and its connections' bytes with what the kernel holds of them.
+var helperLimits = limits{memory: 768 * mb, cores: 1, weight: 1, pids: 256}
+
+// confine puts the helper into a cgroup of its own.
+func (d *Driver) confine(pid int) (free func(), err error) {
+	g, err := d.cgroups.make(fmt.Sprintf("egress%d", d.number.Add(1)))
+	if err != nil {
+		return nil, err
+	}
+	free = func() {
+		if err := g.remove(); err != nil {
+			d.cfg.Log.Warn("the network of environments leaves something", "error", err)
+		}
+	}
+	defer g.joined()
+	if err := errors.Join(g.limit(helperLimits), enterGroup(g, pid)); err != nil {
+		free()
+		return nil, err
+	}
+	return free, nil
+}
+
+// enterGroup moves a process into a group.
+func enterGroup(g group, pid int) error {
+	text := []byte(fmt.Sprint(pid))
+	procs, folder := g.join()
+	if folder >= 0 {
+		fd, err := unix.Openat(folder, procsFile, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("join a cgroup: %w", err)
+		}
+		defer unix.Close(fd)
+		procs = []uintptr{uintptr(fd)}
+	}
+	for _, fd := range procs {
+		if _, err := unix.Write(int(fd), text); err != nil {
+			return fmt.Errorf("join a cgroup: %w", err)
+		}
+	}
+	return nil
+}

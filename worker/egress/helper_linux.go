@@ -1,0 +1,194 @@
+package egress
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+const (
+	argument   = "hearth-egress-helper"
+	controlFD  = 3
+	reportTime = time.Second
+	writeTime  = 5 * time.Second
+)
+
+// Main becomes the helper where the arguments of the program ask for it, and never returns then; otherwise it does nothing. It
+// must be in the first lines of main, and of TestMain in tests that use the driver.
+func Main() {
+	if len(os.Args) != 2 || os.Args[1] != argument {
+		return
+	}
+	if err := serve(); err != nil {
+		fmt.Fprintln(os.Stderr, "egress helper:", err)
+		syscall.Exit(1)
+	}
+	syscall.Exit(0)
+}
+
+// helper is the process that has the stacks of all environments of a worker.
+type helper struct {
+	control *net.UnixConn
+	limits  Limits
+	local   []netip.AddrPort
+	lookup  func(ctx context.Context, name string) ([]netip.Addr, error)
+	open    atomic.Int64 // connections and flows of all
+	ending  sync.WaitGroup
+
+	mu     sync.Mutex
+	places map[uint64]*place
+}
+
+// serve does what the worker says until that one is gone. Environments end with the process.
+func serve() error {
+	unix.CloseOnExec(controlFD)
+	file := os.NewFile(controlFD, "control")
+	conn, err := net.FileConn(file)
+	_ = file.Close()
+	if err != nil {
+		return err
+	}
+	control, ok := conn.(*net.UnixConn)
+	if !ok {
+		return errors.New("started by nobody")
+	}
+	// One core is enough for a gigabit, and the others are the functions'.
+	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
+	h := &helper{control: control, places: map[uint64]*place{}, limits: Limits{}.withDefaults(), lookup: lookupOn("")}
+	go h.reports() // ends with the process
+	b, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*4))
+	for {
+		n, oobn, flags, _, err := control.ReadMsgUnix(b, oob)
+		if err != nil || n == 0 {
+			return nil // the worker is gone
+		}
+		device := received(oob[:oobn])
+		var o order
+		if flags&unix.MSG_TRUNC != 0 {
+			return errors.New("a message of the worker is too long")
+		}
+		if err := json.Unmarshal(b[:n], &o); err != nil {
+			return fmt.Errorf("read what the worker says: %w", err)
+		}
+		h.obey(o, device)
+	}
+}
+
+// received is the descriptor that came along, or nil.
+func received(oob []byte) *os.File {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil || len(messages) != 1 {
+		return nil
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		return nil
+	}
+	unix.CloseOnExec(fds[0])
+	_ = unix.SetNonblock(fds[0], true)
+	return os.NewFile(uintptr(fds[0]), "tun")
+}
+
+func (h *helper) obey(o order, device *os.File) {
+	switch {
+	case o.Hello != nil:
+		h.limits, h.local, h.lookup = o.Hello.Limits.withDefaults(), o.Hello.Local, lookupOn(o.Hello.Resolver)
+		h.fit()
+	case o.Attach != nil && device != nil:
+		h.attach(*o.Attach, device)
+		return
+	case o.Detach != 0:
+		h.mu.Lock()
+		p := h.places[o.Detach]
+		delete(h.places, o.Detach)
+		h.mu.Unlock()
+		// Whoever ends must not hold up the others.
+		h.ending.Go(func() {
+			if p != nil {
+				p.close()
+			}
+			h.tell(o.Detach, p, true)
+		})
+	}
+	if device != nil {
+		_ = device.Close()
+	}
+}
+
+// fit takes the limits down to the descriptors that there are, and tells the collector how much memory is meant.
+func (h *helper) fit() {
+	const others = 256 // devices, the runtime's own, queries
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur > others {
+		h.limits.All = int(min(uint64(h.limits.All), (files.Cur-others)*3/4))
+	}
+	debug.SetMemoryLimit(h.limits.Bytes + 128<<20)
+}
+
+func (h *helper) attach(a attach, device *os.File) {
+	egress, bad := schema.ParseEgress(a.Rules)
+	if len(bad) > 0 || a.None {
+		egress = schema.Egress{None: true} // the worker has read them before
+	}
+	p, err := newPlace(h, a.ID, device, rules{egress: egress, local: h.local, fabric: a.Fabric})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "egress helper: attach an environment:", err)
+		_ = device.Close()
+		h.tell(a.ID, nil, true)
+		return
+	}
+	p.reset(a.Reset)
+	h.mu.Lock()
+	h.places[a.ID] = p
+	h.mu.Unlock()
+}
+
+// reports tells the worker what is new, for ever.
+func (h *helper) reports() {
+	for tick := time.Tick(reportTime); ; <-tick {
+		h.mu.Lock()
+		all := make([]*place, 0, len(h.places))
+		for _, p := range h.places {
+			all = append(all, p)
+		}
+		h.mu.Unlock()
+		for _, p := range all {
+			h.tell(p.id, p, false)
+		}
+	}
+}
+
+// tell reports on a place, which may be none that could be made. A worker that does not listen is given time and then gone
+// without: numbers are sums, so that the next report has them.
+func (h *helper) tell(id uint64, p *place, end bool) {
+	r := report{ID: id, End: end}
+	if p != nil {
+		var changed bool
+		if r.Traffic, changed = p.tally.report(); !changed && !end {
+			return
+		}
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(fmt.Sprintf("egress: a report does not encode: %v", err)) // numbers and strings
+	}
+	_ = h.control.SetWriteDeadline(time.Now().Add(writeTime))
+	_, _ = h.control.Write(b)
+}
