@@ -71,6 +71,10 @@ type Config struct {
 	// Prefix starts every name; "" means [subjects.DefaultPrefix].
 	Prefix string
 
+	// AllowLocal are addresses of this host's own (IP:PORT, or localhost:PORT) that functions of [DriverNative] reach which list
+	// them in their egress, against SECURITY 3: for development.
+	AllowLocal []string
+
 	// Path is where interpreters are looked for, as in the variable PATH; "" means the system's usual folders.
 	Path string
 
@@ -138,6 +142,8 @@ func (c *Config) Validate() []schema.FieldError {
 			wrong(a.field, a.value, "a loopback address: driver process isolates nothing, so it serves this host alone")
 		}
 	}
+	_, local := localAddresses(c.AllowLocal)
+	bad = append(bad, local...)
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
 		wrong("Prefix", c.Prefix, aPrefix)
 	}

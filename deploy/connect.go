@@ -20,6 +20,7 @@ type natsServer struct {
 	creds    string // of another server; "" for none
 	dial     Dial   // to another server, instead of these; may be nil
 	log      *slog.Logger
+	servers  servers
 
 	// denied is told what another server does not let a role do: it says so on the side, and requests go unanswered.
 	denied func(error)
@@ -71,12 +72,14 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 		if err != nil {
 			return nil, fmt.Errorf("connect %s: %w", l.name, err)
 		}
+		s.servers.add(nc)
 		return nc, nil
 	}
 	c, err := client.Connect(ctx, client.Options{URL: s.url, Creds: s.creds, NATS: options})
 	if err != nil {
 		return nil, fmt.Errorf("connect %s: %w", l.name, err)
 	}
+	s.servers.add(c.Conn())
 	return c.Conn(), nil
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 
+	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/native"
 	"github.com/hearth-run/hearth/worker/driver/null"
@@ -35,7 +37,8 @@ func ProbeSandbox(ctx context.Context, dir string) (err error) {
 }
 
 // newDriver makes the driver of the process, and the folder where workers unpack code; a driver that runs none has none.
-func newDriver(cfg Config, d *data) (driver.Driver, string, error) {
+// fabric tells where its NATS servers are.
+func newDriver(cfg Config, d *data, fabric func() []netip.AddrPort) (driver.Driver, string, error) {
 	switch cfg.Driver {
 	case DriverNull:
 		return null.New(), "", nil
@@ -44,7 +47,11 @@ func newDriver(cfg Config, d *data) (driver.Driver, string, error) {
 		if err != nil {
 			return nil, "", err
 		}
-		n, err := native.New(native.Config{Dir: filepath.Join(dir, treeDir), Log: cfg.Logger})
+		local, bad := localAddresses(cfg.AllowLocal)
+		if len(bad) > 0 {
+			return nil, "", schema.Invalid(bad...)
+		}
+		n, err := native.New(native.Config{Dir: filepath.Join(dir, treeDir), Local: local, Fabric: fabric, Log: cfg.Logger})
 		if err != nil {
 			return nil, "", err
 		}

@@ -43,6 +43,7 @@ type Node struct {
 	HTTPURL string   // of the Lambda API; "" if it is not served
 	NATSURL string   // of the server to which it connected, without a password
 	Notes   []string // what the driver does not enforce here, for people, one line each
+	Remarks []string // what else of this host functions notice, the same
 
 	parts lifecycle.Group
 }
@@ -63,11 +64,14 @@ type ManagerConfig struct {
 	Ephemeral bool // as in [Config]
 	Server    Server
 
-	Capacity int               // places of 128 MB; 0 means 3/4 of the memory that is free now
-	Driver   string            // "" means [DefaultDriver]
-	Set      map[string]string // as in [Config]
-	Prefix   string
-	Path     string
+	Capacity int    // places of 128 MB; 0 means 3/4 of the memory that is free now
+	Driver   string // "" means [DefaultDriver]
+
+	AllowLocal []string // as in [Config]
+
+	Set    map[string]string // as in [Config]
+	Prefix string
+	Path   string
 
 	Build     string
 	Logger    *slog.Logger
@@ -92,6 +96,8 @@ func (c *ManagerConfig) Validate() []schema.FieldError {
 	if !knownDriver(c.Driver) {
 		wrong("Driver", c.Driver, "native, process, null or none")
 	}
+	_, local := localAddresses(c.AllowLocal)
+	bad = append(bad, local...)
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
 		wrong("Prefix", c.Prefix, aPrefix)
 	}
@@ -156,7 +162,7 @@ func StartManager(ctx context.Context, cfg ManagerConfig) (*Node, error) {
 	}
 	u, err := newRole(Config{
 		DataDir: cmp.Or(cfg.DataDir, managerDir(cfg.ID)), Ephemeral: cfg.Ephemeral, Capacity: cfg.Capacity, Driver: cfg.Driver,
-		Set: cfg.Set, Prefix: cfg.Prefix, Path: cfg.Path, Build: cfg.Build, Logger: cfg.Logger, Telemetry: cfg.Telemetry,
+		Set: cfg.Set, Prefix: cfg.Prefix, Path: cfg.Path, AllowLocal: cfg.AllowLocal, Build: cfg.Build, Logger: cfg.Logger, Telemetry: cfg.Telemetry,
 	}, cfg.Server)
 	if err != nil {
 		return nil, err
@@ -226,7 +232,7 @@ func (u *up) serve(ctx context.Context, n *Node) (*Node, error) {
 	if err := u.start(ctx, &n.parts); err != nil {
 		return nil, err
 	}
-	n.HTTPURL, n.Notes = u.fabric.HTTPURL, u.fabric.Notes
+	n.HTTPURL, n.Notes, n.Remarks = u.fabric.HTTPURL, u.fabric.Notes, u.fabric.Remarks
 	for _, m := range u.managers {
 		n.NATSURL = m.nc.ConnectedUrlRedacted()
 	}

@@ -27,6 +27,7 @@ type Fabric struct {
 	NATSURL   string   // "nats://127.0.0.1:4222"
 	CredsFile string   // the admin's nkey seed, or the credential of another server; "" if that one needs none
 	Notes     []string // what the driver does not enforce here, for people, one line each
+	Remarks   []string // what else of this host functions notice, the same
 
 	parts     lifecycle.Group
 	frontends []*frontendNode
@@ -229,6 +230,7 @@ func (u *up) startServer(ctx context.Context) error {
 			return err
 		}
 		u.nats.url = u.nats.embedded.url
+		u.nats.servers.named(u.nats.url)
 		u.disk = &disk{server: u.nats.embedded, nats: u.nats, names: u.names, login: watch, log: u.cfg.Logger}
 		u.endAdmission = u.admit(all)
 	}
@@ -277,7 +279,7 @@ func (u *up) startDriver(ctx context.Context) (err error) {
 	if u.cfg.Driver == DriverNone {
 		return nil
 	}
-	u.driver, u.runsDir, err = newDriver(u.cfg, u.data)
+	u.driver, u.runsDir, err = newDriver(u.cfg, u.data, u.nats.servers.addresses)
 	if err != nil {
 		return err
 	}
@@ -286,6 +288,7 @@ func (u *up) startDriver(ctx context.Context) (err error) {
 		return errors.Join(fmt.Errorf("driver %s cannot be used here: %w", u.cfg.Driver, err), u.driver.Close())
 	}
 	u.fabric.Notes, u.tenants, u.limits = abilities.Notes, abilities.Tenants, abilities.Limits
+	u.fabric.Remarks = abilities.Remarks
 	return nil
 }
 

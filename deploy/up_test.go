@@ -23,11 +23,13 @@ import (
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker/driver/process"
+	"github.com/hearth-run/hearth/worker/egress"
 	"github.com/hearth-run/hearth/worker/unpack"
 )
 
 func TestMain(m *testing.M) {
 	unpack.Main()
+	egress.Main()
 	process.Main() // the driver runs this program again as its helper
 	goleak.VerifyTestMain(m)
 }

@@ -37,6 +37,8 @@ type WorkerConfig struct {
 	Prefix   string
 	Path     string
 
+	AllowLocal []string // as in [Config]
+
 	// Absent is told when there is no such manager, each time after one was there; nil tells nobody.
 	Absent    func()
 	Build     string
@@ -62,6 +64,8 @@ func (c *WorkerConfig) Validate() []schema.FieldError {
 	if !knownDriver(c.Driver) || c.Driver == DriverNone {
 		wrong("Driver", c.Driver, "native, process or null")
 	}
+	_, local := localAddresses(c.AllowLocal)
+	bad = append(bad, local...)
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
 		wrong("Prefix", c.Prefix, aPrefix)
 	}
@@ -80,7 +84,7 @@ func StartWorker(ctx context.Context, cfg WorkerConfig) (*Node, error) {
 		dir += "-" + cfg.ID // an id is a file's name too (ValidID)
 	}
 	u, err := newRole(Config{
-		DataDir: dir, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Prefix: cfg.Prefix, Path: cfg.Path, Build: cfg.Build, Logger: cfg.Logger,
+		DataDir: dir, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Prefix: cfg.Prefix, Path: cfg.Path, AllowLocal: cfg.AllowLocal, Build: cfg.Build, Logger: cfg.Logger,
 		Telemetry: cfg.Telemetry,
 	}, cfg.Server)
 	if err != nil {
@@ -104,7 +108,7 @@ func StartWorker(ctx context.Context, cfg WorkerConfig) (*Node, error) {
 	if err := u.start(ctx, &n.parts); err != nil {
 		return nil, err
 	}
-	n.Notes, n.NATSURL = u.fabric.Notes, w.nc.ConnectedUrlRedacted()
+	n.Notes, n.Remarks, n.NATSURL = u.fabric.Notes, u.fabric.Remarks, w.nc.ConnectedUrlRedacted()
 	return n, nil
 }
 

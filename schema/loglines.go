@@ -25,7 +25,7 @@ type LogLine struct {
 	Platform  bool      `msgpack:"p,omitempty"` // written by the worker, never by a function
 	JSON      bool      `msgpack:"j,omitempty"` // the platform's lines of this function are JSON
 	Cut       bool      `msgpack:"c,omitempty"` // its rest is in the next line
-	Text      []byte    `msgpack:"x,omitempty"` // of a LogText; of a LogInitStart the runtime, of a LogDropped why
+	Text      []byte    `msgpack:"x,omitempty"` // of a LogText; of a LogInitStart the runtime, of a LogDropped and a LogEgress why
 
 	// Of a LogReport, a LogDone or a LogInitReport.
 	Duration     time.Duration `msgpack:"d,omitempty"`
@@ -36,7 +36,7 @@ type LogLine struct {
 	ErrorMessage string        `msgpack:"w,omitempty"`
 
 	Bytes int64 `msgpack:"b,omitempty"` // of a LogDone those of the answer; of a LogDropped what was dropped
-	Count int64 `msgpack:"n,omitempty"` // lines that a LogDropped stands for
+	Count int64 `msgpack:"n,omitempty"` // lines that a LogDropped stands for, refusals that a LogEgress does
 }
 
 // LogKind says what a [LogLine] is.
@@ -51,6 +51,7 @@ const (
 	LogInitStart                 // an environment began its init
 	LogInitReport                // the init ended; in text only a failed one has a line
 	LogDropped                   // lines are missing here
+	LogEgress                    // something that the function wanted to reach was refused, and why
 )
 
 // Type is Lambda's name for a kind of the platform's, "" for text.
@@ -68,6 +69,8 @@ func (k LogKind) Type() string {
 		return "platform.initReport"
 	case LogDropped:
 		return "platform.logsDropped"
+	case LogEgress:
+		return "platform.egressRefused"
 	}
 	return ""
 }
@@ -75,7 +78,7 @@ func (k LogKind) Type() string {
 // Level is how much a line of the platform's matters (Lambda's guide, log-level filtering).
 func (l *LogLine) Level() LogLevel {
 	switch l.Kind {
-	case LogDropped:
+	case LogDropped, LogEgress:
 		return LevelWarn
 	case LogReport, LogDone, LogInitReport:
 		switch {

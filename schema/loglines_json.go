@@ -60,6 +60,14 @@ type jsonDropped struct {
 	DroppedBytes   int64  `json:"droppedBytes"`
 }
 
+// jsonEgress is Hearth's own: at Lambda a network refuses in silence.
+type jsonEgress struct {
+	RequestID string `json:"requestId,omitempty"`
+	Reason    string `json:"reason"`
+	Times     int64  `json:"times"`
+	TenantID  string `json:"tenantId,omitempty"`
+}
+
 // onDemand is the one initialization type that functions are told.
 const onDemand = "on-demand"
 
@@ -84,6 +92,8 @@ func (l *LogLine) json(of LogFunction) string {
 				InitDurationMs: milliseconds(l.Init)}, TenantID: of.Tenant}
 	case LogDropped:
 		line.Record = jsonDropped{string(l.Text), l.Count, l.Bytes}
+	case LogEgress:
+		line.Record = jsonEgress{l.RequestID, string(l.Text), l.Count, of.Tenant}
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

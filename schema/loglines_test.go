@@ -89,6 +89,7 @@ func TestLogLineTexts(t *testing.T) {
 		{schema.LogLine{Kind: schema.LogInitReport, Init: time.Second}, nil},
 		{schema.LogLine{Kind: schema.LogDone, RequestID: "ID"}, nil},
 		{schema.LogLine{Kind: schema.LogDropped, Text: []byte("why"), Count: 3, Bytes: 9}, []string{"why"}},
+		{schema.LogLine{Kind: schema.LogEgress, Text: []byte("why"), Count: 3}, []string{"why"}},
 	} {
 		if got := tt.line.Texts(schema.LogFunction{Name: "f", Version: "7"}); !slices.Equal(got, tt.want) {
 			t.Errorf("%q, want %q", got, tt.want)
@@ -139,6 +140,8 @@ func TestLogLineJSON(t *testing.T) {
 			`initReport","record":{"initializationType":"on-demand","phase":"init","status":"error","errorType":"Runtime.ExitError","metrics":{"durationMs":1000}}}`},
 		{kind(schema.LogLine{Time: at, Text: []byte("too many"), Count: 3, Bytes: 9}, schema.LogDropped), "", schema.LevelWarn,
 			`logsDropped","record":{"reason":"too many","droppedRecords":3,"droppedBytes":9}}`},
+		{kind(schema.LogLine{Time: at, Text: []byte("why"), RequestID: "ID", Count: 3}, schema.LogEgress), "acme", schema.LevelWarn,
+			`egressRefused","record":{"requestId":"ID","reason":"why","times":3,"tenantId":"acme"}}`},
 	} {
 		got := tt.line.Texts(schema.LogFunction{Name: "f", Version: "7", Tenant: tt.tenant})
 		if want := head + tt.want; len(got) != 1 || got[0] != want {

@@ -41,6 +41,12 @@
 // (START, END, REPORT, INIT_REPORT, what was dropped) is marked as its own, and nothing that a function posts or prints
 // comes under that mark. START and REPORT are of every call: they travel as numbers, and readers make their text.
 //
+// # Network
+//
+// What a function may reach goes to the driver with its command ([driver.Network]), and what comes back is counted by account,
+// function and sub-tenant ([Worker.Egress]). Refusals are lines of the platform's, a few of many: so whoever wrote a function
+// that calls a database sees why it fails.
+//
 // # What it trusts
 //
 // The manager chose the environment, and the worker compares all the same: a call for another function, version,

@@ -128,6 +128,7 @@ func (e *environment) make() *schema.FunctionError {
 	if err != nil {
 		return e.unmade(err, dir)
 	}
+	command.Network = e.network()
 	e.api.Serve(inside.Listener())
 	e.mu.Lock()
 	e.began = time.Now()

@@ -102,6 +102,8 @@ type Worker struct {
 	stopped      bool
 	queued       int // made or waiting for it
 	environments map[string]*environment
+
+	networks networks
 }
 
 // errStopped is the cause of what ends because the worker does.

@@ -189,7 +189,7 @@ var flagOf = map[string]string{
 	"LoggingConfig.LogFormat": "--log-format", "LoggingConfig.ApplicationLogLevel": "--log-level",
 	"LoggingConfig.SystemLogLevel": "--system-log-level", "Environment.Variables": "--env", "Name": "--alias", "Code": "PATH", "Code.Sha256": "PATH",
 	// of deploy.Config
-	"HTTP": "--http", "NATS": "--nats", "Managers": "--managers", "Manager": "--manager", "Capacity": "--capacity", "Driver": "--driver", "Prefix": "--prefix",
+	"HTTP": "--http", "NATS": "--nats", "Managers": "--managers", "Manager": "--manager", "Capacity": "--capacity", "Driver": "--driver", "AllowLocal": "--allow-local", "Prefix": "--prefix",
 	"Creds": "--creds", "Set": "--set",
 	// of events
 	"MaximumRetryAttempts": "--retries", "MaximumEventAgeInSeconds": "--max-age", "Hearth.RetryDelaySeconds": "--retry-delay",

@@ -13,11 +13,13 @@ import (
 	"syscall"
 
 	"github.com/hearth-run/hearth/worker/driver/process"
+	"github.com/hearth-run/hearth/worker/egress"
 	"github.com/hearth-run/hearth/worker/unpack"
 )
 
 func main() {
 	unpack.Main()
+	egress.Main()
 	process.Main() // the re-executed half of an environment never comes back from here
 	ctx, stop := untilInterrupted(context.Background())
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hearth-run/hearth/worker/driver/process"
+	"github.com/hearth-run/hearth/worker/egress"
 	"github.com/hearth-run/hearth/worker/unpack"
 )
 
@@ -22,6 +23,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // TestMain is also the binary that `bench` starts again, and the keeper of the process driver.
 func TestMain(m *testing.M) {
 	unpack.Main()
+	egress.Main()
 	process.Main()
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
 		ctx, stop := untilInterrupted(context.Background())

@@ -14,7 +14,7 @@ func (a *app) manager() *cobra.Command {
 	var f roleFlags
 	var data, driver string
 	var capacity int
-	var set []string
+	var set, allowLocal []string
 	var ephemeral bool
 	cmd := &cobra.Command{
 		Use:   "manager",
@@ -49,6 +49,7 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 			cfg := deploy.ManagerConfig{
 				ID: f.id, DataDir: data, Ephemeral: ephemeral, Server: a.server(cmd), Capacity: capacity, Driver: driver, Set: values,
 				Prefix: cmd.Flag("prefix").Value.String(), Path: os.Getenv("PATH"), Build: thisBuild().String(), Logger: logger,
+				AllowLocal: allowLocal,
 			}
 			traces, end, err := a.tracing(cmd.Context(), cfg.Build)
 			if err != nil {
@@ -67,6 +68,7 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 	flags.IntVar(&capacity, "capacity", 0, "environments of 128 MB (default: 3/4 of the free memory)")
 	flags.StringVar(&driver, "driver", "", driverHelp)
 	flags.StringArrayVar(&set, "set", nil, setHelp)
+	flags.StringArrayVar(&allowLocal, "allow-local", nil, allowLocalHelp)
 	f.add(flags)
 	flags.BoolVar(&ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
 	_ = flags.MarkHidden("ephemeral")

@@ -82,6 +82,7 @@ func (a *app) runRole(ctx context.Context, f roleFlags, driver string, start fun
 		return startFailure(err)
 	}
 	a.warnOf(driver, node.Notes)
+	a.remark(node.Remarks)
 	return errors.Join(a.serveRole(ctx, node, readyFile(f.readyFile)), stopInOrder(ctx, node, f.drain))
 }
 

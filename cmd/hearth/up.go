@@ -22,7 +22,7 @@ import (
 type upFlags struct {
 	data, http, nats, driver string
 	managers, capacity       int
-	set                      []string
+	set, allowLocal          []string
 	noAnonymous              bool
 	drain                    time.Duration
 	readyFile                string
@@ -64,6 +64,7 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.IntVar(&f.capacity, "capacity", 0, "environments of 128 MB, all managers together (default: 3/4 of the free memory)")
 	flags.StringVar(&f.driver, "driver", "", driverHelp)
 	flags.StringArrayVar(&f.set, "set", nil, setHelp)
+	flags.StringArrayVar(&f.allowLocal, "allow-local", nil, allowLocalHelp)
 	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither")
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write the URLs to, as JSON, while everything serves")
@@ -82,10 +83,12 @@ Client commands of the same user find it by themselves. With --server it uses a 
 
 // What is said of flags that several roles have.
 const (
-	workerDriverHelp = "what isolates environments: process, nothing but a user; native, a sandbox on Linux as root, whose functions reach " +
-		"no network yet; null for measuring (default: process)"
-	driverHelp = workerDriverHelp + "; none leaves them to workers (hearth worker)"
-	setHelp    = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
+	workerDriverHelp = "what isolates environments: process, nothing but a user; native, a sandbox on Linux as root, whose functions " +
+		"reach what their egress policy opens; null for measuring (default: process)"
+	driverHelp     = workerDriverHelp + "; none leaves them to workers (hearth worker)"
+	allowLocalHelp = "HOST:PORT of this host, localhost or an address, that sandboxed functions reach which list it in --egress, by the " +
+		"name host.hearth.internal if it is loopback: for development (repeatable)"
+	setHelp = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
 )
 
 // drivers are the values of --driver.
@@ -124,7 +127,7 @@ func (a *app) upConfig(cmd *cobra.Command, f upFlags) (deploy.Config, error) {
 	cfg := deploy.Config{
 		DataDir: f.data, Ephemeral: f.ephemeral, Measured: f.measured, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
 		Anonymous: !f.noAnonymous, Prefix: cmd.Flag("prefix").Value.String(), Build: thisBuild().String(), Logger: logger,
-		Path: os.Getenv("PATH"),
+		Path: os.Getenv("PATH"), AllowLocal: f.allowLocal,
 	}
 	if a.settings.given("context") {
 		return deploy.Config{}, usagef("up takes no --context; name the server with --server and its credential with --creds")
@@ -177,6 +180,7 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 		return startFailure(err)
 	}
 	a.warnOf(cfg.Driver, fabric.Notes)
+	a.remark(fabric.Remarks)
 	err = a.serve(ctx, fabric, cfg, f, begin)
 	return errors.Join(err, stopInOrder(ctx, fabric, f.drain))
 }
@@ -196,6 +200,13 @@ func (a *app) warnOf(driver string, notes []string) {
 	if len(notes) > 0 {
 		driver = cmp.Or(driver, deploy.DefaultDriver())
 		a.complain("driver %s: %s; run only code that you trust", driver, strings.Join(notes, "; "))
+	}
+}
+
+// remark says what else of a host its functions notice.
+func (a *app) remark(remarks []string) {
+	for _, r := range remarks {
+		a.complain("%s", r)
 	}
 }
 

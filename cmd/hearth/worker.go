@@ -14,6 +14,7 @@ func (a *app) worker() *cobra.Command {
 	var f roleFlags
 	var manager, data, driver string
 	var capacity int
+	var allowLocal []string
 	var ephemeral bool
 	cmd := &cobra.Command{
 		Use:   "worker --manager ID",
@@ -50,6 +51,7 @@ has the manager make nothing more here and lets running calls end, for at most -
 			cfg := deploy.WorkerConfig{
 				Manager: manager, ID: f.id, DataDir: data, Ephemeral: ephemeral, Server: a.server(cmd), Capacity: capacity, Driver: driver,
 				Prefix: cmd.Flag("prefix").Value.String(), Path: os.Getenv("PATH"), Build: thisBuild().String(), Logger: logger,
+				AllowLocal: allowLocal,
 				Absent: func() {
 					a.complain("there is no manager %q: waiting for it; `hearth ring` lists those that are there", manager)
 				},
@@ -71,6 +73,7 @@ has the manager make nothing more here and lets running calls end, for at most -
 		", with --id "+deploy.DefaultWorkerDir+"-ID)")
 	flags.IntVar(&capacity, "capacity", 0, "environments of 128 MB (default: 3/4 of the free memory)")
 	flags.StringVar(&driver, "driver", "", workerDriverHelp)
+	flags.StringArrayVar(&allowLocal, "allow-local", nil, allowLocalHelp)
 	f.add(flags)
 	flags.BoolVar(&ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
 	_ = flags.MarkHidden("ephemeral")

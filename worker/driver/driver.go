@@ -27,6 +27,7 @@ type Abilities struct {
 	Tenants bool     // may hold code of mutually hostile sub-tenants
 	Limits  bool     // memory, processes and CPU are bounded
 	Notes   []string // what is not enforced, one line each, for people
+	Remarks []string // what else of this host functions notice, the same
 }
 
 // Spec is what an environment is made with before it is bound.

@@ -89,10 +89,10 @@ func (d *Driver) Probe(ctx context.Context) (driver.Abilities, error) {
 	}
 	abilities := driver.Abilities{Tenants: true, Limits: true}
 	if d.noDevice != "" {
-		abilities.Notes = append(abilities.Notes, d.noDevice)
+		abilities.Remarks = append(abilities.Remarks, d.noDevice)
 	}
 	for _, own := range d.cfg.Local {
-		abilities.Notes = append(abilities.Notes, fmt.Sprintf("functions that list %s in their egress reach it, which is this host's own (--allow-local)", own))
+		abilities.Remarks = append(abilities.Remarks, fmt.Sprintf("functions that list %s in their egress reach it, an address of this host (--allow-local)", own))
 	}
 	return abilities, nil
 }

@@ -326,4 +326,3 @@ func TestEgressPolicies(t *testing.T) {
 		}
 	})
 }
-
