@@ -46,8 +46,7 @@ func (w *Worker) Egress() []Egress {
 }
 
 // add counts what was not there at the last report of an environment.
-func (n *networks) add(b *schema.Binding, last, now driver.Traffic) {
-	of := [3]string{b.Account, b.Function, b.Tenant}
+func (n *networks) add(of [3]string, last, now driver.Traffic) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.all == nil {
@@ -97,9 +96,12 @@ type refusals struct {
 
 // report counts, and tells the function's log of what was refused.
 func (r *refusals) report(now driver.Traffic) {
+	r.e.mu.Lock()
+	tenant := r.e.tenant // "" while it is generic
+	r.e.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.e.worker.networks.add(r.e.binding, r.last, now)
+	r.e.worker.networks.add([3]string{r.e.binding.Account, r.e.binding.Function, tenant}, r.last, now)
 	news := now.News
 	now.News = nil
 	r.last = now

@@ -47,9 +47,13 @@ func TestEgressIsCountedAndTold(t *testing.T) {
 		t.Cleanup(func() { _ = p.Close() })
 		c.Lines, c.Driver = s.open, networked{p, networks}
 	})
-	shop := b.binding(func(b *schema.Binding) { b.Function, b.Tenant, b.Egress = "shop", "acme", []string{"10.0.0.0/8"} })
-	b.made("e1", shop)
-	b.made("e2", shop)
+	shop := b.binding(perTenant, func(b *schema.Binding) { b.Function, b.Egress = "shop", []string{"10.0.0.0/8"} })
+	for _, id := range []string{"e1", "e2"} {
+		b.made(id, shop)
+		run := b.runFor("acme", id, shop, quoted("say hello"))
+		b.worker.Start(run)
+		b.answer(run)
+	}
 	first, second := <-networks, <-networks
 	if rules := first.Egress.Rules; len(rules) != 1 || rules[0].String() != "10.0.0.0/8" || first.Egress.None {
 		t.Errorf("the driver was told %+v", first.Egress)
