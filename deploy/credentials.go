@@ -150,6 +150,16 @@ func rightsOf(names subjects.Names, role, id string) (*rights, error) {
 	return nil, schema.Invalid(schema.FieldError{Field: "Role", Got: role, Allowed: "manager, frontend, worker, client or admin"})
 }
 
+// Rights are what a user of this kind may publish and subscribe to, as its credential says ([Credential.Block]). Errors are those of
+// [MakeCredential].
+func Rights(names subjects.Names, role, id string) (publish, subscribe []string, err error) {
+	r, err := rightsOf(names, role, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return slices.Clone(r.publish), slices.Clone(r.subscribe), nil
+}
+
 // credentialName is the file of a user in the folder of credentials; parseCredential reads it.
 func credentialName(role, id string) string {
 	if id == "" {

@@ -59,6 +59,10 @@ func (r *rights) consumers(stream string) {
 		"$JS.API.CONSUMER.CREATE."+stream+".>", "$JS.API.CONSUMER.INFO."+stream+".*", "$JS.API.CONSUMER.DELETE."+stream+".*")
 }
 
+// asksOfItself lets the holder ask the server what it may do: `hearth doctor` compares. Not for clients and workers: the server's
+// answer goes wherever they name.
+func (r *rights) asksOfItself() { r.publish = append(r.publish, "$SYS.REQ.USER.INFO") }
+
 // claims lets messages of a stream be pulled and acknowledged.
 func (r *rights) claims(stream string) {
 	r.publish = append(r.publish, "$JS.API.CONSUMER.MSG.NEXT."+stream+".*", "$JS.ACK."+stream+".>")
@@ -125,7 +129,8 @@ func adminRights(names subjects.Names) *rights {
 	r := &rights{names: names}
 	r.own("invoke.>", "event.>", "api.>", "bench.>")
 	// The inboxes are for the echo against which `hearth bench` measures: it answers with the admin's credential.
-	r.publish = append(r.publish, "$SRV.>", "_INBOX.>")
+	r.publish = append(r.publish, "$SRV.>", "_INBOX.>", "$JS.API.INFO")
+	r.asksOfItself()
 	r.putsCode()
 	r.subscribe = append(r.subscribe, "_INBOX.>")
 	r.listen("bench.>")
@@ -153,6 +158,7 @@ func frontendRights(names subjects.Names, id string) *rights {
 	r := &rights{names: names}
 	r.own("arc.>", "status.frontend."+subjects.Escape(id), "status.ask", "m.*.ctl", "trace.>", "event.>", "retry.>", "dead.>")
 	r.inboxes()
+	r.asksOfItself()
 	for _, calls := range r.calls() {
 		r.stream(calls, "STREAM.INFO", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "CONSUMER.LIST")
 	}
@@ -184,6 +190,7 @@ func managerRights(names subjects.Names, id string) *rights {
 	r := &rights{names: names}
 	r.own("arc.u.>", "open.>", "w.>", "m.>", "log.>", "trace.>", "status.manager."+subjects.Escape(id))
 	r.inboxes()
+	r.asksOfItself()
 	for _, calls := range r.calls() {
 		r.stream(calls, "STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.INFO", "STREAM.PURGE", "STREAM.MSG.GET",
 			"STREAM.MSG.DELETE", "CONSUMER.LIST", "CONSUMER.NAMES")

@@ -132,7 +132,7 @@ func TestRights(t *testing.T) {
 				"$JS.API.DIRECT.GET.KV_HEARTH_secrets", "$JS.API.CONSUMER.CREATE.HEARTH_CALLS_U", "$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_U.u-0",
 				"$JS.ACK.HEARTH_CALLS_U.u-0.1.1.1.1.0", "$JS.FC.KV_HEARTH_ring.x.y", "$KV.HEARTH_functions.default.f", "$KV.HEARTH_ring.ring",
 				"$KV.HEARTH_members.controller", "$O.HEARTH_code.C.x", "$O.HEARTH_code.M.x", "$SRV.PING", "$SRV.INFO.hearth",
-				"$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.ACCOUNT.$G.CONNECT",
+				"$SYS.REQ.USER.INFO", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.ACCOUNT.$G.CONNECT",
 			},
 			listen: []string{"_INBOX.abc.*", "_INBOX.>"},
 			notListen: []string{
@@ -144,7 +144,7 @@ func TestRights(t *testing.T) {
 		"admin": {
 			publish: []string{
 				"hearth.invoke.other.f", "hearth.api.default.ListFunctions", "hearth.api._.GetRing", "hearth.bench.x", "$SRV.PING",
-				"$O.HEARTH_code.C.x", "$JS.API.STREAM.INFO.OBJ_HEARTH_code",
+				"$O.HEARTH_code.C.x", "$JS.API.STREAM.INFO.OBJ_HEARTH_code", "$SYS.REQ.USER.INFO", "$JS.API.INFO",
 			},
 			not: []string{
 				"hearth.arc.u.0.default.f.1._", "hearth.m.m1.ctl", "hearth.m.m1.key", "hearth.status.manager.m1", "_HF.f1.x", "$KV.HEARTH_functions.default.f",
@@ -156,7 +156,7 @@ func TestRights(t *testing.T) {
 		},
 		"frontend": {
 			publish: []string{
-				"hearth.arc.u.0.default.f.1._", "hearth.status.frontend.f1", "hearth.m.m1.ctl", "_INBOX.x", "_HM.m1.x",
+				"hearth.arc.u.0.default.f.1._", "hearth.status.frontend.f1", "$SYS.REQ.USER.INFO", "hearth.m.m1.ctl", "_INBOX.x", "_HM.m1.x",
 				"$KV.HEARTH_ring.fabric", "$JS.API.STREAM.INFO.HEARTH_CALLS_R63", "hearth.status.ask", "hearth.event.default.f",
 				"hearth.retry.held.default.f.x", "hearth.dead.default.f", "$JS.API.STREAM.INFO.HEARTH_EVENTS_default",
 				"$JS.API.STREAM.INFO.HEARTH_RETRIES", "$JS.API.CONSUMER.CREATE.HEARTH_EVENTS_default.e-default~f",
@@ -188,7 +188,7 @@ func TestRights(t *testing.T) {
 		},
 		"manager": {
 			publish: []string{
-				"hearth.status.manager.m1", "hearth.m.m2.claim", "hearth.m.m2.key", "_INBOX.x", "_HF.f1.x", "hearth.log.default.f.1._", "hearth.open.r.0.a.b.c.1",
+				"hearth.status.manager.m1", "$SYS.REQ.USER.INFO", "hearth.m.m2.claim", "hearth.m.m2.key", "_INBOX.x", "_HF.f1.x", "hearth.log.default.f.1._", "hearth.open.r.0.a.b.c.1",
 				"$KV.HEARTH_members.manager.m1", "$KV.HEARTH_members.controller", "$KV.HEARTH_ring.ring", "$KV.HEARTH_keys.seal",
 				"$KV.HEARTH_members.worker.w1", "$JS.ACK.HEARTH_CALLS_R63.r-1.1.1.1.1.0", "$JS.API.CONSUMER.MSG.NEXT.HEARTH_CALLS_R63.r-1",
 			},
@@ -228,7 +228,7 @@ func TestRights(t *testing.T) {
 				"$JS.API.DIRECT.GET.OBJ_HEARTH_code", "$JS.API.DIRECT.GET.OBJ_HEARTH_code.$O.HEARTH_code.M.YQ==",
 				"$JS.API.CONSUMER.CREATE.OBJ_HEARTH_code.x", "$O.HEARTH_code.C.x", "$O.HEARTH_code.M.x", "$JS.API.STREAM.PURGE.OBJ_HEARTH_code",
 				"$JS.API.STREAM.INFO.HEARTH_LOGS", "$JS.API.CONSUMER.CREATE.HEARTH_LOGS.x", "$JS.API.DIRECT.GET.HEARTH_LOGS",
-				"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.CREATE.X", "$SRV.PING", "$SYS.REQ.SERVER.PING",
+				"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.CREATE.X", "$SRV.PING", "$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.INFO",
 			},
 			listen: []string{"hearth.w.w1.link", "hearth.w.w1.open", "_HW.w1.>"},
 			notListen: []string{

@@ -98,16 +98,17 @@ type connectError struct{ error }
 
 func (e *connectError) Unwrap() error { return e.error }
 
-// connect gives a client of the target; its Close ends the connection.
-func (t target) connect(ctx context.Context) (*conn, error) {
+// connect gives a client of the target; its Close ends the connection. Further options are applied last.
+func (t target) connect(ctx context.Context, more ...nats.Option) (*conn, error) {
+	options := append([]nats.Option{nats.MaxReconnects(maxReconnects)}, more...)
 	if t.context == "" {
-		c, err := client.Connect(ctx, client.Options{URL: t.url, Prefix: t.names.Prefix(), Creds: t.creds, Name: "hearth", NATS: []nats.Option{nats.MaxReconnects(maxReconnects)}})
+		c, err := client.Connect(ctx, client.Options{URL: t.url, Prefix: t.names.Prefix(), Creds: t.creds, Name: "hearth", NATS: options})
 		if err != nil {
 			return nil, &connectError{err}
 		}
 		return &conn{c, c.Close}, nil
 	}
-	nc, settings, err := natscontext.Connect(t.context, nats.Name("hearth"), nats.Timeout(connectTimeout), nats.MaxReconnects(maxReconnects))
+	nc, settings, err := natscontext.Connect(t.context, append([]nats.Option{nats.Name("hearth"), nats.Timeout(connectTimeout)}, options...)...)
 	switch {
 	case err == nil:
 		c := client.New(nc, t.names)

@@ -2,19 +2,24 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/hearth-run/hearth/deploy"
 	"github.com/hearth-run/hearth/deploy/doctor"
+	"github.com/hearth-run/hearth/schema"
 )
 
 // doctorSummary is the last line of `doctor --json`.
 type doctorSummary struct {
 	Summary struct {
 		OK       bool `json:"ok"`      // nothing that was asked for is missing
-		Native   bool `json:"native"`  // a sandbox was built here and proven
+		Native   bool `json:"native"`  // a sandbox was built here and proven; false with --only fabric
 		Missing  int  `json:"missing"` // findings of each state
 		Warnings int  `json:"warnings"`
 		Unknown  int  `json:"unknown"`
@@ -22,18 +27,21 @@ type doctorSummary struct {
 }
 
 func (a *app) doctor() *cobra.Command {
-	var driver, data string
+	var driver, data, role, id, only string
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Show what this host can do, what is missing, how to get it",
+		Short: "Show what this host and this NATS server can do, what is missing, how to get it",
 		Long: `Look at this host: what driver native, the sandbox, takes of it (one is built to see), which runtimes it has, memory and disk.
-Each thing that is missing comes with how to get it.
+Then at the NATS server, if one answers: its version, JetStream and its limits, payloads, clock, the managers that are there, and
+whether the credential may do what its role needs, and no more. Each thing that is missing comes with how to get it.
 
-With --driver native what only the sandbox takes counts as missing; with any other driver it is worth a warning. The exit code is 0
-where nothing is missing, else 5.`,
+With --driver native what only the sandbox takes counts as missing; with any other driver it is worth a warning. --role and --id say
+whose credential --creds is (` + "`hearth credential ROLE ID --print`" + ` prints what that may do). Exit codes: 0 where nothing is missing, 4 where
+the server that was named does not answer, else 5.`,
 		Example: `  hearth doctor
   hearth doctor --driver native              # exit code 5 where no sandbox can be built
   sudo hearth doctor --data /var/lib/hearth
+  hearth doctor --server nats://nats:4222 --creds m7.nk --role manager --id m7
   hearth doctor --json | jq -c 'select(.state == "missing")'`,
 		GroupID: groupSee,
 		Args:    exactly(),
@@ -41,23 +49,107 @@ where nothing is missing, else 5.`,
 			if err := checkDriver(driver); err != nil {
 				return err
 			}
-			stop := a.progress("looking at this host")
-			path, _ := a.lookup("PATH")
-			host, err := doctor.LookAtHost(cmd.Context(), doctor.HostConfig{Folder: data, Path: path})
-			stop()
-			if err != nil {
-				return fmt.Errorf("look at this host: %w", err)
+			switch admin := role == deploy.RoleAdmin; {
+			case !slices.Contains(credentialRoles, role):
+				return usagef("--role is %q%s; %s", role, didYouMean(role, credentialRoles), strings.Join(credentialRoles, ", "))
+			case admin && id != "":
+				return usagef("an admin has no name; leave --id out")
+			case !admin && !deploy.ValidID(id):
+				return usagef("--id is %q; %s", id, deploy.AnID)
+			case only != "" && !slices.Contains(doctorParts, only):
+				return usagef("--only is %q%s; %s", only, didYouMean(only, doctorParts), strings.Join(doctorParts, " or "))
 			}
-			return a.printFindings(cmd, host.Findings(cmp.Or(driver, deploy.DefaultDriver())), host.Proven && host.Sandbox == nil)
+			var all []doctor.Finding
+			native, unreachable := false, false
+			if only != onlyFabric {
+				found, sandbox, err := a.lookAtHost(cmd, data, driver)
+				if err != nil {
+					return err
+				}
+				all, native = found, sandbox
+			}
+			if only != onlyHost {
+				found, gone, err := a.lookAtFabric(cmd, role, id)
+				if err != nil {
+					return err
+				}
+				all, unreachable = append(all, found...), gone
+			}
+			err := a.printFindings(cmd, all, native)
+			if unreachable {
+				return &toldError{code: exitUnreachable}
+			}
+			return err
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&driver, "driver", "", "driver that this host is wanted for: native, process, null or none (default: that of up)")
 	flags.StringVar(&data, "data", deploy.DefaultDataDir, "folder where data would go")
+	flags.StringVar(&role, "role", deploy.RoleAdmin, "whose credential it is: admin, manager, frontend, worker or client")
+	flags.StringVar(&id, "id", "", "the id of that role, the name of a client")
+	flags.StringVar(&only, "only", "", "look at one of them alone: host or fabric")
 	jsonFlag(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(doctorParts, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(credentialRoles, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("driver", completeDriver)
 	return cmd
+}
+
+// The values of doctor --only.
+const (
+	onlyHost   = "host"
+	onlyFabric = "fabric"
+)
+
+var doctorParts = []string{onlyHost, onlyFabric}
+
+// lookAtHost finds what there is to say of this host, and whether a sandbox was built.
+func (a *app) lookAtHost(cmd *cobra.Command, data, driver string) (all []doctor.Finding, native bool, err error) {
+	stop := a.progress("looking at this host")
+	defer stop()
+	path, _ := a.lookup("PATH")
+	host, err := doctor.LookAtHost(cmd.Context(), doctor.HostConfig{Folder: data, Path: path})
+	if err != nil {
+		return nil, false, fmt.Errorf("look at this host: %w", err)
+	}
+	return host.Findings(cmp.Or(driver, deploy.DefaultDriver())), host.Proven && host.Sandbox == nil, nil
+}
+
+// lookAtFabric finds what there is to say of the fabric that is meant. One that was named and does not answer is unreachable.
+func (a *app) lookAtFabric(cmd *cobra.Command, role, id string) (all []doctor.Finding, unreachable bool, err error) {
+	t, err := a.target(cmd)
+	if err != nil {
+		return nil, false, err
+	}
+	stop := a.progress("looking at the fabric")
+	defer stop()
+	var options []nats.Option
+	if inbox := doctor.Inbox(role, id); inbox != "" {
+		options = append(options, nats.CustomInboxPrefix(inbox))
+	}
+	where, named := cmp.Or(t.url, "NATS context "+t.context), a.settings.given("server") || t.context != ""
+	c, err := t.connect(cmd.Context(), options...)
+	if unconnected := (*connectError)(nil); errors.As(err, &unconnected) && cmd.Context().Err() == nil {
+		return []doctor.Finding{doctor.Unreachable(where, named, err)}, named && schema.CodeOf(err) == schema.CodeUnavailable, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	defer c.Close()
+	cfg := doctor.FabricConfig{URL: where, Role: role, ID: id}
+	if t.note != nil {
+		cfg.Data = doctor.DataOf(t.note.Creds)
+	}
+	f, err := doctor.LookAtFabric(cmd.Context(), c.Client, cfg)
+	if err != nil {
+		return nil, false, fmt.Errorf("look at the fabric at %s: %w", where, err)
+	}
+	publish, subscribe, err := deploy.Rights(t.names, role, id)
+	if err != nil {
+		return nil, false, err
+	}
+	return f.Findings(publish, subscribe), false, nil
 }
 
 // doctorAreas are the headings of what a doctor finds.

@@ -181,3 +181,16 @@ func queue(name string, maxBytes int64, taken ...string) jetstream.StreamConfig 
 		Duplicates:        dedupWindow,
 	}
 }
+
+// StoreBytes is how many bytes on disk the streams of a fabric may come to hold that are bounded: buckets and packages are as large
+// as what is deployed.
+func StoreBytes() int64 {
+	names, _ := subjects.NewNames("") // the default is a name
+	var all int64
+	for _, c := range []jetstream.StreamConfig{
+		Events(names, subjects.DefaultAccount), RetriesStream(names), DeadLettersStream(names), LogsStream(names),
+	} {
+		all += max(0, c.MaxBytes)
+	}
+	return all
+}
