@@ -179,7 +179,7 @@ func (m *Manager) binding(ctx context.Context, mk pool.Make) (*schema.Binding, e
 	key.Tenant = ""
 	b := &schema.Binding{
 		Key: key, PerTenant: mk.Home.Tenant != "", Account: mk.Spec.Account, Function: mk.Spec.Function, Runtime: ver.Runtime, Handler: ver.Handler,
-		MemoryMB: ver.MemoryMB, Timeout: ver.Timeout, Logging: ver.Logging(), Egress: ver.Egress,
+		MemoryMB: ver.MemoryMB, EphemeralMB: ver.EphemeralMB, Timeout: ver.Timeout, Logging: ver.Logging(), Egress: ver.Egress,
 	}
 	if ver.SecretKey == "" {
 		return b, nil

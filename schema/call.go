@@ -63,6 +63,7 @@ type Binding struct {
 	Runtime     string // as in the record: provided, nodejs, python, or Lambda's names
 	Handler     string
 	MemoryMB    int
+	EphemeralMB int // of /tmp; 0 means [DefaultEphemeralMB]
 	Timeout     time.Duration
 	InitTimeout time.Duration // 10 s as in Lambda (A6); 0 means that
 	Logging     Logging

@@ -31,6 +31,7 @@ type LogLine struct {
 	Duration     time.Duration `msgpack:"d,omitempty"`
 	Init         time.Duration `msgpack:"i,omitempty"` // 0: no cold start
 	MemoryMB     int           `msgpack:"m,omitempty"`
+	UsedMB       int           `msgpack:"u,omitempty"` // of a LogReport: the most that its environment took until then; 0: not known
 	Failed       bool          `msgpack:"f,omitempty"` // the function posted an error
 	ErrorType    string        `msgpack:"e,omitempty"` // of a failure that no function posted
 	ErrorMessage string        `msgpack:"w,omitempty"`
@@ -96,8 +97,8 @@ type LogFunction struct {
 	Name, Version, Tenant string
 }
 
-// Texts are the lines that it stands for, in Lambda's text form or its JSON form (A8). How much memory a call used is not
-// known above the driver, so that field is left out.
+// Texts are the lines that it stands for, in Lambda's text form or its JSON form (A8). How much memory was used is left out
+// where the driver does not know.
 func (l *LogLine) Texts(of LogFunction) []string {
 	if l.JSON && l.Kind.Type() != "" {
 		return []string{l.json(of)}
@@ -133,6 +134,9 @@ func (l *LogLine) report() []string {
 	ms := float64(l.Duration) / float64(time.Millisecond)
 	text := fmt.Sprintf("REPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %.0f ms\tMemory Size: %d MB\t",
 		l.RequestID, ms, math.Ceil(ms), l.MemoryMB)
+	if l.UsedMB > 0 {
+		text += fmt.Sprintf("Max Memory Used: %d MB\t", l.UsedMB)
+	}
 	if l.Init > 0 {
 		text += fmt.Sprintf("Init Duration: %.2f ms\t", float64(l.Init)/float64(time.Millisecond))
 	}

@@ -9,7 +9,7 @@ func (l *LogLine) EncodeMsgpack(enc *msgpack.Encoder) error {
 	w := lineWriter{enc: enc}
 	n := 1
 	for _, there := range [...]bool{l.RequestID != "", l.Kind != 0, l.Platform, l.JSON, l.Cut, len(l.Text) > 0, l.Duration != 0,
-		l.Init != 0, l.MemoryMB != 0, l.Failed, l.ErrorType != "", l.ErrorMessage != "", l.Bytes != 0, l.Count != 0} {
+		l.Init != 0, l.MemoryMB != 0, l.UsedMB != 0, l.Failed, l.ErrorType != "", l.ErrorMessage != "", l.Bytes != 0, l.Count != 0} {
 		if there {
 			n++
 		}
@@ -44,6 +44,9 @@ func (l *LogLine) EncodeMsgpack(enc *msgpack.Encoder) error {
 	}
 	if w.key("m", l.MemoryMB != 0) {
 		w.err = enc.EncodeInt(int64(l.MemoryMB))
+	}
+	if w.key("u", l.UsedMB != 0) {
+		w.err = enc.EncodeInt(int64(l.UsedMB))
 	}
 	if w.key("f", l.Failed) {
 		w.err = enc.EncodeBool(true)

@@ -51,6 +51,7 @@ type jsonMetrics struct {
 	ProducedBytes    *int64   `json:"producedBytes,omitempty"`
 	BilledDurationMs *float64 `json:"billedDurationMs,omitempty"`
 	MemorySizeMB     int      `json:"memorySizeMB,omitempty"`
+	MaxMemoryUsedMB  int      `json:"maxMemoryUsedMB,omitempty"`
 	InitDurationMs   float64  `json:"initDurationMs,omitempty"`
 }
 
@@ -89,7 +90,7 @@ func (l *LogLine) json(of LogFunction) string {
 		billed := math.Ceil(float64(l.Duration) / float64(time.Millisecond))
 		line.Record = jsonEnd{RequestID: l.RequestID, Status: l.status(), ErrorType: l.ErrorType, ErrorMessage: l.ErrorMessage,
 			Metrics: jsonMetrics{DurationMs: milliseconds(l.Duration), BilledDurationMs: &billed, MemorySizeMB: l.MemoryMB,
-				InitDurationMs: milliseconds(l.Init)}, TenantID: of.Tenant}
+				MaxMemoryUsedMB: l.UsedMB, InitDurationMs: milliseconds(l.Init)}, TenantID: of.Tenant}
 	case LogDropped:
 		line.Record = jsonDropped{string(l.Text), l.Count, l.Bytes}
 	case LogEgress:

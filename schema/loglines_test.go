@@ -26,7 +26,7 @@ func TestLogLinesComeBack(t *testing.T) {
 		l := schema.LogLine{Time: time.Unix(1_790_000_000, int64(rng.IntN(1e9))), RequestID: text(), Kind: schema.LogKind(rng.IntN(7)),
 			Platform: rng.IntN(2) == 0, JSON: rng.IntN(2) == 0, Cut: rng.IntN(2) == 0, Failed: rng.IntN(2) == 0,
 			Bytes: rng.Int64N(3), Count: rng.Int64N(3), Text: []byte(text()), Duration: time.Duration(rng.IntN(2)) * time.Hour,
-			Init: time.Duration(rng.IntN(2)), MemoryMB: 128 * rng.IntN(2), ErrorType: text(), ErrorMessage: text()}
+			Init: time.Duration(rng.IntN(2)), MemoryMB: 128 * rng.IntN(2), UsedMB: 30 * rng.IntN(2), ErrorType: text(), ErrorMessage: text()}
 		if len(l.Text) == 0 {
 			l.Text = nil
 		}
@@ -57,7 +57,7 @@ func TestLogLinesComeBack(t *testing.T) {
 			t.Fatalf("%x is longer than what the tags say, %x", byHand, byTags)
 		}
 		var read []plain
-		if err := msgpack.Unmarshal(byHand, &read); err != nil || read[0].ErrorMessage != l.ErrorMessage || read[0].MemoryMB != l.MemoryMB {
+		if err := msgpack.Unmarshal(byHand, &read); err != nil || read[0].ErrorMessage != l.ErrorMessage || read[0].MemoryMB != l.MemoryMB || read[0].UsedMB != l.UsedMB {
 			t.Fatalf("read by the tags: %+v, %v", read, err)
 		}
 	}
@@ -68,7 +68,7 @@ func TestLogLineTexts(t *testing.T) {
 	at := time.Date(2026, 11, 27, 1, 2, 3, 4e6, time.UTC)
 	report := schema.LogLine{Time: at, RequestID: "ID", Kind: schema.LogReport, Duration: 12340 * time.Microsecond, MemoryMB: 128}
 	cold, late, gone := report, report, report
-	cold.Init = 80120 * time.Microsecond
+	cold.Init, cold.UsedMB = 80120*time.Microsecond, 30
 	late.ErrorType, late.ErrorMessage = "Sandbox.Timedout", "Task timed out after 3.00 seconds"
 	gone.ErrorType, gone.ErrorMessage = "Runtime.ExitError", "Runtime exited with error: exit status 1"
 	const text = "REPORT RequestId: ID\tDuration: 12.34 ms\tBilled Duration: 13 ms\tMemory Size: 128 MB\t"
@@ -79,7 +79,7 @@ func TestLogLineTexts(t *testing.T) {
 		{schema.LogLine{Text: []byte("a\x1bb")}, []string{"a\x1bb"}},
 		{schema.LogLine{Kind: schema.LogStart, RequestID: "ID"}, []string{"START RequestId: ID Version: 7"}},
 		{report, []string{"END RequestId: ID", text}},
-		{cold, []string{"END RequestId: ID", text + "Init Duration: 80.12 ms\t"}},
+		{cold, []string{"END RequestId: ID", text + "Max Memory Used: 30 MB\tInit Duration: 80.12 ms\t"}},
 		{late, []string{"END RequestId: ID", text + "Status: timeout", "2026-11-27T01:02:03.004Z ID Task timed out after 3.00 seconds"}},
 		{gone, []string{"END RequestId: ID", text + "Status: error\tError Type: Runtime.ExitError",
 			"RequestId: ID Error: Runtime exited with error: exit status 1", "Runtime.ExitError"}},
@@ -125,9 +125,9 @@ func TestLogLineJSON(t *testing.T) {
 			`runtimeDone","record":{"requestId":"ID","status":"success","metrics":{"durationMs":12.341,"producedBytes":0}}}`},
 		{kind(call, schema.LogDone, late, func(l *schema.LogLine) { l.Bytes = 5 }), "", schema.LevelWarn, `runtimeDone","record":{"requestId":"ID","status":"timeout",` +
 			`"errorType":"Sandbox.Timedout","errorMessage":"Task timed out after 3.00 seconds","metrics":{"durationMs":12.341,"producedBytes":5}}}`},
-		{kind(call, schema.LogReport, func(l *schema.LogLine) { l.MemoryMB, l.Init = 128, 80*time.Millisecond }), "t", schema.LevelInfo,
+		{kind(call, schema.LogReport, func(l *schema.LogLine) { l.MemoryMB, l.UsedMB, l.Init = 128, 30, 80*time.Millisecond }), "t", schema.LevelInfo,
 			`report","record":{"requestId":"ID","status":"success","metrics":{"durationMs":12.341,"billedDurationMs":13,"memorySizeMB":128,` +
-				`"initDurationMs":80},"tenantId":"t"}}`},
+				`"maxMemoryUsedMB":30,"initDurationMs":80},"tenantId":"t"}}`},
 		{kind(call, schema.LogReport, func(l *schema.LogLine) { l.Failed = true }), "", schema.LevelWarn,
 			`report","record":{"requestId":"ID","status":"error","metrics":{"durationMs":12.341,"billedDurationMs":13}}}`},
 		{kind(call, schema.LogReport, func(l *schema.LogLine) { l.ErrorType = "Hearth.ExecutionLost" }), "", schema.LevelWarn,

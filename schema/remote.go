@@ -102,6 +102,7 @@ type WorkerMake struct {
 	Runtime        string        `msgpack:"runtime"`
 	Handler        string        `msgpack:"handler,omitempty"`
 	MemoryMB       int           `msgpack:"memory"`
+	EphemeralMB    int           `msgpack:"tmp,omitempty"`
 	Timeout        time.Duration `msgpack:"timeout"`
 	InitTimeout    time.Duration `msgpack:"init,omitempty"`
 	Logging        *Logging      `msgpack:"log,omitempty"` // nil: as the zero value
@@ -114,7 +115,7 @@ func NewWorkerMake(environment string, b *Binding) *WorkerMake {
 	m := &WorkerMake{
 		Environment: environment, FunctionID: b.FunctionID, Version: b.Version, CodeSHA256: b.CodeSHA256, ConfigRevision: b.ConfigRevision,
 		PerTenant: b.PerTenant, Account: b.Account, Function: b.Function, Runtime: b.Runtime, Handler: b.Handler, MemoryMB: b.MemoryMB,
-		Timeout: b.Timeout, InitTimeout: b.InitTimeout, Egress: b.Egress, Variables: b.Variables,
+		EphemeralMB: b.EphemeralMB, Timeout: b.Timeout, InitTimeout: b.InitTimeout, Egress: b.Egress, Variables: b.Variables,
 	}
 	if b.Logging != (Logging{}) {
 		m.Logging = &b.Logging
@@ -127,7 +128,7 @@ func (m *WorkerMake) Binding() *Binding {
 	b := &Binding{
 		Key:       Key{FunctionID: m.FunctionID, Version: m.Version, CodeSHA256: m.CodeSHA256, ConfigRevision: m.ConfigRevision},
 		PerTenant: m.PerTenant, Account: m.Account, Function: m.Function, Runtime: m.Runtime, Handler: m.Handler, MemoryMB: m.MemoryMB,
-		Timeout: m.Timeout, InitTimeout: m.InitTimeout, Egress: m.Egress, Variables: m.Variables,
+		EphemeralMB: m.EphemeralMB, Timeout: m.Timeout, InitTimeout: m.InitTimeout, Egress: m.Egress, Variables: m.Variables,
 	}
 	if m.Logging != nil {
 		b.Logging = *m.Logging

@@ -1,6 +1,10 @@
 package worker
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/hearth-run/hearth/worker/driver"
+)
 
 // Counters is what a worker has done since it was made.
 type Counters struct {
@@ -22,6 +26,8 @@ type Counters struct {
 	Unanswered        int64 // answers that could not be published, or had nowhere allowed to go
 	LogBytesDropped   int64
 	BodyBytes         int64 // taken of the budget now
+
+	Stock driver.Stock // of a driver that keeps one
 }
 
 type counters struct {
@@ -35,12 +41,16 @@ func (w *Worker) Counters() Counters {
 	n := len(w.environments)
 	w.mu.RUnlock()
 	c := &w.count
+	stock := driver.Stock{}
+	if s, ok := w.cfg.Driver.(driver.Stocker); ok {
+		stock = s.Stock()
+	}
 	return Counters{
 		Environments: int64(n), Made: c.made.Load(), InitFailures: c.initFailures.Load(),
 		Frozen: c.frozen.Load(), Freezes: c.freezes.Load(),
 		Started: c.started.Load(), Answered: c.answered.Load(), FunctionErrors: c.functionErrors.Load(),
 		TimedOut: c.timedOut.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(), NotReturned: c.notReturned.Load(),
 		Bound: c.bound.Load(), BindingMismatches: c.mismatches.Load(), Unanswered: c.unanswered.Load(), LogBytesDropped: c.dropped.Load(),
-		BodyBytes: w.budget.Used(),
+		BodyBytes: w.budget.Used(), Stock: stock,
 	}
 }

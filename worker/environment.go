@@ -24,6 +24,7 @@ type environment struct {
 	inside  driver.Environment
 	inline  driver.Inline      // the same, if it answers by itself
 	drain   driver.Drainer     // the same, if it hands over output at once
+	meter   driver.Meter       // the same, if it tells its memory
 	freezes driver.Freezer     // the same, if it can be frozen; nil: never
 	api     *runtimeapi.Server // nil if it does
 	pinned  bool               // the cache keeps its package until release

@@ -100,6 +100,9 @@ func (f *functionLoop) serve(header http.Header, body []byte) {
 		for range n {
 			fmt.Println(strings.Repeat("f", 1023))
 		}
+	case "open": // a line that does not end
+		fmt.Print(strings.Repeat("o", n))
+		select {}
 	case "line":
 		fmt.Println(strings.Repeat("l", n))
 	case "register": // as an extension, which wants SIGTERM
@@ -119,6 +122,11 @@ func (f *functionLoop) serve(header http.Header, body []byte) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := cmd.Start(); err != nil {
 			answer = strconv.Quote(err.Error())
+		}
+	case "take": // MB of memory, for a moment
+		b := make([]byte, n<<20)
+		for i := range b {
+			b[i] = 1
 		}
 	case "headers":
 		b, _ := json.Marshal(header)

@@ -64,6 +64,8 @@ type logs struct {
 	request  string
 	tail     *tail  // nil unless the call asked for it
 	before   uint64 // writes when that call began
+	peak     int    // MB that the environment took at most, as read the last time; 0: not known
+	read     time.Time
 }
 
 func newLogs(w *Worker, e *environment) *logs {
@@ -345,6 +347,7 @@ func (l *logs) finish(run *schema.Run, o *schema.Outcome, own bool) []byte {
 	if run.Start == schema.StartCold {
 		report.Init = run.InitDuration
 	}
+	report.UsedMB = l.memory(now, o.Duration)
 	if own {
 		report.ErrorType, report.ErrorMessage = o.Error.Type, o.Error.Message
 	}
@@ -353,7 +356,7 @@ func (l *logs) finish(run *schema.Run, o *schema.Outcome, own bool) []byte {
 	l.rest(now)
 	if l.json {
 		done := report
-		done.Kind, done.Init, done.MemoryMB, done.Bytes = schema.LogDone, 0, 0, int64(len(o.Payload))
+		done.Kind, done.Init, done.MemoryMB, done.UsedMB, done.Bytes = schema.LogDone, 0, 0, 0, int64(len(o.Payload))
 		l.tell(done)
 	}
 	l.tell(report)
@@ -363,6 +366,35 @@ func (l *logs) finish(run *schema.Run, o *schema.Outcome, own bool) []byte {
 		return nil
 	}
 	return t.last()
+}
+
+// The most memory is read again where that costs a call little: a file of the kernel is 10 us.
+const (
+	readEvery = time.Second           // for a call that ends later than that after the last reading
+	readLong  = 10 * time.Millisecond // for each call that took so long
+)
+
+// memory is how many MB the environment took at most until now, 0 where nobody tells. A short call may be told what was so up to a
+// second before.
+func (l *logs) memory(now time.Time, took time.Duration) int {
+	if l.e.meter == nil {
+		return 0
+	}
+	l.mu.Lock()
+	fresh := l.peak > 0 && took < readLong && now.Sub(l.read) < readEvery
+	peak := l.peak
+	l.mu.Unlock()
+	if fresh {
+		return peak
+	}
+	bytes, err := l.e.meter.Peak()
+	if err != nil {
+		return peak
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.peak, l.read = int((bytes+1<<20-1)>>20), now
+	return l.peak
 }
 
 // end passes on a line that the environment's end left without its own. Write is not called any more.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sourcegraph/conc"
 
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker"
 )
@@ -222,5 +223,23 @@ func TestPlatformLinesAreNotForged(t *testing.T) {
 		if s.lines[i].Platform && strings.Contains(text, "forged") {
 			t.Errorf("line %q", text)
 		}
+	}
+}
+
+// TestBudget: what waits of a line takes from the worker's bytes, at most a line's, and gives it back.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	s := &sink{}
+	b := setup(t, func(c *worker.Config) { c.Lines = s.open })
+	binding := b.binding()
+	b.made("e1", binding)
+	run := b.run("e1", binding, quoted(fmt.Sprintf("open %d", 100<<10)))
+	b.worker.Start(run)
+	natstest.Eventually(t, patience, func() bool { return b.worker.Counters().BodyBytes == worker.MaxLine }, "the line is charged")
+	b.worker.End("e1")
+	b.answer(run)
+	b.awaitEvent("e1", schema.EnvironmentGone, 1)
+	if n := b.worker.Counters().BodyBytes; n != 0 {
+		t.Errorf("%d bytes stay charged", n)
 	}
 }

@@ -107,7 +107,7 @@ func (e *environment) make() *schema.FunctionError {
 	ctx, cancel := context.WithTimeoutCause(e.life, w.cfg.PrepareTimeout,
 		fmt.Errorf("preparing the environment took longer than %s", w.cfg.PrepareTimeout))
 	defer cancel()
-	inside, err := w.cfg.Driver.New(ctx, driver.Spec{ID: e.id, MemoryMB: e.binding.MemoryMB})
+	inside, err := w.cfg.Driver.New(ctx, driver.Spec{ID: e.id, MemoryMB: e.binding.MemoryMB, TemporaryMB: e.binding.EphemeralMB})
 	if err != nil {
 		return e.unmade(err, "")
 	}
@@ -148,12 +148,13 @@ func (e *environment) holds(inside driver.Environment) bool {
 	b := e.binding
 	inline, _ := inside.(driver.Inline)
 	drain, _ := inside.(driver.Drainer)
+	meter, _ := inside.(driver.Meter)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.phase != making {
 		return false
 	}
-	e.inside, e.inline, e.drain, e.freezes, e.began = inside, inline, drain, e.worker.freezes(inside), time.Now()
+	e.inside, e.inline, e.drain, e.meter, e.freezes, e.began = inside, inline, drain, meter, e.worker.freezes(inside), time.Now()
 	if inline == nil {
 		e.api = runtimeapi.New(runtimeapi.Config{
 			ARN: schema.ARN(b.Account, b.Function, ""), Function: b.Function, Version: b.Version, Handler: b.Handler,

@@ -32,8 +32,9 @@ type Abilities struct {
 
 // Spec is what an environment is made with before it is bound.
 type Spec struct {
-	ID       string
-	MemoryMB int
+	ID          string
+	MemoryMB    int
+	TemporaryMB int // of /tmp, where that is the environment's own; 0 means 512
 }
 
 // Command is what an environment runs once it is bound: the function's code and how to start it.
@@ -91,6 +92,28 @@ type Terminator interface {
 type Freezer interface {
 	// Freeze returns when what is inside has been told to stop, or to go on. Killing needs no thaw before.
 	Freeze(on bool) error
+}
+
+// Meter is the rare ability of an environment to tell how much memory it took at most.
+type Meter interface {
+	// Peak is the most bytes that were charged to the environment at once since it was made: its processes, what lies in /tmp, and
+	// what the kernel holds for it. An error says that this host does not tell.
+	Peak() (int64, error)
+}
+
+// Stocker is the rare ability of a driver to keep empty environments ready.
+type Stocker interface {
+	// Stock takes a look.
+	Stock() Stock
+}
+
+// Stock is what a driver keeps ready, and how often that was of use since it was made.
+type Stock struct {
+	Ready     int    // empty environments now
+	Built     uint64 // for the stock
+	Taken     uint64 // environments that found one
+	Missed    uint64 // environments for which one was built while they waited
+	Discarded uint64 // ended unused: more than demand wanted, or dead
 }
 
 // Exit is how an environment's main process ended.

@@ -165,6 +165,10 @@ func (g *group1) usage() (int64, error) {
 	return number(filepath.Join(g.folder("memory"), "memory.usage_in_bytes"))
 }
 
+func (g *group1) peak() (int64, error) {
+	return number(filepath.Join(g.folder("memory"), "memory.max_usage_in_bytes"))
+}
+
 func (g *group1) sockets() (int64, error) {
 	return number(filepath.Join(g.folder("memory"), "memory.kmem.tcp.usage_in_bytes"))
 }

@@ -151,6 +151,8 @@ func (g *group2) processes() ([]int, error) { return processesIn(g.path) }
 
 func (g *group2) usage() (int64, error) { return number(filepath.Join(g.path, "memory.current")) }
 
+func (g *group2) peak() (int64, error) { return number(filepath.Join(g.path, "memory.peak")) }
+
 func (g *group2) sockets() (int64, error) {
 	return counter(filepath.Join(g.path, "memory.stat"), "sock"), nil
 }

@@ -44,6 +44,8 @@ type group interface {
 	processes() ([]int, error)
 	// usage is bytes of memory that are charged now.
 	usage() (int64, error)
+	// peak is the most of that there was.
+	peak() (int64, error)
 	// sockets is bytes that its sockets are charged with now.
 	sockets() (int64, error)
 	// remove removes the group, which has no process any more.

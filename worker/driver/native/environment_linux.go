@@ -30,7 +30,7 @@ const outputGrace = time.Second
 type Environment struct {
 	driver  *Driver
 	id      string
-	memory  int64
+	tmp     int64 // bytes
 	sandbox *sandbox
 	done    chan struct{}
 
@@ -54,6 +54,7 @@ var (
 	_ driver.Drainer     = (*Environment)(nil)
 	_ driver.Freezer     = (*Environment)(nil)
 	_ driver.Terminator  = (*Environment)(nil)
+	_ driver.Meter       = (*Environment)(nil)
 )
 
 // phase is where an environment stands.
@@ -166,7 +167,7 @@ func (e *Environment) start(ctx context.Context, cmd driver.Command, to io.Write
 	if err := outputEnd.Chown(int(uid), int(uid)); err != nil {
 		return wrap(err)
 	}
-	b := binding{uid: uid, tmp: temporary(e.memory), network: e.driver.reaches(cmd.Network), six: e.driver.six, command: cmd}
+	b := binding{uid: uid, tmp: e.tmp, network: e.driver.reaches(cmd.Network), six: e.driver.six, command: cmd}
 	for _, tree := range []struct {
 		path string
 		has  *bool
@@ -274,6 +275,9 @@ func (e *Environment) Freeze(on bool) error {
 
 // Memory is how many bytes are charged to the environment now.
 func (e *Environment) Memory() (int64, error) { return e.sandbox.group.usage() }
+
+// Peak is the most that it was. A v2 kernel before 5.19 does not tell.
+func (e *Environment) Peak() (int64, error) { return e.sandbox.group.peak() }
 
 // live waits for the end and gives back what the environment had.
 func (e *Environment) live() {

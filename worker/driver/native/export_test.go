@@ -63,3 +63,10 @@ func Elsewhere(d *Driver, where func() error) { d.elsewhere = where }
 
 // Helper is the process that serves networks, 0 for none, and how many were started.
 func Helper(d *Driver) (pid, started int) { return d.egress.Helper() }
+
+// Forget makes the stock of a driver forget its demand.
+func Forget(d *Driver) {
+	d.stock.mu.Lock()
+	defer d.stock.mu.Unlock()
+	clear(d.stock.taken[:])
+}

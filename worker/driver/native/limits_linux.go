@@ -2,13 +2,15 @@
 
 package native
 
+import "cmp"
+
 // Memory of a whole core at Lambda, in MB.
 const coreMB = 1769
 
 const (
-	mb            = 1 << 20
-	leastMemory   = 128 // MB, of a spec that names none
-	mostTemporary = 512 * mb
+	mb             = 1 << 20
+	leastMemory    = 128 // MB, of a spec that names none
+	usualTemporary = 512 // MB, the same
 )
 
 func memoryOf(megabytes int) int64 {
@@ -26,5 +28,8 @@ func limitsFor(megabytes int) limits {
 	return limits{memory: memory, cores: max(1, share), weight: share, pids: maxProcesses}
 }
 
-// temporary is how large /tmp may be: what lies there counts as memory, so that a full one must leave enough to go on.
-func temporary(memory int64) int64 { return min(mostTemporary, memory/2) }
+// temporary is how large /tmp may be: as large as was asked for, but what lies there counts as memory, so that a full one must leave
+// enough to go on: half.
+func temporary(memory int64, megabytes int) int64 {
+	return min(int64(cmp.Or(megabytes, usualTemporary))*mb, memory/2)
+}

@@ -5,6 +5,7 @@ package native_test
 import (
 	"bytes"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -142,6 +143,43 @@ func TestTemporary(t *testing.T) {
 	if exit := ended(t, e); exit.OutOfMemory || strings.Count(out.String(), "No space left") != 2 || !strings.Contains(out.String(), "67108864") {
 		t.Errorf("%+v: %s", exit, out)
 	}
+}
+
+// TestTemporarySize: /tmp is as large as was asked for, and at most half of the memory that it counts as.
+func TestTemporarySize(t *testing.T) {
+	t.Parallel()
+	d := limited(t, 0, 0, 0)
+	for _, size := range []struct{ memory, asked, want int }{{128, 0, 64}, {2048, 0, 512}, {2048, 600, 600}, {512, 600, 256}} {
+		e, err := d.New(t.Context(), driver.Spec{ID: t.Name(), MemoryMB: size.memory, TemporaryMB: size.asked})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out text
+		cmd := driver.Command{Path: "/bin/df", Args: []string{"-m", "--output=size", "/tmp"}, Env: []string{"LC_ALL=C"}}
+		if err := e.Start(t.Context(), cmd, &out); err != nil {
+			t.Fatal(err)
+		}
+		ended(t, e)
+		if fields := strings.Fields(out.String()); len(fields) != 2 || fields[1] != strconv.Itoa(size.want) {
+			t.Errorf("%+v: %s", size, &out)
+		}
+	}
+}
+
+// TestPeak: the most memory that an environment took is told, what lay in /tmp too, and stays when it is free again.
+func TestPeak(t *testing.T) {
+	t.Parallel()
+	e, out := shell(t, limited(t, 0, 0, 0), "head -c 40000000 /dev/zero >/tmp/big; rm /tmp/big; echo done; read x </dev/zero")
+	drivertest.Eventually(t, "it has written", func() bool {
+		e.Drain()
+		return strings.Contains(out.String(), "done")
+	})
+	peak, err := e.Peak()
+	if now, _ := e.Memory(); err != nil || peak < 40_000_000 || peak > 128<<20 || now > peak {
+		t.Errorf("%d bytes, now %d, %v", peak, now, err)
+	}
+	e.Kill()
+	ended(t, e)
 }
 
 // TestProcessor: who may use a fifth of a core is made to wait.

@@ -50,8 +50,9 @@ type Driver struct {
 }
 
 var (
-	_ driver.Driver = (*Driver)(nil)
-	_ driver.Rooted = (*Driver)(nil)
+	_ driver.Driver  = (*Driver)(nil)
+	_ driver.Rooted  = (*Driver)(nil)
+	_ driver.Stocker = (*Driver)(nil)
 )
 
 // New makes a driver; it starts nothing.
@@ -189,7 +190,7 @@ func (d *Driver) New(ctx context.Context, spec driver.Spec) (driver.Environment,
 	if err != nil {
 		return nil, fmt.Errorf("native driver: make environment %s: %w", spec.ID, err)
 	}
-	e := &Environment{driver: d, id: spec.ID, memory: memoryOf(spec.MemoryMB), sandbox: s, done: make(chan struct{})}
+	e := &Environment{driver: d, id: spec.ID, tmp: temporary(memoryOf(spec.MemoryMB), spec.TemporaryMB), sandbox: s, done: make(chan struct{})}
 	if !d.add(e) {
 		d.discard(s)
 		return nil, ErrClosed

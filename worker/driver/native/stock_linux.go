@@ -7,6 +7,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/hearth-run/hearth/worker/driver"
 )
 
 // stock keeps empty sandboxes ready. How many follows demand: as many as were taken in the busiest of the last seconds, at
@@ -21,12 +23,13 @@ type stock struct {
 	life   context.Context
 	end    context.CancelFunc
 
-	mu    sync.Mutex
-	taken [memory]int // in each of the last seconds
-	at    int64       // second of the newest
-	built uint64
-	hit   uint64 // taken from here
-	miss  uint64 // built for who took it
+	mu     sync.Mutex
+	taken  [memory]int // in each of the last seconds
+	at     int64       // second of the newest
+	built  uint64
+	hit    uint64 // taken from here
+	miss   uint64 // built for who took it
+	unused uint64
 }
 
 const (
@@ -58,6 +61,7 @@ func (s *stock) take(ctx context.Context) (*sandbox, error) {
 		select {
 		case box := <-s.ready:
 			if box.dead() {
+				s.count(&s.unused)
 				s.driver.discard(box) // somebody killed it from outside
 				continue
 			}
@@ -144,6 +148,7 @@ func (s *stock) run() {
 		if len(s.ready) > want {
 			select {
 			case box := <-s.ready:
+				s.count(&s.unused)
 				s.driver.discard(box)
 			default:
 			}
@@ -161,21 +166,13 @@ func (s *stock) close() {
 	<-s.done
 }
 
-// Stock is what a driver keeps ready, and how often that was of use since it was made.
-type Stock struct {
-	Ready  int    // empty sandboxes now
-	Built  uint64 // for the stock
-	Taken  uint64 // environments that found one
-	Missed uint64 // environments for which one was built while they waited
-}
-
 // Stock takes a look. Before the first environment it is empty.
-func (d *Driver) Stock() Stock {
+func (d *Driver) Stock() driver.Stock {
 	if d.prepare() != nil {
-		return Stock{}
+		return driver.Stock{}
 	}
 	s := d.stock
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Stock{Ready: len(s.ready), Built: s.built, Taken: s.hit, Missed: s.miss}
+	return driver.Stock{Ready: len(s.ready), Built: s.built, Taken: s.hit, Missed: s.miss, Discarded: s.unused}
 }

@@ -40,4 +40,10 @@ func TestStock(t *testing.T) {
 	if after.Taken+after.Missed != before.Taken+before.Missed+burst || after.Taken == before.Taken {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
+	// What nobody wants any more goes, and is counted; one is kept.
+	native.Forget(d)
+	drivertest.Eventually(t, "one is left", func() bool {
+		s := d.Stock()
+		return s.Ready == 1 && s.Discarded > 0
+	})
 }
