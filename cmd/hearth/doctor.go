@@ -139,7 +139,7 @@ func (a *app) lookAtFabric(cmd *cobra.Command, role, id string) (all []doctor.Fi
 	defer c.Close()
 	cfg := doctor.FabricConfig{URL: where, Role: role, ID: id}
 	if t.note != nil {
-		cfg.Data = doctor.DataOf(t.note.Creds)
+		cfg.Data, cfg.Openings = doctor.DataOf(t.note.Creds), t.note.AllowLocal
 	}
 	f, err := doctor.LookAtFabric(cmd.Context(), c.Client, cfg)
 	if err != nil {

@@ -84,12 +84,15 @@ func doctorOf(t *testing.T, s surroundings, args ...string) (map[string]doctor.F
 func TestDoctorOnAFabric(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	f := up(t, "--data", data, "--driver", "null", "--capacity", "2")
+	f := up(t, "--data", data, "--driver", "null", "--capacity", "2", "--allow-local", "127.0.0.1:5432")
 	found, r := doctorOf(t, f.surroundings)
 	for _, check := range []string{"server", "jetstream", "max_payload", "clock", "memory of streams", "store of streams", "streams", "consumers", "permissions", "nodes", "disk"} {
 		if found[check].State != doctor.OK {
 			t.Errorf("%s: %+v", check, found[check])
 		}
+	}
+	if got := found["allow-local"]; got.State != doctor.Warning || !strings.Contains(got.Found, "127.0.0.1:5432") {
+		t.Errorf("an opening: %+v", got)
 	}
 	if r.code != exitOK || !strings.Contains(found["nodes"].Found, "1 of 1 managers are active, with 2 places") || !strings.Contains(found["disk"].Found, data) {
 		t.Errorf("code %d: %s%s", r.code, r.stdout, r.stderr)

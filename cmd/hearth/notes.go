@@ -24,6 +24,8 @@ type note struct {
 	PID     int       `json:"pid"`
 	Prefix  string    `json:"prefix,omitempty"`
 	Started time.Time `json:"started"`
+
+	AllowLocal []string `json:"allow_local,omitempty"` // what `hearth doctor` says of it
 }
 
 // notesFolder is where the running fabrics of this user are noted.

@@ -242,7 +242,7 @@ func (a *app) traces(ctx context.Context, build string) (*telemetry.Telemetry, e
 // serve tells everybody that the fabric serves and waits for the end of ctx.
 func (a *app) serve(ctx context.Context, fabric *deploy.Fabric, cfg deploy.Config, f upFlags, begin time.Time) error {
 	n := note{
-		HTTP: fabric.HTTPURL, NATS: fabric.NATSURL, Creds: fabric.CredsFile, PID: os.Getpid(), Prefix: cfg.Prefix, Started: begin.UTC(),
+		HTTP: fabric.HTTPURL, NATS: fabric.NATSURL, Creds: fabric.CredsFile, PID: os.Getpid(), Prefix: cfg.Prefix, Started: begin.UTC(), AllowLocal: cfg.AllowLocal,
 	}
 	if !f.noNote {
 		remove, err := a.leaveNote(n)

@@ -31,6 +31,8 @@ type Fabric struct {
 
 	Disk, Room uint64 // of the folder of the streams, where that is on this host; 0 else
 	Folder     string
+
+	Openings []string // addresses of this host that functions may reach (--allow-local)
 }
 
 // Limits are the account's of JetStream in bytes and numbers, -1 for none, and what is used of them.
@@ -71,6 +73,10 @@ func (f *Fabric) Findings(publish, subscribe []string) []Finding {
 	f.limits(l)
 	f.rights(l, publish, subscribe)
 	f.nodes(l)
+	if len(f.Openings) > 0 {
+		l.add("allow-local", Warning, "functions that list it in --egress reach of this host "+few(f.Openings),
+			"for development alone: start `hearth up` without --allow-local where functions of others run")
+	}
 	return l.all
 }
 

@@ -37,15 +37,16 @@ func Inbox(role, id string) string {
 // FabricConfig says what is looked at.
 type FabricConfig struct {
 	URL      string
-	Role, ID string // whose credential the connection has
-	Data     string // data folder of its `hearth up`, where that is on this host; "" else
+	Role, ID string   // whose credential the connection has
+	Data     string   // data folder of its `hearth up`, where that is on this host; "" else
+	Openings []string // of that one
 }
 
 // LookAtFabric looks at what a connection reaches, which stays the caller's and whose own inboxes are [Inbox]. It changes nothing:
 // it asks, and subscribes to what it gives back at once. An error is that ctx ended, or the connection did.
 func LookAtFabric(ctx context.Context, c *client.Client, cfg FabricConfig) (*Fabric, error) {
 	nc := c.Conn()
-	f := &Fabric{URL: cfg.URL, Role: cfg.Role, ID: cfg.ID, Version: nc.ConnectedServerVersion(), MaxPayload: nc.MaxPayload()}
+	f := &Fabric{URL: cfg.URL, Role: cfg.Role, ID: cfg.ID, Openings: cfg.Openings, Version: nc.ConnectedServerVersion(), MaxPayload: nc.MaxPayload()}
 	f.JetStream, _ = nc.ConnectedServerJetStream()
 	for range 3 { // the quickest: the others waited for something here
 		trip, err := nc.RTT()

@@ -179,10 +179,10 @@ func (h *Host) network(l *list) {
 	case err == nil:
 		l.ok("network", "/dev/net/tun is there")
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENODEV):
-		l.add("network", Warning, "/dev/net/tun is not there: functions in the sandbox reach no address (--egress none)",
+		l.add("network", Warning, "/dev/net/tun is not there: functions in the sandbox reach no network, whatever their egress policy says",
 			"`modprobe tun`; in a container, `docker run --device /dev/net/tun`")
 	default:
-		l.add("network", Warning, "/dev/net/tun cannot be opened ("+reason(err)+"): functions in the sandbox reach no address (--egress none)",
+		l.add("network", Warning, "/dev/net/tun cannot be opened ("+reason(err)+"): functions in the sandbox reach no network, whatever their egress policy says",
 			"run as root; in a container, `docker run --device /dev/net/tun`")
 	}
 }

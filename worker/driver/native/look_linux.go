@@ -36,7 +36,7 @@ func Look() Host {
 		h.Seccomp = err
 	}
 	h.lookAtCgroups()
-	if tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
+	if tun, err := os.OpenFile(deviceNode, os.O_RDWR, 0); err != nil {
 		h.Tun = err
 	} else {
 		_ = tun.Close()
