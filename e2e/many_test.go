@@ -2,70 +2,114 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/schema"
 )
 
-// TestShrinkUnderMany is S31 with theta 1.0: a reservation of 100 with 80 callers shrinks to 50. Nothing goes cold by it, and what they
-// use stays.
+// many is what became of the calls of many callers.
+type many struct {
+	mu                 sync.Mutex
+	calls, cold, moved int // cold ones are not among those that a catcher moved
+	scale              int // calls that were cold, or not, for the reason "scale"
+	failed             error
+	last               []time.Time // cold calls
+	most               int         // of them within a second
+}
+
+func (c *many) count(a *client.Answer, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.failed = err
+		return
+	}
+	c.calls++
+	if a.Reason == schema.ReasonScale {
+		c.scale++
+	}
+	switch {
+	case a.Reason == schema.ReasonOverflow:
+		c.moved++
+	case a.Start != schema.StartWarm:
+		c.cold++
+		now := time.Now()
+		c.last = append(c.last, now)
+		for now.Sub(c.last[0]) >= time.Second {
+			c.last = c.last[1:]
+		}
+		c.most = max(c.most, len(c.last))
+	}
+}
+
+// TestShrinkUnderMany is S31: a reservation of 100 with 80 callers shrinks to 50. With theta 1.0 nothing goes cold by it, and what they
+// use stays; with theta 0.9 the set bleeds down to the limit, and hardly more goes cold than the members that the callers lose. On
+// paper: TestBleed.
 //
-// Broken to see it fail: managers that let go what is idle at this moment, and not what was idle all along, had a fifth of the calls moved.
+// Broken to see it fail: managers that let go what is idle at this moment, and not what was idle all along, had a fifth of the calls
+// moved; with surplus offered in the classes of shares 88 stayed for ever with theta 0.9, and 79 where idle members were told first.
 func TestShrinkUnderMany(t *testing.T) {
 	if os.Getenv("HEARTH_LONG") == "" {
-		t.Skip("80 callers for half a minute; with HEARTH_LONG=1")
+		t.Skip("80 callers for two minutes; with HEARTH_LONG=1")
 	}
 	t.Parallel()
 	const limit, callers, less = 100, 80, 50
-	f := reservedFabric(t)
-	r := reserve(t, f, "s31", limit)
-	var mu sync.Mutex
-	var calls, cold, moved int
-	var failed atomic.Pointer[error]
-	work := loaded(callers, func(ctx context.Context) {
-		a, err := r.c.Invoke(ctx, client.Call{Function: r.name, Qualifier: "1", Payload: []byte(`"nap 200"`), Timeout: patience})
-		if err != nil {
+	shrink := func(t *testing.T, theta string, so func(*schema.ReservationOutput) bool) (*many, *schema.ReservationOutput) {
+		f := reservedFabric(t, "--set", "theta="+theta)
+		r := reserve(t, f, "s31", limit)
+		counted := new(many)
+		work := loaded(callers, func(ctx context.Context) {
+			nap := fmt.Sprintf(`"nap %d"`, 500+rand.IntN(1000)) // in step with one another they would all be idle at once
+			a, err := r.c.Invoke(ctx, client.Call{Function: r.name, Qualifier: "1", Payload: []byte(nap), Timeout: patience})
 			if ctx.Err() == nil {
-				failed.Store(&err)
+				counted.count(a, err)
 			}
-			return
+		})
+		defer work.stop()
+		r.becomes("80 are busy", func(v *schema.ReservationOutput) bool { return v.Busy > callers*9/10 })
+		r.limit(less)
+		var v *schema.ReservationOutput
+		var steps []int
+		defer func() { t.Logf("members step by step: %v; last %+v", steps, v) }()
+		eventuallyWithin(t, 3*deadline, "what is idle has gone", func() bool {
+			if v = r.look(); len(steps) == 0 || steps[len(steps)-1] != v.Size {
+				steps = append(steps, v.Size)
+			}
+			return v.Limit == less && so(v)
+		})
+		work.more(t, 5*callers) // more than two reclaim times of them
+		v = r.look()
+		work.stop()
+		t.Logf("theta %s: of %d calls %d cold, at most %d within a second, %d moved, %d scaled; %d members", theta, counted.calls, counted.cold, counted.most,
+			counted.moved, counted.scale, v.Size)
+		if counted.failed != nil {
+			t.Errorf("a call was refused: %v", counted.failed)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		calls++
-		switch {
-		case a.Reason == schema.ReasonOverflow:
-			moved++
-		case a.Start != schema.StartWarm:
-			cold++
+		return counted, v
+	}
+	t.Run("S31 theta 1.0", func(t *testing.T) {
+		c, v := shrink(t, "1.0", func(v *schema.ReservationOutput) bool { return v.Size <= callers+2 })
+		if v.Size < callers {
+			t.Errorf("%d members for %d callers", v.Size, callers)
+		}
+		if c.cold > 0 || c.moved > c.calls/500+1 {
+			t.Errorf("of %d calls %d were cold, %d moved", c.calls, c.cold, c.moved)
 		}
 	})
-	defer work.stop()
-	r.becomes("80 are busy", func(v *schema.ReservationOutput) bool { return v.Busy > callers*9/10 })
-
-	r.limit(less)
-	// Calls pack onto the first ranks: what the last have above their share goes, the share itself stays, idle as it is.
-	r.becomes("what is idle has gone", func(v *schema.ReservationOutput) bool {
-		idle := 0
-		for _, m := range v.Arc[len(v.Arc)/2:] {
-			idle += max(0, m.Share-m.Busy)
+	t.Run("S31 theta 0.9", func(t *testing.T) {
+		c, v := shrink(t, "0.9", func(v *schema.ReservationOutput) bool { return v.Size == less })
+		if v.Size != less {
+			t.Errorf("%d members, and the limit is %d", v.Size, less)
 		}
-		return v.Limit == less && v.Size <= callers+idle
+		// 80 less 45 for the members that they lose, and some for the moments at which fewer than 45 are busy: statuses are 20 ms old.
+		if c.cold > callers-less*9/10+callers/8 || c.most > callers/8 || c.moved > c.calls/500+1 {
+			t.Errorf("of %d calls %d were cold, at most %d within a second, %d moved", c.calls, c.cold, c.most, c.moved)
+		}
 	})
-	work.more(t, 20*callers) // more than two reclaim times of them
-	if v := r.look(); v.Size < callers {
-		t.Errorf("%d members for %d callers", v.Size, callers)
-	}
-	work.stop()
-	if t.Logf("of %d calls %d cold, %d moved", calls, cold, moved); cold > 0 || moved > calls/500+1 {
-		t.Errorf("of %d calls %d were cold, %d moved", calls, cold, moved)
-	}
-
-	if err := failed.Load(); err != nil {
-		t.Errorf("a call was refused: %v", *err)
-	}
 }

@@ -19,6 +19,7 @@ type arc struct {
 	gone         bool     // of a reserved one: nothing is offered there any more
 	rank, length int
 	class        int // of idle pulls
+	after        int // class of a reserved one's surplus pulls
 	sides        [kinds]side
 	held, heldAt time.Time // neither idle pulls nor room's until then; since when
 	soonest      time.Time // of an unreserved one: nothing is due before; see nextDue

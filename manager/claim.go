@@ -238,6 +238,8 @@ func (o *offers) tops(m *Manager, g *generation) (more [kinds]pull) {
 	more[idle] = o.topSide(m, g.arc, idle, true)
 	if g.arc.of == nil {
 		more[room] = o.topSide(m, g.arc, room, true)
+	} else {
+		more[surplus] = o.topSide(m, g.arc, surplus, true)
 	}
 	if g.arc.heat() || g.kind == caught {
 		more[caught] = o.topSide(m, g.arc, caught, true)
@@ -325,13 +327,17 @@ func (m *Manager) end(c *claim, o *schema.Outcome) {
 	}
 	c.ended = true
 	m.running.remove(c)
-	p := m.offers.top(m, m.pool.Finished(time.Now(), c.run.Environment, reusable))
+	within, above := m.offers.top(m, m.pool.Finished(time.Now(), c.run.Environment, reusable))
 	m.late.add(c.call.Frontend, c.call.Token, m.now())
 	idler := m.idler(c.home)
 	m.mu.Unlock()
-	m.send(p)
-	if idler {
+	m.send(within)
+	m.send(above)
+	switch {
+	case idler && m.eager():
 		m.tellMember(c.home)
+	case idler:
+		m.tellSoon()
 	}
 	m.tellEnd(c)
 	if m.draining.Load() {

@@ -143,9 +143,10 @@ func (m *Manager) endTurn(id string, turn pool.Turn[*claim]) {
 	if turn.Run {
 		m.waiting.remove(turn.Claim)
 	}
-	p := m.offers.top(m, turn.Arc)
+	within, above := m.offers.top(m, turn.Arc)
 	m.mu.Unlock()
-	m.send(p)
+	m.send(within)
+	m.send(above)
 	switch {
 	case turn.Run:
 		m.begin(turn.Claim, id, turn.Start, turn.Init)

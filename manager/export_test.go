@@ -178,6 +178,16 @@ func (m *Manager) Class(arc string) int {
 	return 10
 }
 
+// SurplusClass is that of a manager's pulls for members above its share, 10 where it has none.
+func (m *Manager) SurplusClass(arc string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if a := m.offers.arcs[arc]; a != nil && a.sides[surplus].gen != nil {
+		return a.sides[surplus].gen.class
+	}
+	return 10
+}
+
 // Refused is how often in a row pulls on an arc were refused.
 func (m *Manager) Refused(arc string) int {
 	m.mu.Lock()

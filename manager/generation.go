@@ -9,18 +9,26 @@ import (
 type kind uint8
 
 const (
-	idle kind = iota
-	room
+	idle    kind = iota // of a reserved arc: members within the share
+	surplus             // of a reserved arc alone: idle members above the share
+	room                // of an unreserved arc alone
 	caught
 	kinds
 )
+
+// exact reports whether a side has a pull for each environment. The pulls of the two that do so stand for any idle member: which
+// class a call came by says nothing of the member that runs it.
+func (k kind) exact() bool { return k <= surplus }
+
+// twin is the other exact side.
+func (k kind) twin() kind { return surplus - k }
 
 type side struct {
 	gen *generation
 	due time.Time
 
-	// Of the idle side: pulls that are too many because claims that came otherwise, by room's or the catcher's pull or one of
-	// a generation gone by, took environments. They are not taken back at once: the next environments that come free are
+	// Of an exact side: pulls that are too many because claims that came otherwise, by room's or the catcher's pull, the twin's or
+	// one of a generation gone by, took environments. They are not taken back at once: the next environments that come free are
 	// offered by them. Taking them back would replace the generation, what is on its way by the old one would again be
 	// claims that came otherwise, and so on: at 256 calls in flight that cost eight pulls a call, and every twelfth call came
 	// to the catcher.
@@ -69,12 +77,20 @@ func (o *offers) newInbox() string {
 	return o.inbox + strconv.FormatUint(o.made, 36)
 }
 
-// tookOtherwise notes that a claim took an environment that is offered on an arc by a pull that stays open. Manager.mu is held.
+// tookOtherwise notes that a claim took an environment that is offered on an arc by a pull that stays open, if it is: what a side
+// does not have too many of is forgotten when it is looked at next. Manager.mu is held.
 func (a *arc) tookOtherwise(g *generation, now time.Time) {
-	if g.kind == idle && !g.retire {
-		return
+	for k := idle; k.exact(); k++ {
+		s := &a.sides[k]
+		if k == surplus && s.gen == nil || g.kind == k && !g.retire {
+			continue
+		}
+		s.astray++
+		s.astrayAt = now
 	}
-	s := &a.sides[idle]
-	s.astray++
-	s.astrayAt = now
+}
+
+// tolerates reports whether so many pulls too many are left open for a while.
+func (s *side) tolerates(excess int, now time.Time) bool {
+	return excess <= s.astray && now.Sub(s.astrayAt) < astrayFor
 }

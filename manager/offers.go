@@ -9,7 +9,8 @@ import (
 )
 
 // An offer is an open pull on an arc's consumer (DESIGN 2). Every arc has three sides: idle environments, offered exactly,
-// room, offered by a credit, and the catcher, one pull that takes what neither took (catcher.go). The pulls of one side
+// room, offered by a credit, and the catcher, one pull that takes what neither took (catcher.go). A reserved arc has no room; what
+// is idle there above the share is a side of its own, in a worse class, so that surplus goes idle first. The pulls of one side
 // are a generation; they come to an inbox of its own, or of many (turns.go), and are taken back by draining that, after the next
 // generation's pulls were sent (renew.go). A pull that is still sent on an old generation finds no interest at the server and is
 // dropped there.
@@ -98,10 +99,15 @@ func (o *offers) sideOf(m *Manager, a *arc, k kind, now time.Time) (s *side, wan
 		if m.offering && a.catches() && !a.gone && (a.of == nil || a.hot || m.pool.Offered(a.name) == 0) {
 			wanted = catchBatch
 		}
+	case surplus:
+		class = a.after
+		if m.offering && !a.gone && a.opening != nil {
+			wanted = m.pool.Surplus(a.name)
+		}
 	default:
 		class = a.class
 		if m.offering && !a.gone && !now.Before(a.held) {
-			wanted = m.pool.Offered(a.name)
+			wanted = m.pool.Offered(a.name) - m.pool.Surplus(a.name)
 		}
 	}
 	return s, wanted, class
@@ -111,23 +117,46 @@ func (o *offers) sideOf(m *Manager, a *arc, k kind, now time.Time) (s *side, wan
 // is no promise, and where many idle environments are offered those that came free last wait for others, at most [endsWait], to
 // be offered by one request with them. An environment that is one of a few is offered at once: before its call is answered.
 func (k kind) few(lacking, wanted int) bool {
-	if k == idle {
+	if k.exact() {
 		return lacking <= min(bodies, (wanted-lacking)/manyOffered)
 	}
 	return lacking <= wanted/2
 }
 
-// top finds the idle pulls that an arc lacks, on the path of a call: more is repaired by the loop. Manager.mu is held;
-// the result is sent after it was let go.
-func (o *offers) top(m *Manager, name string) pull {
+// top finds the pulls for idle environments that an arc lacks, on the path of a call: more is repaired by the loop. Manager.mu is
+// held; the result is sent after it was let go.
+func (o *offers) top(m *Manager, name string) (within, above pull) {
 	if name == "" {
-		return pull{}
+		return within, above
 	}
 	a := o.arc(m, name)
 	if a == nil {
-		return pull{}
+		return within, above
 	}
-	return o.topSide(m, a, idle, true)
+	within = o.topSide(m, a, idle, true)
+	if a.of != nil {
+		above = o.topSide(m, a, surplus, true)
+	}
+	return within, above
+}
+
+// twinExcess is how many pulls the twin of an exact side has too many: as long as they are open they stand for members that this side
+// would offer, for together the two never offer more than what is idle. Manager.mu is held.
+func (o *offers) twinExcess(m *Manager, a *arc, k kind, now time.Time) (twin *side, excess int) {
+	if a.of == nil || !k.exact() || a.sides[k.twin()].gen == nil {
+		return nil, 0
+	}
+	twin, wanted, _ := o.sideOf(m, a, k.twin(), now)
+	return twin, max(0, twin.gen.open-wanted)
+}
+
+// spared is how many pulls the loop leaves out because the twin has them, and keeps them for a while. Manager.mu is held.
+func (o *offers) spared(m *Manager, a *arc, k kind, now time.Time) int {
+	twin, excess := o.twinExcess(m, a, k, now)
+	if excess == 0 || !m.offering || !twin.tolerates(excess, now) {
+		return 0
+	}
+	return excess
 }
 
 // topSide finds what a side lacks. With more it may wait for what others lack.
@@ -146,15 +175,19 @@ func (o *offers) topSide(m *Manager, a *arc, k kind, more bool) pull {
 		open = g.open
 	}
 	lacking := wanted - open
+	if lacking > 0 {
+		_, elsewhere := o.twinExcess(m, a, k, now)
+		lacking = max(0, lacking-elsewhere)
+	}
 	s.astray = min(s.astray, max(0, -lacking))
 	switch {
 	case lacking < 0:
-		if k == idle && -lacking > s.astray || k != idle && wanted == 0 {
+		if k.exact() && -lacking > s.astray || !k.exact() && wanted == 0 {
 			o.lookAt(a)
 		}
 		return pull{}
 	case lacking == 0 || g != nil && more && k.few(lacking, wanted):
-		if k == idle && lacking > 0 && !s.waits {
+		if k.exact() && lacking > 0 && !s.waits {
 			s.waits = true
 			o.waiting = append(o.waiting, a)
 			signal(m.ends.wake)
@@ -179,9 +212,13 @@ func (m *Manager) offerWaiting() {
 	pulls := buffer[:0]
 	m.mu.Lock()
 	for i, a := range m.offers.waiting {
-		a.sides[idle].waits = false
-		if p := m.offers.topSide(m, a, idle, false); p.gen != nil {
-			pulls = append(pulls, p)
+		for k := idle; k.exact(); k++ {
+			if s := &a.sides[k]; s.waits {
+				s.waits = false
+				if p := m.offers.topSide(m, a, k, false); p.gen != nil {
+					pulls = append(pulls, p)
+				}
+			}
 		}
 		m.offers.waiting[i] = nil
 	}
@@ -198,5 +235,9 @@ func (o *offers) spent(m *Manager, g *generation) pull {
 		return pull{}
 	}
 	g.took()
-	return o.topSide(m, g.arc, g.kind, true)
+	p := o.topSide(m, g.arc, g.kind, true)
+	if p.gen == nil && g.arc.of != nil && g.kind.exact() {
+		p = o.topSide(m, g.arc, g.kind.twin(), true)
+	}
+	return p
 }

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -39,9 +40,9 @@ func offer(t *testing.T, environments int) *offered {
 
 // end ends an environment's call and has it wait for the next; it gives how many pulls go out before the answer.
 func (o *offered) end(environment string) int {
-	p := o.m.offers.top(o.m, o.m.pool.Finished(o.begin, environment, true))
+	within, above := o.m.offers.top(o.m, o.m.pool.Finished(o.begin, environment, true))
 	o.m.pool.Parked(o.begin, environment, 0)
-	return p.n
+	return within.n + above.n
 }
 
 // take gives an environment to a claim that came by a pull of this generation.
@@ -144,6 +145,153 @@ func TestOfferedTogether(t *testing.T) {
 		}
 		if o.idle().open != c.environments {
 			t.Errorf("%+v: %d are open", c, o.idle().open)
+		}
+	}
+}
+
+// shrunk is a manager with members of a reservation, so many of them above its share, all of them offered.
+func shrunk(t *testing.T, members, share int) *offered {
+	t.Helper()
+	o := offer(t, 0)
+	opening := &opening{epoch: 7}
+	o.arc = &arc{name: "r.0.a.f.1.7", of: opening, opening: opening, class: 1, after: 5}
+	o.m.offers.arcs[o.arc.name] = o.arc
+	o.home.Reservation = 7
+	o.m.pool = pool.New[*claim]("e", members)
+	spec := pool.Spec{Arc: o.arc.name}
+	for _, mk := range o.m.pool.SetShare(o.begin, o.home, spec, pool.Share{Members: members}).Make {
+		o.m.pool.Parked(o.begin, mk.Environment, 0)
+	}
+	o.m.pool.SetShare(o.begin, o.home, spec, pool.Share{Members: share})
+	o.pass(0)
+	return o
+}
+
+// pass is the loop's look at all sides, so long after the beginning.
+func (o *offered) pass(after time.Duration) {
+	o.turn(after, false)
+}
+
+// turn is pass when the arc's turn may have come.
+func (o *offered) turn(after time.Duration, due bool) {
+	p := pass{now: o.begin.Add(after), due: due}
+	o.m.offers.look(o.m, o.arc, &p)
+}
+
+func (o *offered) open() (within, above int) {
+	if g := o.arc.sides[idle].gen; g != nil {
+		within = g.open
+	}
+	if g := o.arc.sides[surplus].gen; g != nil {
+		above = g.open
+	}
+	return within, above
+}
+
+// A member that a call took by a pull of the other class is offered nowhere: the pull that stands for it too much is left for the next
+// that comes free, and where none does the two sides are put right together.
+func TestSurplusTakenOutOfTurn(t *testing.T) {
+	t.Parallel()
+	o := shrunk(t, 4, 2)
+	want := func(when string, within, above int) {
+		t.Helper()
+		if w, a := o.open(); w != within || a != above {
+			t.Errorf("%s: %d and %d pulls are open, want %d and %d", when, w, a, within, above)
+		}
+	}
+	took := func(g *generation) string {
+		e := o.take(t, g)
+		o.m.offers.tops(o.m, g)
+		return e
+	}
+	want("at first", 2, 2)
+	e := took(o.arc.sides[surplus].gen)
+	want("a call came by surplus before its turn", 2, 1)
+	o.pass(time.Millisecond)
+	want("a moment later", 2, 1)
+	if n := o.end(e); n != 1 {
+		t.Errorf("%d pulls for the one that came free", n)
+	}
+	want("it came free", 2, 2)
+	took(o.arc.sides[surplus].gen)
+	o.pass(astrayFor)
+	want("nothing came free for a while", 1, 2)
+	took(&generation{arc: o.arc, kind: caught})
+	o.pass(astrayFor + astrayFor)
+	want("a call came by the catcher", 0, 2)
+	o.m.pool.SetShare(o.begin, o.home, pool.Spec{}, pool.Share{Members: 4})
+	o.pass(3 * astrayFor)
+	want("the share rose", 2, 0)
+
+	o = shrunk(t, 4, 2)
+	took(o.idle())
+	e = took(o.idle())
+	took(&generation{arc: o.arc, kind: caught})
+	o.pass(time.Millisecond)
+	want("a call came by the catcher when all shares were taken", 0, 2)
+	o.m.pool.SetShare(o.begin, o.home, pool.Spec{}, pool.Share{Members: 3})
+	if n := o.end(e); n != 0 {
+		t.Errorf("%d pulls for the one that came free", n)
+	}
+	want("surplus has the pull of one within the share", 0, 2)
+	o.turn(time.Millisecond, true)
+	want("surplus is renewed", 1, 1)
+}
+
+// Whatever a call comes by, no more members are offered than are idle, but for what is left astray for a moment; and after that every
+// idle one is, in its class.
+func TestSurplusOfferedExactly(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	const members = 12
+	o := shrunk(t, members, 5)
+	var busy []string
+	at := time.Duration(0)
+	for step := range 5000 {
+		within, above := o.open()
+		switch n := random.IntN(10); {
+		case n < 4 && o.m.pool.Offered(o.arc.name) > 0:
+			g := &generation{arc: o.arc, kind: idle, retire: true}
+			switch k := kind(random.IntN(3)); {
+			case k == idle && within > 0, k == surplus && above > 0:
+				g = o.arc.sides[k].gen
+			}
+			busy = append(busy, o.take(t, g))
+			o.m.offers.tops(o.m, g)
+		case n < 8 && len(busy) > 0:
+			k := random.IntN(len(busy))
+			o.end(busy[k])
+			busy[k] = busy[len(busy)-1]
+			busy = busy[:len(busy)-1]
+		case n == 8:
+			o.m.pool.SetShare(o.begin, o.home, pool.Spec{}, pool.Share{Members: random.IntN(members + 1), Hold: true})
+			o.m.offers.lookAt(o.arc)
+		default:
+			at += time.Duration(random.IntN(int(2 * astrayFor)))
+			o.pass(at)
+		}
+		offered := o.m.pool.Offered(o.arc.name)
+		if within, above = o.open(); within+above < offered-1 { // one of a few may wait for others
+			t.Fatalf("seed %d step %d: %d and %d pulls for %d idle members", seed, step, within, above, offered)
+		}
+		kicked := len(o.m.offers.kicked) > 0 // the loop looks in 2 ms
+		if astray := o.arc.sides[idle].astray + o.arc.sides[surplus].astray; within+above > offered+astray && !kicked {
+			t.Fatalf("seed %d step %d: %d and %d pulls for %d idle members, %d astray", seed, step, within, above, offered, astray)
+		}
+		if kicked && random.IntN(2) == 0 {
+			<-o.m.offers.kicked
+			o.pass(at)
+		}
+		if random.IntN(20) == 0 {
+			at += 2 * astrayFor
+			o.begin = o.begin.Add(at)
+			at = 0
+			o.pass(0)
+			within, above = o.open()
+			if want := o.m.pool.Surplus(o.arc.name); above != want || within != offered-want {
+				t.Fatalf("seed %d step %d: %d and %d pulls for %d idle members, %d of them surplus", seed, step, within, above, offered, want)
+			}
 		}
 	}
 }

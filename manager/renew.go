@@ -157,9 +157,21 @@ func (o *offers) look(m *Manager, a *arc, p *pass) {
 	for k := range kinds {
 		o.settle(m, a, k, p)
 	}
-	if a.sides[idle].astray > 0 {
+	if a.sides[surplus].gen != nil {
+		o.even(m, a, p)
+	}
+	if a.sides[idle].astray+a.sides[surplus].astray > 0 {
 		o.watch(a)
 	}
+}
+
+// even has members within the share offered that were left out because surplus had pulls too many, which have just been taken
+// back. Manager.mu is held.
+func (o *offers) even(m *Manager, a *arc, p *pass) {
+	due, anew := p.due, p.anew
+	p.due, p.anew = false, false
+	o.settle(m, a, idle, p)
+	p.due, p.anew = due, anew
 }
 
 // nextDue is when something of an unreserved arc is due by time alone: at the latest when all are looked at.
@@ -188,6 +200,13 @@ func (a *arc) nextDue(now time.Time) time.Time {
 func (o *offers) settle(m *Manager, a *arc, k kind, p *pass) {
 	s, wanted, class := o.sideOf(m, a, k, p.now)
 	g := s.gen
+	if spared := o.spared(m, a, k, p.now); spared > 0 {
+		open := 0
+		if g != nil {
+			open = g.open
+		}
+		wanted = max(wanted-spared, min(wanted, open))
+	}
 	if g == nil {
 		if wanted > 0 {
 			s.gen = o.next(a, k, class, p)
@@ -203,9 +222,9 @@ func (o *offers) settle(m *Manager, a *arc, k kind, p *pass) {
 		due = !p.now.Before(s.due)
 	}
 	// A credit is no promise: a little too much of it is taken back by the next renewal, all of it when room is out.
-	excess := lacking < 0 && (k == idle || wanted == 0)
+	excess := lacking < 0 && (k.exact() || wanted == 0)
 	s.astray = min(s.astray, max(0, -lacking))
-	if excess && -lacking <= s.astray && m.offering && p.now.Sub(s.astrayAt) < astrayFor && !p.now.Before(a.held) {
+	if excess && s.tolerates(-lacking, p.now) && m.offering && !p.now.Before(a.held) {
 		excess = false
 	}
 	if !p.anew && !excess && !g.stale && g.class == class && !(due && (g.open > 0 || g.at.shared)) {
@@ -270,7 +289,9 @@ func (o *offers) mend(m *Manager, i *inbox, p *pass) {
 			a.sides[g.kind].gen = nil
 			p.retire(g)
 		default:
-			o.settle(m, a, g.kind, p)
+			if o.settle(m, a, g.kind, p); g.kind == surplus {
+				o.even(m, a, p)
+			}
 		}
 	}
 	p.due, p.into = false, nil

@@ -9,13 +9,15 @@ import (
 )
 
 // A reserved arc is one opening of a reservation (DESIGN 5, 6). It has no room: what runs its calls are the members of that
-// opening alone, offered exactly, in classes by ring order over the managers that hold some. So calls pack onto the first of
-// them, and members elsewhere fall idle and may go. Its length and its members are not decided here: what this file knows of
+// opening alone, offered exactly, in classes by ring order over the managers that hold some. Each manager offers what it has within
+// its share before what it has above it, and all shares come before any surplus: so what nobody needs of a set that shrank falls
+// idle where it may go, at the last managers that hold surplus first. (With one order for all members the first managers'
+// surplus is always busy and what is idle is the last ones' share: such a set never bleeds down to L.) Its length and its members are not decided here: what this file knows of
 // a reservation is where its calls come from, and who stands where.
 //
 //	record (KV) ──► openings ──► an arc each, where this manager has members or is the catcher
 //	ring (KV) ──────► order ───┐
-//	statuses ──► who holds ────┴──► class of idle pulls
+//	statuses ──► who holds ────┴──► classes of idle pulls: 0-3 within the shares, 4-7 above them
 const rankEvery = 100 * time.Millisecond // who holds members is looked at again
 
 // opening is a reserved arc on which calls may lie: it has been opened, and its consumer may still stand.
@@ -162,24 +164,43 @@ func (o *opening) rank(manager string) (rank, managers int) {
 	return rank, managers
 }
 
-// rank puts this manager in its place in a reserved arc: its rank, by which it is a catcher, and the class of its idle pulls
-// among the managers that hold members, also those that a join, a lower limit or their own lack of room left outside of it.
+// rank puts this manager in its place in a reserved arc: its rank, by which it is a catcher, and the classes of its idle pulls
+// among the managers that hold members within their shares, and among those that hold some above them: also those that a join, a
+// lower limit or their own lack of room left outside of the arc.
 // Manager.mu is held.
 func (m *Manager) rank(a *arc) {
 	o := a.opening
 	a.rank, a.length = o.rank(m.cfg.ID)
 	held := m.peers.members(a.name, m.now())
-	place, holders := subjects.OffArc, 0
+	within, above := seat{place: subjects.OffArc}, seat{place: subjects.OffArc}
 	for _, id := range o.order {
-		switch {
-		case id == m.cfg.ID:
-			place = holders
-		case !slices.ContainsFunc(held, func(s memberSeen) bool { return s.Manager == id && s.Ready > 0 }):
-			continue
+		own := id == m.cfg.ID
+		var s memberSeen
+		if at := slices.IndexFunc(held, func(s memberSeen) bool { return s.Manager == id }); at >= 0 {
+			s = held[at]
 		}
-		holders++
+		within.add(own, min(s.Ready, s.Share) > 0)
+		above.add(own, s.Ready > s.Share)
 	}
-	a.class = subjects.ReservedClass(place, holders)
+	a.class, a.after = subjects.ReservedClass(within.place, within.holders), subjects.SurplusClass(above.place, above.holders)
+}
+
+// seat is a manager's place among those that hold members of one kind, of which it counts as one.
+type seat struct{ place, holders int }
+
+func (s *seat) add(own, holds bool) {
+	if own {
+		s.place = s.holders
+	}
+	if own || holds {
+		s.holders++
+	}
+}
+
+// reclassed reports whether pulls of an arc are open in another class than the present one. Manager.mu is held.
+func (a *arc) reclassed() bool {
+	within, above := a.sides[idle].gen, a.sides[surplus].gen
+	return within != nil && within.class != a.class || above != nil && above.class != a.after
 }
 
 // rankAll looks again at who holds members, once in a while. Manager.mu is held.
@@ -194,8 +215,8 @@ func (m *Manager) rankAll(now time.Time) {
 	}
 	m.openings.ranked, m.openings.turned = now, turned
 	for _, a := range m.offers.arcs {
-		if a.opening != nil && a.sides[idle].gen != nil {
-			if m.rank(a); a.class != a.sides[idle].gen.class {
+		if a.opening != nil && (a.sides[idle].gen != nil || a.sides[surplus].gen != nil) {
+			if m.rank(a); a.reclassed() {
 				m.offers.watch(a)
 			}
 		}

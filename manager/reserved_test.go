@@ -85,17 +85,17 @@ func TestReservedClasses(t *testing.T) {
 	t.Parallel()
 	r := reserve(t, natstest.Start(t), 4)
 	name := r.arc().ArcName()
-	r.members(0, 1, 0, 1) // classes 0 and 4 of two holders; offered checks them
+	r.members(0, 1, 0, 1) // classes 0 and 2 of two holders; offered checks them
 	r.nodes[0].MakeMembers(r.arc(), r.key, 1)
 	r.offered(1, 1, 0, 1)
-	if got := []int{r.nodes[0].Class(name), r.nodes[1].Class(name), r.nodes[3].Class(name)}; !slices.Equal(got, []int{0, 2, 5}) {
+	if got := []int{r.nodes[0].Class(name), r.nodes[1].Class(name), r.nodes[3].Class(name)}; !slices.Equal(got, []int{0, 1, 2}) {
 		t.Errorf("classes %v", got)
 	}
 	// The first leaves the ring, with its member.
 	stranger := r.nodes[0]
 	r.writeRing(2, r.order(ids(4))[1:]...)
 	natstest.Eventually(t, patience, func() bool {
-		return stranger.Class(name) == subjects.ClassReservedStranger && r.nodes[1].Class(name) == 0 && r.nodes[3].Class(name) == 4 &&
+		return stranger.Class(name) == subjects.ClassReservedStranger && r.nodes[1].Class(name) == 0 && r.nodes[3].Class(name) == 2 &&
 			stranger.Settled() && r.nodes[1].Settled() && r.nodes[3].Settled()
 	}, "the classes are those of the ring without it")
 	g := newGate()
@@ -122,6 +122,54 @@ func TestReservedClasses(t *testing.T) {
 	natstest.Eventually(t, patience, func() bool {
 		return stranger.Offers(name) == 1 && r.nodes[1].Offers(name) == 1 && r.nodes[2].Offers(name) == 1 && r.nodes[3].Offers(name) == 1
 	}, "idle pulls of three and the catcher of rank 1 are what is open")
+}
+
+// The shares of all managers are taken before the surplus of any: after the limit fell, what is idle is what may go, at the last
+// manager first, and not the share of the last one.
+func TestSurplusAfterShares(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	r := reserve(t, natstest.Start(t), 3, gated(g))
+	opened(t, g)
+	name := r.arc().ArcName()
+	r.members(2, 2)
+	settled := func(classes ...int) {
+		t.Helper()
+		natstest.Eventually(t, patience, func() bool {
+			for i, n := range r.nodes[:2] {
+				if n.Class(name) != classes[2*i] || n.SurplusClass(name) != classes[2*i+1] || !n.Settled() {
+					return false
+				}
+			}
+			return true
+		}, fmt.Sprintf("classes of shares and surplus %v", classes))
+	}
+	for _, n := range r.nodes[:2] {
+		n.MakeMembers(r.arc(), r.key, 1)
+	}
+	settled(0, 4, 2, 6)
+	a := r.listen()
+	for i, want := range [][2]int{{1, 0}, {1, 1}, {2, 1}, {2, 2}} {
+		r.publishReserved(r.reserved(a.inbox))
+		natstest.Eventually(t, patience, func() bool { return g.held() == i+1 }, "the call runs")
+		if got := [2]int{r.nodes[0].Status().Busy, r.nodes[1].Status().Busy}; got != want {
+			t.Errorf("after call %d %v are busy, want %v", i+1, got, want)
+		}
+	}
+	close(g.open)
+	for _, msg := range a.want(4) {
+		if start(msg) != schema.StartWarm {
+			t.Errorf("%v", msg.Header)
+		}
+	}
+	settled(0, 4, 2, 6)
+	for _, n := range r.nodes[:2] { // the limit rises again: what was surplus is taken back
+		n.MakeMembers(r.arc(), r.key, 2)
+	}
+	settled(0, 10, 2, 10)
+	if n := r.sum(moved); n != 0 {
+		t.Errorf("%d calls were moved", n)
+	}
 }
 
 // What finds no idle member moves to the unreserved arc, once, as the same call (S22).

@@ -89,10 +89,18 @@ func (r *reservedArcs) exact() {
 				r.t.Fatalf("calls of %s go to another", a.name)
 			}
 		}
-		if n := a.sides[idle].gen; !a.gone && (n != nil || r.m.pool.Offered(a.name) > 0) && (n == nil || n.open != r.m.pool.Offered(a.name)) {
-			if a.sides[idle].astray == 0 && !r.now.Before(a.backoff) && !(n != nil && n.stale) {
-				r.t.Fatalf("%s: %v for %d idle members", a.name, n, r.m.pool.Offered(a.name))
+		var open [2]int
+		unsure := a.gone || r.now.Before(a.backoff)
+		for k := idle; k.exact(); k++ {
+			s := &a.sides[k]
+			if s.gen != nil {
+				open[k] = s.gen.open
 			}
+			unsure = unsure || s.astray > 0 || s.gen != nil && s.gen.stale
+		}
+		above := r.m.pool.Surplus(a.name)
+		if within := r.m.pool.Offered(a.name) - above; !unsure && (open[idle] != within || open[surplus] != above) {
+			r.t.Fatalf("%s: %v pulls for %d idle members within the share and %d above", a.name, open, within, above)
 		}
 	}
 	for g, n := range r.held {
@@ -123,9 +131,17 @@ func (r *reservedArcs) call(a *arc, g *generation) {
 	}
 }
 
+// share changes how many members of an arc are within the share; none goes and none is made.
+func (r *reservedArcs) share(a *arc, members int) {
+	home := r.homes[a.of.epoch/7]
+	r.m.pool.SetShare(r.now, home, pool.Spec{Arc: a.name}, pool.Share{Members: members, Hold: true})
+}
+
 func (r *reservedArcs) end(environment string) {
 	delete(r.busy, environment)
-	r.send(r.m.offers.top(r.m, r.m.pool.Finished(r.now, environment, true)))
+	within, above := r.m.offers.top(r.m, r.m.pool.Finished(r.now, environment, true))
+	r.send(within)
+	r.send(above)
 	r.m.pool.Parked(r.now, environment, 0)
 }
 
@@ -137,23 +153,27 @@ func TestTurnsAreExact(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	r := manyReserved(t, 100, 3)
 	r.look(0, true, false)
-	for range 4000 {
+	for range 5000 {
 		a := r.arcs[random.IntN(len(r.arcs))]
 		switch random.IntN(24) {
 		case 0, 1, 2, 3, 4, 5, 6:
 			r.call(a, a.sides[idle].gen)
 		case 7:
 			r.call(a, a.sides[caught].gen)
+		case 17:
+			r.call(a, a.sides[surplus].gen) // before its turn, or not
+		case 18:
+			r.share(a, random.IntN(4))
 		case 8, 9, 10, 11, 12, 13:
 			for e := range r.busy {
 				r.end(e)
 				break
 			}
 		case 14:
-			a.class = random.IntN(8)
+			a.class, a.after = random.IntN(4), 4+random.IntN(4)
 			r.m.offers.watch(a)
 		case 15:
-			if g := a.sides[idle].gen; g != nil && random.IntN(4) == 0 { // refused, nobody knows how many
+			if g := a.sides[random.IntN(2)].gen; g != nil && random.IntN(4) == 0 { // refused, nobody knows how many
 				delete(r.held, g)
 				g.stale = true
 				a.backOff(r.now, func(d time.Duration) time.Duration { return d / 2 })
@@ -171,6 +191,9 @@ func TestTurnsAreExact(t *testing.T) {
 	}
 	for e := range r.busy {
 		r.end(e)
+	}
+	for _, a := range r.arcs {
+		r.share(a, 3)
 	}
 	for range 2 * calmFor / renewEvery { // all are calm and share again
 		for range turnCount {

@@ -131,26 +131,28 @@ func TestSharesSumToTheLimit(t *testing.T) {
 func TestClassesRiseWithRank(t *testing.T) {
 	t.Parallel()
 	for length := 1; length <= 40; length++ {
-		idle, room, reserved := -1, 4, -1
+		idle, room, reserved, surplus := -1, 4, -1, 3
 		for rank := range length {
 			i, r, v := subjects.IdleClass(rank, length), subjects.RoomClass(rank, length), subjects.ReservedClass(rank, length)
-			if i < idle || r < room || v < reserved {
-				t.Fatalf("length %d, rank %d: a class falls: idle %d, room %d, reserved %d", length, rank, i, r, v)
+			o := subjects.SurplusClass(rank, length)
+			if i < idle || r < room || v < reserved || o < surplus {
+				t.Fatalf("length %d, rank %d: a class falls: idle %d, room %d, reserved %d, surplus %d", length, rank, i, r, v, o)
 			}
-			if i > 3 || r < 5 || r > 8 || v > 7 {
-				t.Fatalf("length %d, rank %d: idle %d, room %d, reserved %d", length, rank, i, r, v)
+			if i > 3 || r < 5 || r > 8 || v > 3 || o < 4 || o > 7 { // every surplus comes after every share
+				t.Fatalf("length %d, rank %d: idle %d, room %d, reserved %d, surplus %d", length, rank, i, r, v, o)
 			}
-			idle, room, reserved = i, r, v
+			idle, room, reserved, surplus = i, r, v, o
 		}
 	}
 	for _, off := range []int{subjects.OffArc, 4, 99} {
 		if i, r, v := subjects.IdleClass(off, 4), subjects.RoomClass(off, 4), subjects.ReservedClass(off, 4); i != subjects.ClassUnreservedStranger ||
-			r != subjects.ClassCatcher || v != subjects.ClassReservedStranger {
+			r != subjects.ClassCatcher || v != subjects.ClassReservedStranger || subjects.SurplusClass(off, 4) != v {
 			t.Errorf("rank %d of 4: idle %d, room %d, reserved %d", off, i, r, v)
 		}
 	}
-	for rank, want := range []string{"0 5 0", "1 6 2", "2 7 4", "3 8 6"} {
-		if got := fmt.Sprint(subjects.IdleClass(rank, 4), subjects.RoomClass(rank, 4), subjects.ReservedClass(rank, 4)); got != want {
+	for rank, want := range []string{"0 5 0 4", "1 6 1 5", "2 7 2 6", "3 8 3 7"} {
+		got := fmt.Sprint(subjects.IdleClass(rank, 4), subjects.RoomClass(rank, 4), subjects.ReservedClass(rank, 4), subjects.SurplusClass(rank, 4))
+		if got != want {
 			t.Errorf("rank %d of 4: classes %s, want %s", rank, got, want)
 		}
 	}

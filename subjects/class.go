@@ -3,7 +3,7 @@ package subjects
 // Classes are the priorities of open pulls, 0 best to 9 worst, as JetStream's prioritized policy knows them. DESIGN 2.
 const (
 	ClassUnreservedStranger = 4 // idle, of a manager no longer in the unreserved arc
-	ClassReservedStranger   = 8 // of a manager off the ring
+	ClassReservedStranger   = 8 // of a manager off the ring, whether within its share or not
 	ClassCatcher            = 9
 )
 
@@ -28,11 +28,20 @@ func RoomClass(rank, length int) int {
 	return 5 + rank*4/length
 }
 
-// ReservedClass is the class of a pull on a reserved arc: floor(rank*8/managers), rank and managers counted over those
-// that hold members in ring order, or [ClassReservedStranger] for [OffArc].
+// ReservedClass is the class of a pull on a reserved arc for members within their manager's share: floor(rank*4/managers), rank
+// and managers counted in ring order over those that hold such members, or [ClassReservedStranger] for [OffArc].
 func ReservedClass(rank, managers int) int {
 	if rank < 0 || rank >= managers {
 		return ClassReservedStranger
 	}
-	return rank * 8 / managers
+	return rank * 4 / managers
+}
+
+// SurplusClass is the class of a pull on a reserved arc for members above their manager's share: 4 + floor(rank*4/managers), counted
+// over those that hold such members. All shares are taken before any surplus, so that what is idle of a set that shrank is what may go.
+func SurplusClass(rank, managers int) int {
+	if rank < 0 || rank >= managers {
+		return ClassReservedStranger
+	}
+	return 4 + rank*4/managers
 }

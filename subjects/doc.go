@@ -8,5 +8,5 @@
 // A call of a group (account, function, and sub-tenant where the function is per tenant) is hashed to one of the
 // unreserved arcs ([UnreservedArc]); an arc is an ordered list of managers met clockwise from its own hash
 // ([Ring.Arc]); a manager's place in it is its rank, and the rank decides the priority class of its pulls
-// ([IdleClass], [RoomClass], [ReservedClass]). DESIGN 2, 5, 9; SECURITY 2.
+// ([IdleClass], [RoomClass], [ReservedClass], [SurplusClass]). DESIGN 2, 5, 9; SECURITY 2.
 package subjects

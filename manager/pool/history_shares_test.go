@@ -59,6 +59,23 @@ func (n *naive) ready(h pool.Home) int {
 	return len(n.in(h, "idle")) + len(n.in(h, "busy")) + len(n.in(h, "finishing")) + len(n.in(h, "promised"))
 }
 
+// surplus is how many calls would take members above the share if one came after the other.
+func (n *naive) surplus(arc string, homes []pool.Home, specs map[pool.Home]pool.Spec) (above int) {
+	for _, h := range homes {
+		s := n.shares[h]
+		if s == nil {
+			continue
+		}
+		offered := n.offered(arc, []pool.Home{h}, specs)
+		for taken := n.ready(h) - offered; offered > 0; offered-- {
+			if taken++; taken > s.Members {
+				above++
+			}
+		}
+	}
+	return above
+}
+
 func (n *naive) lacks(h pool.Home) int {
 	return max(0, n.shares[h].Members-n.ready(h)-len(n.in(h, "starting")))
 }

@@ -296,6 +296,9 @@ func history(t *testing.T, seed uint64, steps int) {
 			if got, want := p.Offered(arc), n.offered(arc, homes, specs); got != want {
 				t.Fatalf("seed %d step %d: %d offered on %s, want %d", seed, step, got, arc, want)
 			}
+			if got, want := p.Surplus(arc), n.surplus(arc, homes, specs); got != want {
+				t.Fatalf("seed %d step %d: %d surplus offered on %s, want %d", seed, step, got, arc, want)
+			}
 		}
 		if got := p.Live(); got != len(n.envs) {
 			t.Fatalf("seed %d step %d: %d environments, want %d", seed, step, got, len(n.envs))

@@ -45,6 +45,7 @@ type Pool[C comparable] struct {
 	groups       map[Home]*group[C]
 	shared       []*group[C]    // reserved ones that have a share or had one, in the order in which they got it
 	arcs         map[string]int // environments offered, by arc; no zero entries
+	surplus      map[string]int // of these, members above their share; no zero entries
 	stirred      []*group[C]    // whose offers changed since somebody asked
 	idle         sequence[C]    // idle unreserved ones, least recently used first
 	shed         map[Scope]int  // busy ones that are too many for a cap
@@ -97,6 +98,7 @@ type group[C comparable] struct {
 	bottom   *environment[C]
 	claims   []C  // oldest first
 	offered  int  // counted in Pool.arcs
+	surplus  int  // counted in Pool.surplus
 	stirred  bool // one of Pool.stirred
 	soon     int  // counted in Pool.soon
 	owed     int  // counted in Pool.owed
@@ -114,6 +116,7 @@ func New[C comparable](prefix string, capacity int) *Pool[C] {
 		environments: make(map[string]*environment[C]),
 		groups:       make(map[Home]*group[C]),
 		arcs:         make(map[string]int),
+		surplus:      make(map[string]int),
 		shed:         make(map[Scope]int),
 		promises:     make(map[uint64]*environment[C]),
 	}
@@ -152,6 +155,10 @@ func (p *Pool[C]) Freed() uint64 { return p.freed }
 // claim will take. It is exactly how many idle pulls the manager must have open there (DESIGN 2).
 func (p *Pool[C]) Offered(arc string) int { return p.arcs[arc] }
 
+// Surplus is how many of the environments offered on an arc are members above their share: the last that calls should take. Which
+// they are is nobody's choice: while fewer than the share are taken, one more call would take one within it.
+func (p *Pool[C]) Surplus(arc string) int { return p.surplus[arc] }
+
 // OfferedArcs calls yield for every arc with something to offer, until it returns false.
 func (p *Pool[C]) OfferedArcs(yield func(arc string, environments int) bool) {
 	for arc, n := range p.arcs {
@@ -161,7 +168,8 @@ func (p *Pool[C]) OfferedArcs(yield func(arc string, environments int) bool) {
 	}
 }
 
-// Stirred calls yield for every arc whose environments on offer are not as many as when it was called last, or were not in between.
+// Stirred calls yield for every arc whose environments on offer, or those of them that are surplus, are not as many as when it was
+// called last, or were not in between.
 // An arc may come twice.
 func (p *Pool[C]) Stirred(yield func(arc string)) {
 	for i, g := range p.stirred {
@@ -170,6 +178,13 @@ func (p *Pool[C]) Stirred(yield func(arc string)) {
 		p.stirred[i] = nil
 	}
 	p.stirred = p.stirred[:0]
+}
+
+func (p *Pool[C]) stir(g *group[C]) {
+	if !g.stirred {
+		g.stirred = true
+		p.stirred = append(p.stirred, g)
+	}
 }
 
 // Waiting is how many claims wait.
@@ -340,10 +355,7 @@ func (p *Pool[C]) settle(g *group[C]) {
 	}
 	if d := offered - g.offered; d != 0 {
 		g.offered = offered
-		if !g.stirred {
-			g.stirred = true
-			p.stirred = append(p.stirred, g)
-		}
+		p.stir(g)
 		if n := p.arcs[g.spec.Arc] + d; n == 0 {
 			delete(p.arcs, g.spec.Arc)
 		} else {

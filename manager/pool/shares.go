@@ -182,8 +182,18 @@ func (g *group[C]) owes() int {
 	return g.lacks()
 }
 
-// settleShare brings what a group lacks, and what it has had idle, up to date.
+// settleShare brings what a group lacks, what it has had idle, and how much of what it offers is surplus, up to date.
 func (p *Pool[C]) settleShare(g *group[C]) {
+	surplus := min(g.offered, max(0, g.ready()-g.share.Members))
+	if d := surplus - g.surplus; d != 0 {
+		g.surplus = surplus
+		p.stir(g)
+		if n := p.surplus[g.spec.Arc] + d; n == 0 {
+			delete(p.surplus, g.spec.Arc)
+		} else {
+			p.surplus[g.spec.Arc] = n
+		}
+	}
 	owed := g.owes() * g.spec.Places
 	p.owed += owed - g.owed
 	g.owed = owed
