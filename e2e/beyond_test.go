@@ -36,7 +36,8 @@ func (r *reserved) refusedEverywhere(f *fabric.Fabric, reason string) {
 	if resp.StatusCode != http.StatusTooManyRequests || json.Unmarshal(body, &e) != nil || e.Reason != reason || resp.Header.Get("Retry-After") == "" {
 		r.t.Errorf("by HTTP: %s, retry after %q, %s", resp.Status, resp.Header.Get("Retry-After"), body)
 	}
-	if c := f.CLI("invoke", r.name, "--payload", "1"); c.Code != 3 || !strings.Contains(c.Stderr, string(schema.CodeThrottled)) {
+	c := f.CLI("invoke", r.name, "--payload", "1")
+	if c.Code != 3 || !strings.Contains(c.Stderr, string(schema.CodeThrottled)) || !strings.Contains(c.Stderr, reason+", retry after ") {
 		r.t.Errorf("by the command: exit %d, %s", c.Code, c.Stderr)
 	}
 }

@@ -76,7 +76,8 @@ func (p *permits) grow(ctx context.Context, account, function string) error {
 		}
 		return &schema.Error{
 			Code: schema.CodeThrottled, Reason: schema.ThrottleRate, Retry: max(time.Second, began.Add(growthEvery).Sub(p.m.serverNow())),
-			Message: fmt.Sprintf("function %s got all %d environments that growth allows in %v", function, most, growthEvery),
+			Message: fmt.Sprintf("function %s got all %d environments that it may get in %v; `hearth fabric set growth=N` sets another limit",
+				function, most, growthEvery),
 		}
 	}
 }

@@ -215,7 +215,7 @@ func (p *permits) function(account, function string) *permitScope {
 	}, func(n int) error {
 		return &schema.Error{
 			Code: schema.CodeThrottled, Reason: schema.ThrottleFunctionConcurrency,
-			Message: fmt.Sprintf("function %s has all %d environments that its limit allows", function, n),
+			Message: fmt.Sprintf("function %s has all %d environments that its limit allows; `hearth limit %[1]s N` sets another", function, n),
 		}
 	})
 }
@@ -228,7 +228,7 @@ func (p *permits) account(account string) *permitScope {
 	}, func(n int) error {
 		return &schema.Error{
 			Code: schema.CodeThrottled, Reason: schema.ThrottleConcurrency,
-			Message: fmt.Sprintf("the fabric has all %d environments that max-environments allows", n),
+			Message: fmt.Sprintf("the fabric has all %d environments that it may have; `hearth fabric set max-environments=N` sets another limit", n),
 		}
 	})
 }

@@ -18,17 +18,21 @@ func ErrorHeaders(err error) (status, text string) {
 	row := e.Code.Row()
 	message := oneLine(e.Message)
 	if e.Reason != "" {
-		message = strings.TrimRight(message, ". ") + throttleText(e)
+		message = strings.TrimRight(message, ". ") + e.Throttle()
 	}
 	return strconv.Itoa(row.Status), string(e.Code) + ": " + sentence(message) + " " + adviceSentence(row)
 }
 
-// throttleText is the reason of a throttle and its hint, as they end a message: " (Reason, retry after 1s)".
-func throttleText(e *Error) string {
+// Throttle is the reason of a throttle and its hint, as they end a message: " (Reason, retry after 1s)". It is "" where there is no
+// reason.
+func (e *Error) Throttle() string {
+	if e.Reason == "" {
+		return ""
+	}
 	return " (" + oneLine(e.Reason) + ", retry after " + cmp.Or(e.Retry, e.Code.Row().Hint).Round(time.Millisecond).String() + ")"
 }
 
-// cutThrottle reads and takes off what throttleText added.
+// cutThrottle reads and takes off what [Error.Throttle] is.
 func cutThrottle(message string) (rest, reason string, retry time.Duration) {
 	at := strings.LastIndex(message, " (")
 	if at < 0 || !strings.HasSuffix(message, ")") {

@@ -46,11 +46,20 @@ func (a *app) exit(ctx context.Context, err error) int {
 	}
 	code, advice := verdict(err)
 	if advice != "" {
-		a.complain("%v; %s", err, advice)
+		a.complain("%v%s; %s", err, throttle(err), advice)
 	} else {
-		a.complain("%v", err)
+		a.complain("%v%s", err, throttle(err))
 	}
 	return code
+}
+
+// throttle is why a call was throttled and when to come again, as its message ends with it; "" of any other error.
+func throttle(err error) string {
+	var coded *schema.Error
+	if !errors.As(err, &coded) {
+		return ""
+	}
+	return coded.Throttle()
 }
 
 // verdict is the exit code of an error, and what to do where the error itself does not say it.

@@ -196,7 +196,7 @@ func (a *app) noAnswer(cmd *cobra.Command, call client.Call, err error) error {
 	if printErr := a.printJSON(invocation{
 		RequestID: call.RequestID, Function: call.Function, Status: status, Tenant: call.Tenant,
 		Error: &invocationError{
-			Code: string(shown), Message: strings.TrimPrefix(err.Error(), string(shown)+": "), Type: shown.Row().LambdaTypeName(),
+			Code: string(shown), Message: strings.TrimPrefix(err.Error(), string(shown)+": ") + throttle(err), Type: shown.Row().LambdaTypeName(),
 		},
 	}); printErr != nil {
 		return printErr

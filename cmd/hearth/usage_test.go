@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -260,6 +263,32 @@ func TestExitCodesAreThoseOfTheTable(t *testing.T) {
 	}
 	if code, _ := verdict(context.Canceled); code != 5 {
 		t.Errorf("anything else ends with %d", code)
+	}
+}
+
+// A throttled call says why, when to come again and what to do, as text and as JSON.
+func TestThrottledCallSaysWhy(t *testing.T) {
+	t.Parallel()
+	status, text := schema.ErrorHeaders(&schema.Error{
+		Code: schema.CodeThrottled, Reason: schema.ThrottleRate, Retry: 3 * time.Second, Message: "function f got all it may get",
+	})
+	err := fmt.Errorf("call f: %w", schema.ParseErrorHeaders(status, text)) // as it comes from the fabric
+	var stdout, stderr bytes.Buffer
+	a := &app{stdout: &stdout, stderr: &stderr}
+	if code := a.exit(t.Context(), err); code != 3 {
+		t.Errorf("exit %d", code)
+	}
+	want := "function f got all it may get (" + schema.ThrottleRate + ", retry after 3s); " + schema.CodeThrottled.Row().Advice
+	if !strings.Contains(stderr.String(), want) {
+		t.Errorf("told: %s\nwant: %s", &stderr, want)
+	}
+	cmd := a.invoke()
+	cmd.SetContext(t.Context())
+	if err := cmd.Flags().Set("json", "true"); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.noAnswer(cmd, client.Call{Function: "f"}, err); got != err || !strings.Contains(stdout.String(), schema.ThrottleRate+", retry after 3s") {
+		t.Errorf("as JSON: %s", &stdout)
 	}
 }
 
