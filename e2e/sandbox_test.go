@@ -34,6 +34,7 @@ func TestSandbox(t *testing.T) {
 	}
 	deploy("crashing", "--memory", "128", "--timeout", "3s")
 	deploy("probing", "--memory", "256", "--timeout", "60s")
+	deploy("alone", "--memory", "256", "--timeout", "60s", "--egress", "none")
 	deploy("greedy", "--memory", "128", "--timeout", "60s")
 	deploy("endless", "--memory", "128", "--timeout", "5s")
 	f.DeployFn("neighbour", "--memory", "128", "--timeout", "60s")
@@ -122,6 +123,10 @@ func getsNowhere(t *testing.T, f *fabric.Fabric) {
 	if a.FunctionError != nil {
 		t.Fatalf("answered %s", a.Payload)
 	}
+	none, alone := ask(t, c, "alone", map[string]any{"probe": facts})
+	if alone.FunctionError != nil {
+		t.Fatalf("answered %s", alone.Payload)
+	}
 	refused := 0
 	for _, p := range guest.Probes() {
 		if path, ok := strings.CutPrefix(p.Name, "proc/"); ok && !strings.Contains(path, " ") {
@@ -132,8 +137,11 @@ func getsNowhere(t *testing.T, f *fabric.Fabric) {
 		if p.Name == "rights/setuid program" {
 			continue // packages hold none
 		}
-		if outcome, ok := got[p.Name]; !ok || !guest.Met(outcome, p.Want) {
-			t.Errorf("%s: %q, want %s", p.Name, outcome, p.Want)
+		if outcome, ok := got[p.Name]; !ok || !guest.Met(outcome, p.Public()) {
+			t.Errorf("%s: %q, want %s", p.Name, outcome, p.Public())
+		}
+		if outcome, ok := none[p.Name]; !ok || !guest.Met(outcome, p.Want) {
+			t.Errorf("%s, with no network: %q, want %s", p.Name, outcome, p.Want)
 		}
 		refused++
 	}

@@ -9,7 +9,8 @@ import (
 // Network is what a function may reach, where its driver keeps it from everything else (DESIGN 8; SECURITY 3).
 type Network struct {
 	Egress schema.Egress
-	// Report is told what was reached and refused: at most once a second while there is something new, and at the end. It must
+	// Report is told what was reached and refused: once a second while there is something new, soon after something was
+	// refused, and at the end. It must
 	// not wait. nil tells nobody.
 	Report func(Traffic)
 }

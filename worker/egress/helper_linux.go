@@ -24,6 +24,7 @@ const (
 	argument   = "hearth-egress-helper"
 	controlFD  = 3
 	reportTime = time.Second
+	hurryTime  = 20 * time.Millisecond // from a refusal to its report: whoever waits for the call's log sees it there
 	writeTime  = 5 * time.Second
 )
 
@@ -48,6 +49,7 @@ type helper struct {
 	lookup  func(ctx context.Context, name string) ([]netip.Addr, error)
 	open    atomic.Int64 // connections and flows of all
 	ending  sync.WaitGroup
+	soon    chan struct{} // somebody has news
 
 	mu     sync.Mutex
 	places map[uint64]*place
@@ -68,7 +70,7 @@ func serve() error {
 	}
 	// One core is enough for a gigabit, and the others are the functions'.
 	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
-	h := &helper{control: control, places: map[uint64]*place{}, limits: Limits{}.withDefaults(), lookup: lookupOn("")}
+	h := &helper{control: control, places: map[uint64]*place{}, soon: make(chan struct{}, 1), limits: Limits{}.withDefaults(), lookup: lookupOn("")}
 	go h.reports() // ends with the process
 	b, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*4))
 	for {
@@ -160,9 +162,26 @@ func (h *helper) attach(a attach, device *os.File) {
 	h.mu.Unlock()
 }
 
+// hurry has the next report come soon.
+func (h *helper) hurry() {
+	select {
+	case h.soon <- struct{}{}:
+	default:
+	}
+}
+
 // reports tells the worker what is new, for ever.
 func (h *helper) reports() {
-	for tick := time.Tick(reportTime); ; <-tick {
+	for tick := time.Tick(reportTime); ; {
+		select {
+		case <-tick:
+		case <-h.soon:
+			time.Sleep(hurryTime)
+			select { // what came meanwhile is in this report
+			case <-h.soon:
+			default:
+			}
+		}
 		h.mu.Lock()
 		all := make([]*place, 0, len(h.places))
 		for _, p := range h.places {

@@ -47,7 +47,7 @@ type Service struct {
 	poll  *os.File // an epoll of all devices whose first packet is awaited
 	life  context.Context
 	end   context.CancelFunc
-	start sync.Mutex // held by who starts a helper
+	start sync.Mutex // held by who starts a helper; guards at
 
 	mu          sync.Mutex
 	closed      bool
@@ -55,6 +55,7 @@ type Service struct {
 	attachments map[uint64]*Attachment
 	helper      *process // nil: none runs
 	started     int      // helpers, since the service was made
+	at          time.Time
 }
 
 // New makes a service. It starts no process before somebody needs one.
@@ -317,6 +318,13 @@ func (s *Service) serving() (*process, error) {
 	if h != nil && !h.over() {
 		return h, nil
 	}
+	// One that ends again and again costs a start a second.
+	select {
+	case <-time.After(time.Until(s.at.Add(againTime))):
+	case <-s.life.Done():
+		return nil, errors.New("egress: closed")
+	}
+	s.at = time.Now()
 	h, err := s.launch()
 	if err != nil {
 		return nil, err

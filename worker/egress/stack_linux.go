@@ -75,6 +75,7 @@ func newPlace(h *helper, id uint64, tun *os.File, r rules) (*place, error) {
 	p := &place{id: id, helper: h, tun: tun, rules: r, asking: make(chan struct{}, maxQueries),
 		packets: rate.NewLimiter(packetRate, packetBurst), bytes: rate.NewLimiter(byteRate, byteBurst),
 		openings: rate.NewLimiter(newRate, newBurst), queries: rate.NewLimiter(queryRate, queryBurst)}
+	p.tally.soon = h.hurry
 	p.life, p.end = context.WithCancel(context.Background())
 	p.dns = &resolver{rules: &p.rules, names: &p.names, lookup: h.lookup, now: time.Now, refused: p.tally.refuse}
 	p.link = channel.New(maxOutbound, MTU, "")

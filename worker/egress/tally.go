@@ -13,6 +13,9 @@ const maxNews = 8
 
 // tally counts what one environment does with its network. Safe for concurrent use.
 type tally struct {
+	// soon is told of a refusal that the next report names; nil: nobody.
+	soon func()
+
 	connections, flows, queries, failed, sent, received atomic.Int64
 
 	mu      sync.Mutex
@@ -32,6 +35,9 @@ func (t *tally) refuse(r driver.Refused) {
 		t.refused = map[driver.Refusal]int64{}
 	}
 	t.refused[r.Why]++
+	if t.soon != nil && len(t.news) < maxNews {
+		defer t.soon()
+	}
 	for i := range t.news {
 		if n := &t.news[i]; n.Why == r.Why && n.To == r.To && n.Name == r.Name {
 			n.Times++

@@ -49,6 +49,7 @@ type plan struct {
 	landlock    int               // version of its interface
 	filter      []unix.SockFilter // of the function
 	waiting     []unix.SockFilter // of the first process
+	lastCap     int               // the highest capability of the kernel
 	device      bool              // there are devices for networks
 	six         bool              // the kernel speaks version 6 of IP
 	left        without           // of tests

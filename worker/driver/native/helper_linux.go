@@ -47,6 +47,11 @@ func restrictHelper(p plan) error {
 	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, set, 0, 0); errno != 0 {
 		return fmt.Errorf("restrict the helper by landlock: %w", errno)
 	}
+	for c := range p.lastCap + 1 {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil {
+			return fmt.Errorf("bound the helper's capability %d: %w", c, err)
+		}
+	}
 	program := unix.SockFprog{Len: uint16(len(p.filter)), Filter: &p.filter[0]}
 	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
 		return fmt.Errorf("filter the helper's system calls: %w", errno)

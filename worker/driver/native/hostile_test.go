@@ -117,6 +117,37 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// TestHostileWithNetwork: the same probes of the network where the function has one. What is refused is refused as it says, and
+// nothing of the device is the function's to change.
+func TestHostileWithNetwork(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	p := newPrey(t)
+	var names []string
+	for _, probe := range hostile.Probes() {
+		if strings.HasPrefix(probe.Name, "network/") || strings.HasPrefix(probe.Name, "sockets/") {
+			names = append(names, probe.Name)
+		}
+	}
+	d := p.driver(t, 0)
+	e, err := d.New(t.Context(), driver.Spec{ID: "hostile", MemoryMB: 256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &text{}
+	cmd := driver.Command{Path: "/var/task/guest", Args: hostile.Arguments(p.inside, names...), Dir: p.code, Network: &driver.Network{}}
+	if err := e.Start(t.Context(), cmd, out); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, e)
+	got := hostile.Read(out.String())
+	for _, probe := range hostile.Probes() {
+		if slices.Contains(names, probe.Name) && !hostile.Met(got[probe.Name], probe.Public()) {
+			t.Errorf("%s: %q, want %s", probe.Name, got[probe.Name], probe.Public())
+		}
+	}
+}
+
 // unknown tells whether the kernel lacks a system call.
 func unknown(number uintptr) bool {
 	_, _, errno := syscall.Syscall(number, 0, 0, 0)

@@ -141,6 +141,7 @@ func (d *Driver) setUp() (err error) {
 	if p.dirs, p.files, err = masks(); err != nil {
 		return err
 	}
+	p.lastCap = lastCap
 	d.noDevice, d.six = deviceAvailable(), hasSix()
 	p.device, p.six = d.noDevice == "", d.six
 	if d.egress, err = d.newEgress(p); err != nil {

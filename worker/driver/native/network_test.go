@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -163,6 +165,7 @@ func newTalker(t *testing.T, change func(*native.Config, *egresstest.World)) *ta
 	w := &talker{world: egresstest.New(t), code: drivertest.Folder(t)}
 	w.guest = filepath.Join("/var/task", filepath.Base(drivertest.GuestCommand(t, w.code).Path))
 	cfg := native.Config{Dir: filepath.Join(drivertest.Folder(t), "tree"), Resolver: egresstest.Resolver, Stock: -1}
+	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	if change != nil {
 		change(&cfg, w.world)
 	}
@@ -239,6 +242,46 @@ func (w *talker) say(t *testing.T, rules []string, what ...string) (map[string]s
 		t.Fatalf("the function said %s", out)
 	}
 	return got, seen
+}
+
+// TestWorldAnswers is the control of TestEgressPolicies: from the host itself everything is reached that functions are refused.
+func TestWorldAnswers(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	w := egresstest.New(t)
+	done := make(chan struct{})
+	go func() { // awaited below
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread is in another network
+		if err := w.Enter(); err != nil {
+			t.Error(err)
+			return
+		}
+		for _, to := range []string{
+			"198.51.100.7:25", "10.0.0.5:5432", "[fd00::5]:80", "100.64.0.1:80", "169.254.169.254:80", "168.63.129.16:80", "198.18.0.1:80",
+			"[64:ff9b::a9fe:a9fe]:80", "[2002:a9fe:a9fe::1]:80", "[2001:0:a9fe:a9fe::1]:80", "203.0.113.4:4222", w.Own.String(), w.Loopback.String(),
+		} {
+			// By system calls: the thread is the one that is there.
+			if err := dialHere(netip.MustParseAddrPort(to)); err != nil {
+				t.Errorf("%s: %v", to, err)
+			}
+		}
+	}()
+	<-done
+}
+
+// dialHere connects from the network of the calling thread.
+func dialHere(to netip.AddrPort) error {
+	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()})
+	if to.Addr().Is4() {
+		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Connect(fd, address)
 }
 
 // TestEgressPolicies is DESIGN 8 and SECURITY 3 with real functions: under each policy they reach what it opens and nothing else,

@@ -3,6 +3,7 @@
 package hostile
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"syscall"
@@ -83,11 +84,19 @@ func typeInto(request uintptr) error {
 	return call(unix.SYS_IOCTL, 0, request, uintptr(unsafe.Pointer(&c)))
 }
 
+// public are the outcomes of probes that go another way where there is one: what is refused on it is reset, and a datagram is
+// sent, whether it arrives or not (TestEgressPolicies).
+var public = map[string]string{
+	"network/address of the host": "ECONNREFUSED", "network/address of the host, version 6": "ECONNREFUSED", "network/metadata": "ECONNREFUSED",
+	"network/datagrams": Done,
+}
+
 // networkProbes connect to whoever listens outside.
 func networkProbes() []Probe {
 	to := func(name, want string, address func(*Facts) string) Probe {
 		return Probe{"network/" + name, want, bare, func(f *Facts) error { return dial("tcp", address(f)) }}
 	}
+	privileged := []Control{off(Rights)}
 	return []Probe{
 		to("loopback of the host", "ECONNREFUSED", func(f *Facts) string { return f.TCP }),
 		to("loopback of the host, version 6", "ECONNREFUSED", func(f *Facts) string { return f.TCP6 }),
@@ -100,9 +109,19 @@ func networkProbes() []Probe {
 			_, err := unix.SysvShmGet(f.Shared, 0, 0)
 			return err
 		}},
-		{"network/add an address", "EPERM", []Control{off(Rights)}, func(*Facts) error { return addAddress() }},
+		{"network/add an address", "EPERM", privileged, func(*Facts) error { return addAddress() }},
 		{"network/port of the Runtime API", "EADDRINUSE", bare, func(*Facts) error { return take(9001) }},
-		{"network/low port", "EACCES", []Control{off(Rights)}, func(*Facts) error { return take(81) }},
+		{"network/low port", "EACCES", privileged, func(*Facts) error { return take(81) }},
+		// The device behind which its network is.
+		{"network/raise the device", "EPERM", privileged, func(*Facts) error { return request(unix.SIOCSIFFLAGS, unix.IFF_UP) }},
+		{"network/larger packets", "EPERM", privileged, func(*Facts) error { return request(unix.SIOCSIFMTU, 9000) }},
+		{"network/longer queue", "EPERM", privileged, func(*Facts) error { return request(unix.SIOCSIFTXQLEN, 1000) }},
+		{"network/address of the device", "EPERM", privileged, func(*Facts) error {
+			return onSocket(func(fd int) error { return SetAddress(fd, Device, [4]byte{10, 0, 0, 1}) })
+		}},
+		{"network/another device", "EACCES", privileged, func(*Facts) error {
+			return closing(unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0))
+		}},
 	}
 }
 
@@ -155,12 +174,29 @@ func take(port int) error {
 
 // addAddress gives the environment's loopback interface another address.
 func addAddress() error {
+	return onSocket(func(fd int) error { return SetAddress(fd, "lo:1", [4]byte{10, 9, 8, 7}) })
+}
+
+// Device is the name of an environment's device.
+const Device = "hearth0"
+
+// request changes one thing of the device.
+func request(what uintptr, value uint32) error {
+	return onSocket(func(fd int) error {
+		var r [40]byte // struct ifreq
+		copy(r[:16], Device)
+		binary.NativeEndian.PutUint32(r[16:], value)
+		return call(unix.SYS_IOCTL, uintptr(fd), what, uintptr(unsafe.Pointer(&r[0])))
+	})
+}
+
+func onSocket(f func(fd int) error) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return SetAddress(fd, "lo:1", [4]byte{10, 9, 8, 7})
+	return f(fd)
 }
 
 // SetAddress gives an interface of the calling thread's network an address, by any socket of it.
