@@ -119,7 +119,11 @@ func (a *app) lookAtHost(cmd *cobra.Command, data, driver string) (all []doctor.
 // lookAtFabric finds what there is to say of the fabric that is meant. One that was named and does not answer is unreachable.
 func (a *app) lookAtFabric(cmd *cobra.Command, role, id string) (all []doctor.Finding, unreachable bool, err error) {
 	t, err := a.target(cmd)
-	if err != nil {
+	given := func(flag string) bool { return a.settings.given(flag) }
+	switch {
+	case err != nil && !given("server") && !given("context") && !given("prefix"): // several run here
+		return []doctor.Finding{{Area: doctor.AreaFabric, Check: "server", State: doctor.Unknown, Found: err.Error(), Fix: "--server URL looks at one of them"}}, false, nil
+	case err != nil:
 		return nil, false, err
 	}
 	stop := a.progress("looking at the fabric")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -123,6 +124,24 @@ func TestDoctorOnAFabric(t *testing.T) {
 		if r.code != exitOK || found["permissions"].State != want {
 			t.Errorf("%s: code %d, %+v", role, r.code, found["permissions"])
 		}
+	}
+}
+
+// TestDoctorOfTwoFabrics: which one is meant is not known, and the host is looked at all the same.
+func TestDoctorOfTwoFabrics(t *testing.T) {
+	t.Parallel()
+	s := surroundings{config: t.TempDir()}
+	for _, pid := range []int{os.Getpid(), os.Getppid()} {
+		if _, err := s.app(t).leaveNote(note{NATS: fmt.Sprintf("nats://127.0.0.1:%d", pid), PID: pid}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, r := doctorOf(t, s)
+	if got := found["server"]; r.code != exitOK || got.State != doctor.Unknown || !strings.Contains(got.Found, "2 fabrics of yours run") {
+		t.Errorf("code %d, %+v, %s", r.code, got, r.stderr)
+	}
+	if _, r := doctorOf(t, s, "--prefix", "X"); r.code != exitUsage {
+		t.Errorf("a prefix that is none: code %d", r.code)
 	}
 }
 
