@@ -18,6 +18,7 @@ func TestMain(m *testing.M) {
 		function()
 		return
 	}
+	otherwise()
 	folder, err := shareBinary()
 	if err != nil {
 		panic(err)

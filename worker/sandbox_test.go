@@ -5,8 +5,6 @@ package worker_test
 import (
 	"archive/zip"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,12 +19,7 @@ import (
 // sandboxed is a bench whose environments are sandboxes; their function is the test binary, which lies in its package.
 func sandboxed(t testing.TB, change ...func(*worker.Config)) *bench {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI=true, and these tests do not run as root")
-		}
-		t.Skip("needs root")
-	}
+	needsSandbox(t)
 	d, err := native.New(native.Config{Dir: filepath.Join(drivertest.Folder(t), "tree")})
 	if err != nil {
 		t.Fatal(err)
@@ -41,10 +34,20 @@ func sandboxed(t testing.TB, change ...func(*worker.Config)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(code)
-	b.code = hex.EncodeToString(sum[:])
-	b.store[b.code] = code
+	b.code = b.store.add(code)
 	return b
+}
+
+// needsSandbox skips a test that takes a root of Linux, or fails where one is promised.
+func needsSandbox(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("CI=true, and these tests do not run as root")
+	}
+	t.Skip("needs root")
 }
 
 // carried is a package with the test binary in it, stored as it is: packing it takes longer than the tests.

@@ -62,9 +62,14 @@ func (s store) put(t testing.TB, files map[string]string) (sha string) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(b.Bytes())
+	return s.add(b.Bytes())
+}
+
+// add adds a package.
+func (s store) add(zip []byte) (sha string) {
+	sum := sha256.Sum256(zip)
 	sha = hex.EncodeToString(sum[:])
-	s[sha] = b.Bytes()
+	s[sha] = zip
 	return sha
 }
 

@@ -125,8 +125,8 @@ func (f *finder) look(runtime string, l *language, want version) (Interpreter, e
 		}
 	}
 	what := cmp.Or(strings.Join(slices.Compact(passed), "; "), "there is none on the path")
-	return Interpreter{}, schema.Errorf(schema.CodeRuntimeUnavailable, "runtime %s needs %s %s or newer on the worker's host: %s",
-		runtime, l.program, want, what)
+	return Interpreter{}, schema.Errorf(schema.CodeRuntimeUnavailable, "runtime %s needs %s %s or newer on the worker's host: %s; "+
+		"install package %s there", runtime, l.program, want, what, l.install)
 }
 
 // identify asks a candidate who it really is, and the one that it names whether that is true without the path that the

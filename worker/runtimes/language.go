@@ -12,6 +12,7 @@ type language struct {
 	name    string  // prefix of the runtimes' names, and of the folder of the loop
 	loop    string  // file of it that is run
 	program string  // name of the interpreter for people
+	install string  // the packages that have it
 	least   version // that the loop runs on
 	names   func(want version) []string
 	ask     []string // arguments with which an interpreter prints its own path and version, on two lines
@@ -23,7 +24,7 @@ type language struct {
 
 var languages = []*language{
 	{
-		name: "nodejs", loop: "loop.cjs", program: "node", least: version{18},
+		name: "nodejs", loop: "loop.cjs", program: "node", install: "nodejs", least: version{18},
 		names: func(want version) []string {
 			return []string{fmt.Sprintf("node%d", max(want[0], 18)), "node", "nodejs"}
 		},
@@ -39,7 +40,7 @@ var languages = []*language{
 		module: "NODE_PATH", modules: "node_modules",
 	},
 	{
-		name: "python", loop: "loop.py", program: "python3", least: version{3, 8},
+		name: "python", loop: "loop.py", program: "python3", install: "python3", least: version{3, 8},
 		names: func(want version) []string {
 			names := []string{"python3"}
 			if want[1] > 0 {

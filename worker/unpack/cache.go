@@ -104,7 +104,7 @@ func (c *Cache) adopt() error {
 		name := entry.Name()
 		path := filepath.Join(c.cfg.Dir, name)
 		if !validHash(name) || !entry.IsDir() {
-			if err := removeTree(path); err != nil {
+			if err := removeLeft(path); err != nil {
 				return err
 			}
 			continue

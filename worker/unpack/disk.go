@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // syncEach is up to how many entries of a package are synced one by one; above, the whole file system is once: 50,000
@@ -35,6 +36,23 @@ func removeTree(path string) error {
 		return err
 	})
 	return errors.Join(walk, os.RemoveAll(path))
+}
+
+// Times of a child of a killed worker, which the kernel ends with that, a moment later.
+const (
+	leftWait  = 10 * time.Second
+	leftPause = 5 * time.Millisecond
+)
+
+// removeLeft removes a tree that somebody may be filling for another moment.
+func removeLeft(path string) error {
+	for deadline := time.Now().Add(leftWait); ; {
+		err := removeTree(path)
+		if err == nil || !errors.Is(err, syscall.ENOTEMPTY) || time.Now().After(deadline) {
+			return err
+		}
+		<-time.After(leftPause)
+	}
 }
 
 // moveFolder renames a folder that may be read-only.

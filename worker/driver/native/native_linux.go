@@ -122,7 +122,8 @@ func (d *Driver) setUp() (err error) {
 	if d.cgroups, err = findHierarchy(familyOf(d.cfg.Locks), d.users.Number); err != nil {
 		return err
 	}
-	d.sweep()
+	d.sweepOwn()
+	held := d.sweep()
 	if d.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 		return err
 	}
@@ -166,6 +167,9 @@ func (d *Driver) setUp() (err error) {
 	}
 	d.stock = newStock(d)
 	d.wg.Go(d.stock.run)
+	if held {
+		d.wg.Go(func() { d.sweepAgain(d.stock.stop) })
+	}
 	return nil
 }
 

@@ -14,6 +14,9 @@ import (
 
 // refuse says what to do where the sandbox cannot be built.
 func refuse(err error) error {
+	if errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("the sandbox cannot be built here: %w; make room on that disk", err)
+	}
 	return fmt.Errorf("the sandbox cannot be built here: %w; run Hearth as root on Linux 5.14 or newer with landlock, seccomp and "+
 		"cgroups, or choose --driver process for code that you trust", err)
 }

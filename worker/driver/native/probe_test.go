@@ -4,12 +4,18 @@ package native_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/drivertest"
@@ -58,5 +64,49 @@ func TestRefusedWithoutRoot(t *testing.T) {
 	}
 	if err := d.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRefusedByHost: where something is missing or full, that is named, and what to do; and nothing stays behind.
+func TestRefusedByHost(t *testing.T) {
+	needsRoot(t)
+	t.Parallel()
+	folder := drivertest.Folder(t)
+	for _, host := range []struct {
+		what  string
+		mount func() error
+		says  []string
+	}{
+		{"no cgroups", func() error { return unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH) },
+			[]string{"no cgroup hierarchy is mounted: mount cgroup2 on /sys/fs/cgroup", "--driver process"}},
+		{"full disk", func() error { return unix.Mount("tmpfs", folder, "tmpfs", 0, "size=4k,nr_inodes=1") },
+			[]string{"no space left on device", "make room on that disk"}},
+	} {
+		done := make(chan error, 1)
+		go func() { // its thread is in other mounts, and is given to nobody
+			runtime.LockOSThread()
+			done <- func() error {
+				if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+					return err
+				}
+				if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), host.mount()); err != nil {
+					return err
+				}
+				d, err := native.New(native.Config{Dir: filepath.Join(folder, "tree")})
+				if err != nil {
+					return err
+				}
+				_, refused := d.Probe(context.Background())
+				for _, want := range host.says {
+					if refused == nil || !strings.Contains(refused.Error(), want) {
+						err = errors.Join(err, fmt.Errorf("no %q in: %w", want, refused))
+					}
+				}
+				return errors.Join(err, d.Close())
+			}()
+		}()
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", host.what, err)
+		}
 	}
 }
