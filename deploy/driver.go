@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker/driver"
@@ -21,9 +22,14 @@ const (
 	treeDir    = "tree"    // where sandboxes are mounted while they are made
 )
 
-// DefaultDriver is the driver of who names none: bare processes, until functions in the sandbox reach what their egress policy
-// allows. That is everything by default, and without it a function that calls a database fails (DESIGN 8).
-func DefaultDriver() string { return DriverProcess }
+// DefaultDriver is the driver of who names none: sandboxes on Linux, where they can be built or are refused with the reason; bare
+// processes elsewhere, where functions are developed and not served (DESIGN 8).
+func DefaultDriver() string {
+	if runtime.GOOS == "linux" {
+		return DriverNative
+	}
+	return DriverProcess
+}
 
 // ProbeSandbox tells by its error why [DriverNative] cannot be used on this host and what to do; dir is a folder for it.
 func ProbeSandbox(ctx context.Context, dir string) (err error) {

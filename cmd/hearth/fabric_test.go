@@ -20,13 +20,13 @@ type running struct {
 	stop func() result
 }
 
-// up starts a fabric on free ports; the test's cleanup stops it.
+// up starts a fabric on free ports, of bare processes, as any user may; the test's cleanup stops it.
 func up(t *testing.T, flags ...string) *running {
 	t.Helper()
 	r := &running{surroundings: surroundings{config: t.TempDir()}}
 	ready := filepath.Join(t.TempDir(), "ready.json")
 	args := append([]string{"up", "--data", filepath.Join(t.TempDir(), "data"), "--nats", "127.0.0.1:0", "--http", "127.0.0.1:0",
-		"--ready-file", ready, "--log-level", "warn", "--ephemeral"}, flags...)
+		"--ready-file", ready, "--log-level", "warn", "--ephemeral", "--driver", "process"}, flags...)
 	ready = lastReadyFile(args)
 	ctx, interrupt := context.WithCancelCause(context.Background())
 	ended := make(chan struct{})

@@ -104,7 +104,7 @@ func TestBadUsage(t *testing.T) {
 		{"up --server nats://x --nats 127.0.0.1:1", "leave one of them out"},
 		{"up --context x", "up takes no --context"},
 		{"up --http here", "--http: is \"here\""},
-		{"up --http 0.0.0.0:0 --nats 0.0.0.0:0", "--nats: is \"0.0.0.0:0\"; a loopback address"},
+		{"up --driver process --http 0.0.0.0:0 --nats 0.0.0.0:0", "--nats: is \"0.0.0.0:0\"; a loopback address"},
 		{"up -x", "unknown shorthand flag"},
 		{"manager --id a/b", "--id is \"a/b\"; 1 to 64"},
 		{"manager --capacity -1", "--capacity is -1"},
