@@ -313,6 +313,7 @@ func (m *Manager) crossed(c *claim, l line, environment string, start schema.Sta
 		m.tellSoon()
 	}
 	m.count.start(start)
+	m.grants.bind(environment, c.call.Tenant)
 	m.worker.Start(&c.run)
 }
 

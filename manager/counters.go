@@ -25,6 +25,7 @@ type Counters struct {
 	Moved                   int64 // calls that a reserved arc had no idle member for: overflow
 	HandedOver, TakenOver   int64 // claims that another manager runs, and of others that this one took
 	Unpromised              int64 // hand-overs that found no promise
+	Unsigned                int64 // tokens that a worker asked for and that were not of the sub-tenant it was given; must be 0
 	Grown, Shrunk           int64 // arcs that this manager made longer, or shorter
 }
 
@@ -39,7 +40,7 @@ type counters struct {
 	caught, turnedAway, moved   atomic.Int64
 	grown, shrunk               atomic.Int64
 	handedOver, takenOver       atomic.Int64
-	unpromised                  atomic.Int64
+	unpromised, unsigned        atomic.Int64
 }
 
 func (c *counters) start(s schema.Start) {
@@ -64,6 +65,6 @@ func (m *Manager) Counters() Counters {
 		Fetched: c.fetched.Load(), Unfetched: c.unfetched.Load(),
 		Caught: c.caught.Load(), TurnedAway: c.turnedAway.Load(), Moved: c.moved.Load(),
 		Grown: c.grown.Load(), Shrunk: c.shrunk.Load(), HandedOver: c.handedOver.Load(), TakenOver: c.takenOver.Load(),
-		Unpromised: c.unpromised.Load(),
+		Unpromised: c.unpromised.Load(), Unsigned: c.unsigned.Load(),
 	}
 }

@@ -68,6 +68,7 @@ func (m *Manager) make(mk pool.Make) {
 // failed init. That there is no permit for it is nobody's failure.
 func (m *Manager) unbound(environment string, err error) {
 	m.permits.back(environment)
+	m.grants.remove(environment)
 	why := bindingFailure(err)
 	m.mu.Lock()
 	var plan pool.Plan[*claim]
@@ -97,6 +98,7 @@ func (m *Manager) notify(ev schema.EnvironmentEvent) {
 	now := time.Now()
 	if ev.Kind != schema.EnvironmentParked {
 		m.permits.back(ev.Environment)
+		m.grants.remove(ev.Environment)
 	}
 	switch ev.Kind {
 	case schema.EnvironmentParked:

@@ -46,6 +46,8 @@ type Config struct {
 	Open func(schema.SecretRecord) (schema.Variables, error)
 	// HandOver seals the private half of Seal to a public key, for a manager that joins; nil gives it to nobody.
 	HandOver func(public []byte) ([]byte, error)
+	// Tokens makes the tokens of sub-tenants; nil: none, and calls of functions that have an audience fail.
+	Tokens TokenProvider
 	// Build is told to the other nodes.
 	Build string
 	// Logger is where the manager logs; nil discards.
@@ -118,6 +120,7 @@ type Manager struct {
 	permits *permits
 	shares  shares
 	telling telling
+	grants  *grants
 
 	refusing atomic.Int64 // caught claims that are being refused
 	moving   atomic.Int64 // caught claims that are being moved off a reserved arc
@@ -185,6 +188,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	m.offers = newOffers(subjects.ManagerInbox(cfg.ID, random()+"."), m.group)
 	m.control = &controller{m: m}
 	m.permits = newPermits(m)
+	m.grants = newGrants(m)
 	m.shares = newShares()
 	m.view.Store(&view{fabric: cfg.Fabric, served: cfg.Fabric.Arcs})
 	return m, nil
@@ -224,6 +228,9 @@ func (m *Manager) start(ctx context.Context) error {
 		return err
 	}
 	if err := m.publishSeal(ctx); err != nil {
+		return err
+	}
+	if err := m.startTokens(ctx); err != nil {
 		return err
 	}
 	for _, c := range []interface{ Start(context.Context) error }{m.fabrics, m.rings, m.lengths, m.versions.cache, m.reservations} {

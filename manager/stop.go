@@ -91,6 +91,9 @@ func (m *Manager) giveUp() {
 	m.tasks.Wait()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), farewell, errors.New("giving up the leases"))
 	defer cancel()
+	if err := m.stopTokens(ctx); err != nil {
+		m.log.Warn("stop the token provider", "error", err)
+	}
 	if m.nc.IsConnected() {
 		for _, l := range []*lease{&m.lease, &m.control.lease} {
 			if err := l.drop(ctx); err != nil {

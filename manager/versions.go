@@ -181,6 +181,7 @@ func (m *Manager) binding(ctx context.Context, mk pool.Make) (*schema.Binding, e
 		Key: key, PerTenant: mk.Home.Tenant != "", Account: mk.Spec.Account, Function: mk.Spec.Function, Runtime: ver.Runtime, Handler: ver.Handler,
 		MemoryMB: ver.MemoryMB, EphemeralMB: ver.EphemeralMB, Timeout: ver.Timeout, Logging: ver.Logging(), Egress: ver.Egress,
 	}
+	b.Token = m.grants.add(mk.Environment, b, ver)
 	if ver.SecretKey == "" {
 		return b, nil
 	}

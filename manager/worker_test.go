@@ -94,7 +94,9 @@ func (w *echoWorker) Start(run *schema.Run) {
 	n.(*atomic.Int64).Add(1)
 	w.mu.Lock()
 	e := w.environments[run.Environment]
-	if e == nil || e.busy || e.binding.Key != run.Call.Key {
+	key := run.Call.Key
+	key.Tenant = "" // a binding names none
+	if e == nil || e.busy || e.binding.Key != key {
 		w.double.Add(1)
 		w.mu.Unlock()
 		return
@@ -191,3 +193,19 @@ func (w *echoWorker) live() int {
 }
 
 func (w *echoWorker) wait(context.Context) { w.tasks.Wait() }
+
+// bound is an environment and what it was made for.
+type bound struct {
+	id      string
+	binding *schema.Binding
+}
+
+// bindings are those of the environments that there are.
+func (w *echoWorker) bindings() (all []bound) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, e := range w.environments {
+		all = append(all, bound{id, e.binding})
+	}
+	return all
+}

@@ -69,6 +69,10 @@ type Binding struct {
 	Logging     Logging
 	Egress      []string  // as in the record ([ParseEgress])
 	Variables   Variables `json:"-"` // not even by mistake
+
+	// Token is where the tokens of the sub-tenant come from that the environment will be bound to, attached by its manager; nil
+	// where the function has no audience, or no sub-tenants. SECURITY 4.
+	Token TokenSource `json:"-"`
 }
 
 // FunctionError is a failure that the caller sees as an answer, not as a refusal: the function's own error, a

@@ -41,6 +41,7 @@ const (
 	CodeInvalidMode        Code = "Runtime.InvalidResponseModeHeader"
 	CodeBindingMismatch    Code = "Hearth.BindingMismatch"
 	CodeRuntimeUnavailable Code = "Runtime.Unavailable"
+	CodeNoToken            Code = "Hearth.TokenUnavailable"
 )
 
 // Reasons of a [CodeThrottled] or [CodeCapacityExceeded], Lambda's whole enum that applies here (B3).
@@ -96,6 +97,7 @@ var table = [...]Row{
 	{CodeTruncatedResponse, 200, "", false, 1, 0, "the runtime cut its answer off; its log says why"},
 	{CodeInvalidMode, 200, "", false, 1, 0, "the runtime asked for a response mode that is not known; update its library"},
 	{CodeBindingMismatch, 200, "", false, 1, 0, "the call met an environment of another function and was not run; report this"},
+	{CodeNoToken, 200, "", false, 1, 0, "it was not run: the manager's log says why its token provider gave no token for the sub-tenant"},
 	{CodeRuntimeUnavailable, 200, "", false, 1, 0, "install the interpreter that the runtime names on the worker's host"},
 }
 

@@ -12,6 +12,7 @@ import "time"
 //	worker ◄─ LinkFrame ───── hearth.w.<worker>.link         whose bodies are WorkerOrder
 //	worker ── LinkFrame ────► _HM.<manager>.w.l.<session>    whose bodies are WorkerReport
 //	worker ── (a run) ──────► _HM.<manager>.w.p.<session>    answered with the payload of a call that Start left out
+//	worker ── WorkerTokenAsk► _HM.<manager>.w.t.<session>    answered with a WorkerToken
 //
 // One call, in the order in which it is sent; what stands in brackets is no frame:
 //
@@ -108,6 +109,7 @@ type WorkerMake struct {
 	Logging        *Logging      `msgpack:"log,omitempty"` // nil: as the zero value
 	Egress         []string      `msgpack:"egress,omitempty"`
 	Variables      Variables     `msgpack:"vars,omitempty"`
+	Tokens         bool          `msgpack:"tokens,omitempty"` // the worker asks its manager for the environment's token
 }
 
 // NewWorkerMake is the order to make an environment with this binding.
@@ -116,6 +118,7 @@ func NewWorkerMake(environment string, b *Binding) *WorkerMake {
 		Environment: environment, FunctionID: b.FunctionID, Version: b.Version, CodeSHA256: b.CodeSHA256, ConfigRevision: b.ConfigRevision,
 		PerTenant: b.PerTenant, Account: b.Account, Function: b.Function, Runtime: b.Runtime, Handler: b.Handler, MemoryMB: b.MemoryMB,
 		EphemeralMB: b.EphemeralMB, Timeout: b.Timeout, InitTimeout: b.InitTimeout, Egress: b.Egress, Variables: b.Variables,
+		Tokens: b.Token != nil,
 	}
 	if b.Logging != (Logging{}) {
 		m.Logging = &b.Logging
@@ -134,6 +137,21 @@ func (m *WorkerMake) Binding() *Binding {
 		b.Logging = *m.Logging
 	}
 	return b
+}
+
+// WorkerTokenAsk is a worker's question for the token of one of its environments, which it has bound to this sub-tenant.
+type WorkerTokenAsk struct {
+	V           int    `msgpack:"v"`
+	Environment string `msgpack:"e"`
+	Tenant      string `msgpack:"t"`
+}
+
+// WorkerToken answers a [WorkerTokenAsk], into an inbox of that worker alone.
+type WorkerToken struct {
+	V     int           `msgpack:"v"`
+	Text  string        `msgpack:"t,omitempty"`
+	Life  time.Duration `msgpack:"l,omitempty"`
+	Error string        `msgpack:"e,omitempty"` // why there is none now
 }
 
 // WorkerStart starts a call in an environment. The envelope goes without a payload of over [MaxCarried] bytes: the worker asks

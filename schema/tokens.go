@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -19,6 +21,9 @@ func (Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(Hidden)) }
 // LogValue is [Hidden].
 func (Token) LogValue() slog.Value { return slog.StringValue(Hidden) }
 
+// TokenPath is where the Runtime API gives an environment its token.
+const TokenPath = "/hearth/v1/token"
+
 // MaxToken is the longest text of a token, MaxTokenLife the longest life that anybody is told of one.
 const (
 	MaxToken     = 16 << 10
@@ -27,6 +32,11 @@ const (
 
 // MaxTokenKeys is how many keys one manager may publish: the one that signs, the next, and those whose tokens live on.
 const MaxTokenKeys = 8
+
+// TokenSource gives a new token of one environment, which the worker says is bound to this sub-tenant: its manager attaches the
+// source, and signs only if the first call that it started there was that sub-tenant's. It may be asked again at any time, and
+// obeys ctx. An error means that there is none now.
+type TokenSource func(ctx context.Context, tenant string) (Token, error)
 
 // TokenKeysRecord is the public halves of a manager's keys for tokens: in bucket keys under [TokenKeysName], where that manager
 // alone may write. Their union is the fabric's JWKS. SECURITY 4.
@@ -61,3 +71,6 @@ type TokenJWK struct {
 	Algorithm string `json:"alg"`
 	Use       string `json:"use"`
 }
+
+// TokenIssuer is the iss of the fabric's tokens: its number `issuer`, or the prefix of its subjects where none is set.
+func (f *Fabric) TokenIssuer(prefix string) string { return cmp.Or(f.Issuer, prefix) }

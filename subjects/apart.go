@@ -48,6 +48,11 @@ func ManagerPayload(manager, worker, session string) string {
 	return ManagerOf(manager, worker, "p."+session)
 }
 
+// ManagerToken is where a worker asks in a session for the token of one of its environments.
+func ManagerToken(manager, worker, session string) string {
+	return ManagerOf(manager, worker, "t."+session)
+}
+
 // WorkerAsk is what a worker asks its manager to have the NATS server do, for it has no right to: the kind and what follows it.
 type WorkerAsk string
 

@@ -20,6 +20,7 @@ func TestWorkersSubjects(t *testing.T) {
 		{subjects.ManagerHello("m1", "w.1"), "_HM.m1.w.w=2E1.hello"},
 		{subjects.ManagerLink("m1", "w1", "s"), "_HM.m1.w.w1.l.s"},
 		{subjects.ManagerPayload("m1", "w1", "s"), "_HM.m1.w.w1.p.s"},
+		{subjects.ManagerToken("m1", "w1", "s"), "_HM.m1.w.w1.t.s"},
 		{subjects.ManagerLease("m1", "w1"), "_HM.m1.w.w1.lease"},
 		{n.ManagerLog("m1", "w1", n.Log("default", "f", "1", "")), "_HM.m1.w.w1.log.default.f.1._"},
 		{n.ManagerLog("m1", "w1", "hearth.arc.u.1"), ""},

@@ -42,6 +42,11 @@ func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 		e.returned()
 	}
 	w.answer(e, run, o)
+	if e != nil && o.Error != nil {
+		told := *o
+		told.Error = e.logs.hushed(o.Error)
+		o = &told
+	}
 	x.end(o)
 }
 

@@ -51,6 +51,7 @@ func (e *environment) bind(tenant string) (first, fits bool) {
 func (e *environment) becomesBound(run *schema.Run) {
 	e.worker.count.bound.Add(1)
 	e.logs.bind(run.Call.Tenant)
+	e.keepToken(run.Call.Tenant)
 }
 
 // mismatch kills an environment that a call of something else met, and answers the call.

@@ -20,6 +20,7 @@ type Counters struct {
 	TimedOut          int64
 	Exited            int64 // calls whose process ended
 	Refused           int64 // calls that no environment ran
+	Tokenless         int64 // of these, for want of a token of their sub-tenant
 	NotReturned       int64 // environments killed because they did not ask for the next call in time
 	Bound             int64 // generic environments that were bound to a sub-tenant
 	BindingMismatches int64 // must be 0
@@ -32,6 +33,7 @@ type Counters struct {
 
 type counters struct {
 	made, initFailures, started, answered, functionErrors, timedOut, exited, refused, notReturned, bound, mismatches, unanswered,
+	tokenless,
 	dropped, frozen, freezes atomic.Int64
 }
 
@@ -49,7 +51,7 @@ func (w *Worker) Counters() Counters {
 		Environments: int64(n), Made: c.made.Load(), InitFailures: c.initFailures.Load(),
 		Frozen: c.frozen.Load(), Freezes: c.freezes.Load(),
 		Started: c.started.Load(), Answered: c.answered.Load(), FunctionErrors: c.functionErrors.Load(),
-		TimedOut: c.timedOut.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(), NotReturned: c.notReturned.Load(),
+		TimedOut: c.timedOut.Load(), Exited: c.exited.Load(), Refused: c.refused.Load(), Tokenless: c.tokenless.Load(), NotReturned: c.notReturned.Load(),
 		Bound: c.bound.Load(), BindingMismatches: c.mismatches.Load(), Unanswered: c.unanswered.Load(), LogBytesDropped: c.dropped.Load(),
 		BodyBytes: w.budget.Used(), Stock: stock,
 	}

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sourcegraph/conc"
+
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/runtimeapi"
@@ -31,11 +33,15 @@ type environment struct {
 	ready   chan struct{}      // closed by the first next
 	broken  chan struct{}      // closed by init/error
 
+	secret string         // by which it asks for its token; "" where the function has no sub-tenants
+	tasks  conc.WaitGroup // that keep its token, or wait for it: begun with mu held, before the phase is over
+
 	chill sync.Mutex // held while the driver freezes or thaws it; taken before mu
 
 	mu       sync.Mutex
 	phase    phase
 	tenant   string                // to which it is bound; "": generic, or without sub-tenants (bind.go)
+	tokens   *tokens               // nil: generic, without sub-tenants, or without an audience
 	idle     bool                  // it waits for a call
 	since    time.Time             // when its last call was answered, or its init ended
 	frozen   bool                  // only while idle
@@ -118,7 +124,7 @@ func (e *environment) InitFailed(failure *schema.FunctionError) {
 	e.mu.Lock()
 	if e.phase == making {
 		e.phase = failing
-		e.failure = failure
+		e.failure = e.logs.hushed(failure)
 		close(e.broken)
 	}
 	e.mu.Unlock()

@@ -33,6 +33,15 @@ func function() {
 		os.Exit(code)
 	case "hang":
 		select {}
+	case "ask": // for a token, before anybody is bound
+		req, _ := http.NewRequest("POST", os.Getenv("HEARTH_TOKEN_URL"), nil)
+		req.Header.Set("Hearth-Token-Request", "true")
+		req.Header.Set("Hearth-Token-Auth", os.Getenv("HEARTH_TOKEN_AUTH"))
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			b, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			fmt.Printf("in init: %d %s\n", res.StatusCode, b)
+		}
 	}
 	conn, err := net.Dial("tcp", os.Getenv("AWS_LAMBDA_RUNTIME_API"))
 	if err != nil {
@@ -40,8 +49,12 @@ func function() {
 		os.Exit(90)
 	}
 	f := &functionLoop{conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}
-	if os.Getenv("FN_INIT") == "error" {
-		f.write(f.post("init/error", `{"errorType":"Fn.Init", "errorMessage":"as asked"}`))
+	if how := os.Getenv("FN_INIT"); how == "error" || how == "leak" {
+		text := "as asked"
+		if how == "leak" {
+			text = os.Getenv("HEARTH_TOKEN_AUTH")
+		}
+		f.write(f.post("init/error", fmt.Sprintf(`{"errorType":"Fn.Init", "errorMessage":%q}`, text)))
 		f.read()
 		os.Exit(1)
 	}
@@ -131,6 +144,25 @@ func (f *functionLoop) serve(header http.Header, body []byte) {
 	case "headers":
 		b, _ := json.Marshal(header)
 		answer = string(b)
+	case "token": // asks for it as a function does, and says what came in which form
+		req, _ := http.NewRequest("POST", os.Getenv("HEARTH_TOKEN_URL"), nil)
+		req.Header.Set("Hearth-Token-Request", "true")
+		req.Header.Set("Hearth-Token-Auth", os.Getenv("HEARTH_TOKEN_AUTH"))
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			answer = strconv.Quote(err.Error())
+			break
+		}
+		b, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		answer = fmt.Sprintf(`{"status":%d,"pulled":%s,"pushed":%q}`, res.StatusCode, b, header.Get("Hearth-Tenant-Token"))
+	case "leak": // writes what it was told where others read it
+		all := header.Get("Hearth-Tenant-Token") + " " + os.Getenv("HEARTH_TOKEN_AUTH")
+		fmt.Println("leak: " + all)
+		fmt.Fprintf(os.Stderr, "%s%s\n", strings.Repeat("x", n), all)
+		f.write(f.post(failure, fmt.Sprintf(`{"errorType":"Fn.Leak", "errorMessage":%q}`, all)) + f.next())
+		f.read()
+		return
 	case "variable":
 		answer = strconv.Quote(os.Getenv(arg))
 	}

@@ -85,41 +85,40 @@ func (e *environment) start(run *schema.Run) {
 	if inline == nil {
 		e.timer.Reset(limit)
 	}
+	var token schema.Token
+	var logged chan struct{} // not nil: somebody waits for the token, and for this to be closed
+	if e.tokens != nil {
+		var ok bool
+		if token, ok = e.tokens.now(); !ok {
+			logged = e.beginLater(x, frozen)
+		}
+	}
 	e.mu.Unlock()
 	w.count.started.Add(1)
 	e.logs.begin(run, now)
-	if inline != nil {
+	switch {
+	case inline != nil:
 		e.answeredInline(inline.Invoke(call.Payload))
-		return
+	case logged != nil:
+		close(logged)
+	default:
+		told := x.invocation()
+		told.Token = token.Text
+		if err := e.begin(frozen, &told); err != nil {
+			e.notBegun(err)
+		}
 	}
-	// The deadline is by the wall clock: runtimes compute their remaining time from it. Nothing here waits by it.
-	err := e.begin(frozen, &runtimeapi.Invocation{
-		RequestID: call.RequestID, Deadline: now.Add(limit), Qualifier: call.Qualifier,
+}
+
+// invocation is the call as its runtime is told it. The deadline is by the wall clock: runtimes compute their remaining time from
+// it. Nothing here waits by it.
+func (x *execution) invocation() runtimeapi.Invocation {
+	call := x.run.Call
+	return runtimeapi.Invocation{
+		RequestID: call.RequestID, Deadline: x.started.Add(x.limit), Qualifier: call.Qualifier,
 		TraceID: runtimeapi.TraceID(x.span.Context().Traceparent), ClientContext: call.ClientContext, Tenant: call.Tenant,
 		Payload: call.Payload,
-	})
-	if err == nil {
-		return
 	}
-	x, ok := e.take()
-	if !ok {
-		return
-	}
-	w.log.Warn("start a call", "environment", e.id, "request", call.RequestID, "error", err)
-	w.count.refused.Add(1)
-	o := &schema.Outcome{Error: lostError()}
-	if errors.Is(err, runtimeapi.ErrHeader) {
-		// The runtime was told nothing and still waits.
-		o.Error = &schema.FunctionError{Type: string(schema.CodeInvalidParameter),
-			Message: "The call's id, qualifier or tenant cannot be told to a runtime: printable ASCII is allowed"}
-		o.Reusable = true
-		e.mu.Lock()
-		e.asked = true
-		e.mu.Unlock()
-	} else {
-		e.kill()
-	}
-	w.conclude(e, x, o)
 }
 
 // begin hands a call to the runtime, thawed if need be.
@@ -130,6 +129,73 @@ func (e *environment) begin(frozen bool, call *runtimeapi.Invocation) error {
 		}
 	}
 	return e.api.Start(call)
+}
+
+// beginLater begins a call when the environment has a token, for whoever starts calls does not wait. The mutex is held. What it
+// returns is to be closed when the call's log has begun.
+func (e *environment) beginLater(x execution, frozen bool) (logged chan struct{}) {
+	logged = make(chan struct{})
+	e.tasks.Go(func() {
+		<-logged
+		told := x.invocation()
+		var err error
+		if told.Token, err = e.awaitToken(x.limit); err == nil {
+			if !e.runs(&x) {
+				return // it timed out, or the environment ended
+			}
+			err = e.begin(frozen, &told)
+		} else if frozen {
+			if thawed := e.thaw(); thawed != nil { // it waits for other calls then
+				err = thawed
+			}
+		}
+		if err != nil {
+			e.notBegun(err)
+		}
+	})
+	return logged
+}
+
+// runs reports whether the environment still has the call.
+func (e *environment) runs(x *execution) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.phase == ready && e.current.run == x.run
+}
+
+// notBegun answers a call that its environment could not begin.
+func (e *environment) notBegun(err error) {
+	w := e.worker
+	token := errors.Is(err, errNoToken)
+	if token && e.life.Err() != nil {
+		return // how the environment ended is what the caller is told
+	}
+	x, ok := e.take()
+	if !ok {
+		return
+	}
+	w.log.Warn("start a call", "environment", e.id, "request", x.run.Call.RequestID, "error", err)
+	w.count.refused.Add(1)
+	o := &schema.Outcome{Error: lostError()}
+	switch {
+	case token:
+		w.count.tokenless.Add(1)
+		o.Error = &schema.FunctionError{Type: string(schema.CodeNoToken),
+			Message: "There is no token for the call's sub-tenant, so the function was not run: " + err.Error()}
+	case errors.Is(err, runtimeapi.ErrHeader):
+		o.Error = &schema.FunctionError{Type: string(schema.CodeInvalidParameter),
+			Message: "The call's id, qualifier or tenant cannot be told to a runtime: printable ASCII is allowed"}
+	default:
+		e.kill()
+		w.conclude(e, x, o)
+		return
+	}
+	// The runtime was told nothing and still waits.
+	o.Reusable = true
+	e.mu.Lock()
+	e.asked = true
+	e.mu.Unlock()
+	w.conclude(e, x, o)
 }
 
 // timeout is the call's own, at most the function's.

@@ -62,9 +62,10 @@ type logs struct {
 	dropped  int64 // bytes since the last line that passed
 	lines    int64 // that they were of
 	request  string
-	tail     *tail  // nil unless the call asked for it
-	before   uint64 // writes when that call began
-	peak     int    // MB that the environment took at most, as read the last time; 0: not known
+	secrets  [][]byte // that no line tells; see hide
+	tail     *tail    // nil unless the call asked for it
+	before   uint64   // writes when that call began
+	peak     int      // MB that the environment took at most, as read the last time; 0: not known
 	read     time.Time
 }
 
@@ -145,7 +146,7 @@ func (l *logs) Write(p []byte) (int, error) {
 	l.writes.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	sieved := l.tail != nil && l.least > schema.LevelNone
+	sieved := l.tail != nil && l.sieves()
 	if l.tail != nil && !sieved {
 		l.tail.write(p)
 	}
@@ -197,7 +198,7 @@ func (l *logs) keep(now time.Time, p []byte) {
 // an eighth of a second's worth must have come back before lines pass again: else every line of a flood that passes would
 // bring along a note about those that did not. What is below the level counts too: it had to be read.
 func (l *logs) line(now time.Time, cut bool) {
-	text := l.partial
+	text, held := l.hush(l.partial, cut)
 	rate := float64(l.worker.cfg.LogRate)
 	l.tokens = min(rate, l.tokens+rate*now.Sub(l.filled).Seconds())
 	l.filled = now
@@ -207,7 +208,7 @@ func (l *logs) line(now time.Time, cut bool) {
 		l.dropping = false
 		l.sayDropped(now)
 		if l.wanted(text) {
-			if l.tail != nil && l.least > schema.LevelNone {
+			if l.tail != nil && l.sieves() {
 				l.tail.line(string(text))
 			}
 			l.pass(schema.LogLine{Time: now, RequestID: l.request, Cut: cut, Text: text})
@@ -219,7 +220,7 @@ func (l *logs) line(now time.Time, cut bool) {
 		l.worker.count.dropped.Add(int64(len(text) + 1))
 	}
 	l.rests = cut
-	l.partial = l.partial[:0]
+	l.partial = append(l.partial[:0], held...)
 	if cap(l.partial) > keepLine && !cut {
 		l.partial = nil
 		l.worker.budget.Release(l.charged)
@@ -250,7 +251,7 @@ func (l *logs) tell(line schema.LogLine) {
 		return
 	}
 	// A tail that takes bytes as they come has what LOGS has not.
-	if l.tail != nil && (l.least > schema.LevelNone || line.Kind != schema.LogDropped) {
+	if l.tail != nil && (l.sieves() || line.Kind != schema.LogDropped) {
 		for _, text := range line.Texts(l.function()) {
 			l.tail.line(text)
 		}

@@ -37,6 +37,10 @@ func (w *Worker) Make(id string, b *schema.Binding, notify func(schema.Environme
 		broken: make(chan struct{})}
 	e.life, e.cancel = context.WithCancelCause(w.life)
 	e.logs = newLogs(w, e)
+	if b.PerTenant {
+		e.secret = newSecret()
+		e.logs.hide(e.secret)
+	}
 	e.told.L = &e.mu
 	e.timer = time.AfterFunc(time.Hour, e.expired)
 	e.timer.Stop()
@@ -124,7 +128,7 @@ func (e *environment) make() *schema.FunctionError {
 		return e.unmade(err, "")
 	}
 	e.pinned = true
-	command, err := w.prep.command(e.binding, dir, inside.APIAddress())
+	command, err := w.prep.command(e.binding, dir, inside.APIAddress(), e.secret)
 	if err != nil {
 		return e.unmade(err, dir)
 	}
@@ -158,7 +162,8 @@ func (e *environment) holds(inside driver.Environment) bool {
 	if inline == nil {
 		e.api = runtimeapi.New(runtimeapi.Config{
 			ARN: schema.ARN(b.Account, b.Function, ""), Function: b.Function, Version: b.Version, Handler: b.Handler,
-			Account: schema.DefaultAccountID, Budget: e.worker.budget, Events: e,
+			Account: schema.DefaultAccountID, Budget: e.worker.budget, Events: e, Host: inside.APIAddress(),
+			TokenAuth: e.secret, Token: e.Token,
 		})
 	}
 	return true
@@ -257,6 +262,7 @@ func (e *environment) wait(failed bool) {
 		e.api.Close()
 	}
 	e.cancel(errEnded)
+	e.tasks.Wait()
 	if !failed {
 		e.exited(inside.Exit())
 	}

@@ -78,8 +78,8 @@ func (p *preparer) code(ctx context.Context, b *schema.Binding) (string, error) 
 
 func (p *preparer) release(b *schema.Binding) { p.cache.Release(b.CodeSHA256) }
 
-func (p *preparer) command(b *schema.Binding, dir, apiAddress string) (driver.Command, error) {
-	place := runtimes.Place{Code: dir, API: apiAddress}
+func (p *preparer) command(b *schema.Binding, dir, apiAddress, secret string) (driver.Command, error) {
+	place := runtimes.Place{Code: dir, API: apiAddress, TokenAuth: secret}
 	if p.rooted != nil {
 		place.Task, place.Runtime = p.rooted.TaskDir(), p.rooted.RuntimeDir()
 	}

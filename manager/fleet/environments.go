@@ -14,6 +14,9 @@ type environment struct {
 	session *session
 	places  int
 	code    string // SHA-256 of its package
+	token   schema.TokenSource
+
+	signing bool // a token for it is being made
 
 	parked bool // its init is done
 	ended  bool // it was told to end: its places are free
@@ -31,7 +34,7 @@ func (f *Fleet) Make(id string, b *schema.Binding, notify func(schema.Environmen
 		f.local[id] = places
 		f.localUsed += places
 	case s != nil:
-		e := &environment{id: id, notify: notify, session: s, places: places, code: b.CodeSHA256}
+		e := &environment{id: id, notify: notify, session: s, places: places, code: b.CodeSHA256, token: b.Token}
 		f.environments[id], s.environments[id] = e, e
 		s.used += places
 	}

@@ -63,7 +63,7 @@ func (b *bench) takeOver(id string, capacity int) *taken {
 
 func (k *taken) lease(capacity int) uint64 {
 	k.b.t.Helper()
-	b, err := schema.Marshal(schema.WorkerRecord{V: schema.Version, ID: k.id, Manager: "m1", Incarnation: "mine", State: schema.MemberActive, Capacity: capacity})
+	b, err := schema.Marshal(schema.WorkerRecord{V: schema.Version, ID: k.id, Manager: "m1", Incarnation: "mine", State: schema.MemberActive, Capacity: capacity, Tenants: true})
 	if err != nil {
 		k.b.t.Fatal(err)
 	}

@@ -238,6 +238,7 @@ type hand struct {
 	environments map[string]*handEnvironment
 	seen         []string // as they were made
 	variables    schema.Variables
+	tokens       map[string]schema.TokenSource
 }
 
 type handEnvironment struct {
@@ -252,6 +253,12 @@ func (h *hand) Make(id string, b *schema.Binding, notify func(schema.Environment
 	h.environments[id] = e
 	h.seen = append(h.seen, id)
 	h.variables = b.Variables
+	if b.Token != nil {
+		if h.tokens == nil {
+			h.tokens = map[string]schema.TokenSource{}
+		}
+		h.tokens[id] = b.Token
+	}
 	h.mu.Unlock()
 	h.tasks.Go(func() {
 		if h.init != nil {
@@ -325,6 +332,13 @@ func (h *hand) does(run, answer func(*schema.Run)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.run, h.answer = run, answer
+}
+
+// bound is where the tokens of an environment come from, as it was made.
+func (h *hand) bound(id string) schema.TokenSource {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tokens[id]
 }
 
 func (h *hand) live() int {

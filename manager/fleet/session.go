@@ -110,6 +110,7 @@ func (f *Fleet) open(rec *schema.WorkerRecord) (*session, error) {
 	for subject, handle := range map[string]nats.MsgHandler{
 		subjects.ManagerLink(f.cfg.Manager, s.worker, name):    s.receive,
 		subjects.ManagerPayload(f.cfg.Manager, s.worker, name): s.payload,
+		subjects.ManagerToken(f.cfg.Manager, s.worker, name):   s.token,
 		absent: func(m *nats.Msg) {
 			if len(m.Data) == 0 && m.Header.Get(schema.HeaderStatus) != "" {
 				s.nobody.note(time.Now())

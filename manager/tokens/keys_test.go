@@ -360,7 +360,9 @@ func TestFileRefused(t *testing.T) {
 		"not one of its keys signs": func() error {
 			return os.WriteFile(path, []byte(strings.ReplaceAll(string(good), `"signing"`, `"retired"`)), 0o600)
 		},
-		"of manager": func() error { return os.WriteFile(path, []byte(strings.ReplaceAll(string(good), `"m1"`, `"m2"`)), 0o600) },
+		"of manager": func() error {
+			return os.WriteFile(path, []byte(strings.ReplaceAll(string(good), `"m1"`, `"m2"`)), 0o600)
+		},
 	} {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)

@@ -124,7 +124,11 @@ func (s *session) make(m *schema.WorkerMake) {
 	}
 	s.environments[m.Environment] = struct{}{}
 	s.mu.Unlock()
-	s.remote.worker.Make(m.Environment, m.Binding(), func(ev schema.EnvironmentEvent) {
+	b := m.Binding()
+	if m.Tokens {
+		b.Token = s.tokens(m.Environment)
+	}
+	s.remote.worker.Make(m.Environment, b, func(ev schema.EnvironmentEvent) {
 		if ev.Kind != schema.EnvironmentParked {
 			s.mu.Lock()
 			delete(s.environments, ev.Environment)

@@ -1,5 +1,7 @@
 package runtimeapi
 
+import "time"
+
 // Parked is how many connections wait for a call.
 func (s *Server) Parked() int {
 	s.state.mu.Lock()
@@ -20,3 +22,6 @@ func (b *Budget) Waiting() int {
 	defer b.mu.Unlock()
 	return len(b.waiting)
 }
+
+// SetTokenClock sets the clock by which requests for tokens are counted, before there are any.
+func (s *Server) SetTokenClock(now func() time.Time) { s.tokens.now = now }

@@ -28,6 +28,10 @@ func (c *connection) handle() bool {
 		return ok && !r.close
 	case routeRegister, routeExtensionNext, routeExtensionError, routeTelemetry:
 		return c.extension()
+	case routeToken:
+		if c.server.cfg.TokenAuth != "" {
+			return c.token()
+		}
 	}
 	return c.dropped(404, "NotFound", "the Runtime API has no such path")
 }
@@ -36,7 +40,7 @@ func methodOf(r route) (method, bool) {
 	switch r {
 	case routeNext, routePing, routeExtensionNext:
 		return methodGet, true
-	case routeResponse, routeError, routeInitError, routeRegister, routeExtensionError:
+	case routeResponse, routeError, routeInitError, routeRegister, routeExtensionError, routeToken:
 		return methodPost, true
 	case routeTelemetry:
 		return methodPut, true

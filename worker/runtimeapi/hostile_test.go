@@ -223,12 +223,15 @@ func FuzzConnection(f *testing.F) {
 		post("/invocation/"+id+"/error", `{"errorType":1}`, "Expect: 100-continue\r\n"),
 		"POST /2020-01-01/extension/register HTTP/1.1\r\nLambda-Extension-Name: a\r\nContent-Length: 15\r\n\r\n{\"events\":null}",
 		response(`1`, "Connection: close\r\n"), "PUT /2022-07-01/telemetry HTTP/1.1\r\n\r\n",
+		ask(), ask("", "Origin: x"), ask("", "X-Forwarded-For: "+strings.Repeat("a", 99)),
 	} {
 		f.Add([]byte(next+seed), uint8(7))
 	}
 	f.Fuzz(func(t *testing.T, input []byte, piece uint8) {
 		ev := &counting{}
-		s := runtimeapi.New(runtimeapi.Config{ARN: "arn", Events: ev, Budget: runtimeapi.NewBudget(16 << 20)})
+		cfg := runtimeapi.Config{ARN: "arn", Events: ev, Budget: runtimeapi.NewBudget(16 << 20)}
+		withTokens(nil)(&cfg)
+		s := runtimeapi.New(cfg)
 		ev.server = s
 		c := &scripted{input: input, piece: int(piece) + 1, closed: make(chan struct{})}
 		s.Serve(&onceListener{conn: c, done: make(chan struct{})})

@@ -14,6 +14,7 @@ type Invocation struct {
 	TraceID       string    // X-Ray form, see [TraceID]
 	ClientContext []byte    // JSON, decoded
 	Tenant        string
+	Token         string // of the tenant; pushed in the header Hearth-Tenant-Token
 	Payload       []byte // not copied: must not change until the call has ended
 }
 
@@ -26,10 +27,10 @@ const inlinePayload = 2 << 10
 
 // Start gives the environment a call. Its bytes are on their way when Start returns, or go out as soon as the runtime
 // asks for a call, if it does not yet. It does not wait for the runtime. Errors: [ErrBusy], [ErrClosed], and [ErrHeader]
-// for a request id, qualifier, trace id or tenant that holds anything but printable ASCII.
+// for a request id, qualifier, trace id, tenant or token that holds anything but printable ASCII.
 func (s *Server) Start(call *Invocation) error {
 	if !printable(call.RequestID) || !printable(call.Qualifier) || !printable(call.TraceID) || !printable(call.Tenant) ||
-		call.RequestID == "" {
+		!printable(call.Token) || call.RequestID == "" {
 		return ErrHeader
 	}
 	c, last, err := s.state.start(call)
@@ -65,6 +66,10 @@ func (s *Server) appendInvocation(dst []byte, call *Invocation, last bool) []byt
 	if call.Tenant != "" {
 		dst = append(dst, "\r\nLambda-Runtime-Aws-Tenant-Id: "...)
 		dst = append(dst, call.Tenant...)
+	}
+	if call.Token != "" {
+		dst = append(dst, "\r\nHearth-Tenant-Token: "...)
+		dst = append(dst, call.Token...)
 	}
 	if last {
 		dst = append(dst, "\r\nConnection: close"...)

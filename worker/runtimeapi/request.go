@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"strings"
+
+	"github.com/hearth-run/hearth/schema"
 )
 
 // Bounds of a head. Runtimes put up to 1 MiB of X-Ray error cause into one header.
@@ -27,6 +29,7 @@ const (
 	routeExtensionNext
 	routeExtensionError
 	routeTelemetry
+	routeToken
 )
 
 // request is the head of a request, reduced to what the server acts on. It is used again for the next one.
@@ -47,6 +50,8 @@ type request struct {
 	together  bool // a next that wants the answers before it with its own
 
 	sized, framed bool // Content-Length, Transfer-Encoding were there
+
+	ask *tokenAsk // of a request for a token, which alone looks at more
 }
 
 // method is a request's method, as far as the routes know it.
@@ -118,7 +123,7 @@ func (c *connection) readHead() error {
 // skipHeader passes over a header that does not fit the buffer, if it is none that the server acts on.
 func (c *connection) skipHeader(left *int) error {
 	name, _, ok := bytes.Cut(c.in.buf[c.in.r:c.in.w], []byte(":"))
-	if !ok || known(name) {
+	if !ok || known(name) || c.req.ask != nil {
 		return errLong
 	}
 	return c.in.rest(left, nil)
@@ -155,6 +160,7 @@ func (r *request) parseLine(line []byte) error {
 }
 
 func (r *request) parseTarget(target []byte) error {
+	whole := target
 	if after, ok := bytes.CutPrefix(target, []byte("http://")); ok { // absolute form
 		i := bytes.IndexByte(after, '/')
 		if i < 0 {
@@ -197,6 +203,8 @@ func (r *request) parseTarget(target []byte) error {
 		r.route = routeExtensionError
 	case "/2020-08-15/logs", "/2022-07-01/telemetry":
 		r.route = routeTelemetry
+	case schema.TokenPath:
+		r.route, r.ask = routeToken, &tokenAsk{odd: len(whole) != len(schema.TokenPath)}
 	}
 	return nil
 }
@@ -260,6 +268,8 @@ func (r *request) header(line []byte) error {
 		r.features = short(value)
 	case is(name, headerAnswers):
 		r.together = is(value, "together")
+	case r.ask != nil:
+		r.ask.header(name, value)
 	}
 	return nil
 }

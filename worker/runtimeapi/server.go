@@ -2,6 +2,7 @@ package runtimeapi
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net"
 	"sync"
@@ -23,6 +24,14 @@ type Config struct {
 	MaxConnections int     // at once, more are refused; 0 means 16 (Lambda's Node client uses five)
 	Budget         *Budget // of the worker; nil means none
 	Events         Events  // who is told
+
+	// Host is the authority by which the runtime reaches the server (AWS_LAMBDA_RUNTIME_API), and TokenAuth the environment's
+	// secret: who asks for a token has to know both. Without a TokenAuth there is no such path.
+	Host      string
+	TokenAuth string
+	// Token gives the token of the sub-tenant that the environment is bound to. It may wait, as long as ctx lets it. Errors:
+	// [ErrGeneric], [ErrNoAudience]; any other one is not told to the function.
+	Token func(ctx context.Context) (schema.Token, error)
 }
 
 // Events is who a server tells what the runtime did. The calls come on the goroutines of connections, one at a time for
@@ -54,13 +63,22 @@ var (
 	ErrHeader = errors.New("runtime api: a value of the call cannot stand in a header")
 )
 
+// Errors of [Config].Token.
+var (
+	ErrGeneric    = errors.New("runtime api: the environment is bound to nobody")
+	ErrNoAudience = errors.New("runtime api: the function has no audience")
+)
+
 // Server speaks the Runtime API to one environment. Make it with [New], give it the environment's listener with
 // [Server.Serve], end it with [Server.Close]. Safe for concurrent use.
 type Server struct {
 	cfg        Config
 	state      state
 	extensions extensions
-	done       chan struct{} // closed by Close
+	tokens     tokens
+	done       chan struct{}   // closed by Close
+	life       context.Context // ends with it
+	end        context.CancelCauseFunc
 	wg         conc.WaitGroup
 
 	mu          sync.Mutex
@@ -73,7 +91,9 @@ type Server struct {
 func New(cfg Config) *Server {
 	cfg.MaxAnswer = cmp.Or(cfg.MaxAnswer, schema.MaxAnswer)
 	cfg.MaxConnections = cmp.Or(cfg.MaxConnections, 16)
-	return &Server{cfg: cfg, done: make(chan struct{}), connections: map[*connection]struct{}{}}
+	s := &Server{cfg: cfg, done: make(chan struct{}), connections: map[*connection]struct{}{}}
+	s.life, s.end = context.WithCancelCause(context.Background())
+	return s
 }
 
 // Serve begins to take connections from l and returns at once. Close closes l.
@@ -105,6 +125,7 @@ func (s *Server) Sever() {
 	s.closed = true
 	s.state.close()
 	close(s.done)
+	s.end(ErrClosed)
 	for _, l := range s.listeners {
 		_ = l.Close()
 	}

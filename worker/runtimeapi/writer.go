@@ -77,13 +77,18 @@ func (o *writer) accepted(last bool) {
 
 // fail queues an error in the Runtime API's form.
 func (o *writer) fail(status int, errorType, message string, last bool) {
+	o.fault(status, "", errorType, message, last)
+}
+
+// fault is fail with more headers, whole lines.
+func (o *writer) fault(status int, header, errorType, message string, last bool) {
 	body := make([]byte, 0, 128)
 	body = append(body, `{"errorMessage":`...)
 	body = appendJSONString(body, message)
 	body = append(body, `,"errorType":`...)
 	body = appendJSONString(body, errorType)
 	body = append(body, "}\n"...)
-	o.reply(status, "", "application/json", body, last)
+	o.reply(status, header, "application/json", body, last)
 }
 
 // reply queues any answer; header is whole lines, each with its end.

@@ -39,6 +39,10 @@ type Place struct {
 	// Task and Runtime are where it sees the package and its runtime's own folder, if it has a tree of its own; "" means at
 	// the host's paths.
 	Task, Runtime string
+
+	// TokenAuth is the secret by which the environment asks the Runtime API for its sub-tenant's token; "" where the function
+	// has no sub-tenants. SECURITY 4.
+	TokenAuth string
 }
 
 // Runtimes makes commands. Safe for concurrent use.

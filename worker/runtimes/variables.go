@@ -63,6 +63,10 @@ func (r *Runtimes) variables(b *schema.Binding, p Place, l *language, found Inte
 		"LAMBDA_TASK_ROOT":                code,
 		"LAMBDA_RUNTIME_DIR":              runtimeDir,
 	})
+	if p.TokenAuth != "" {
+		env["HEARTH_TOKEN_URL"] = "http://" + p.API + schema.TokenPath
+		env["HEARTH_TOKEN_AUTH"] = p.TokenAuth
+	}
 	if b.Logging.Format != "" {
 		env["AWS_LAMBDA_LOG_FORMAT"] = b.Logging.Format
 	}
