@@ -206,6 +206,11 @@ func (c *Client) Fabric(ctx context.Context) (*schema.FabricOutput, error) {
 	return typed[schema.FabricOutput](ctx, c, subjects.FabricAccount, "GetFabric", struct{}{})
 }
 
+// TokenKeys are the issuer of the fabric's tokens of sub-tenants, and the keys by which they are checked.
+func (c *Client) TokenKeys(ctx context.Context) (*schema.TokenKeysOutput, error) {
+	return typed[schema.TokenKeysOutput](ctx, c, subjects.FabricAccount, "GetTokenKeys", struct{}{})
+}
+
 // SetFabric changes some of them, all or none, and returns what they are then.
 func (c *Client) SetFabric(ctx context.Context, values map[string]string) (*schema.FabricOutput, error) {
 	return typed[schema.FabricOutput](ctx, c, subjects.FabricAccount, "PutFabric", schema.FabricInput{Values: values})

@@ -32,6 +32,9 @@ func (still) ArcLength(int) int                { return 0 }
 func (still) Function(string, string) (rec *schema.FunctionRecord, n uint64, _ bool) {
 	return nil, 0, false
 }
+func (still) TokenKeys() schema.TokenKeysOutput {
+	return schema.TokenKeysOutput{Issuer: "hearth", Keys: []schema.TokenJWK{{Kind: "OKP", ID: "k"}}}
+}
 func (still) WaitFunctions(context.Context, uint64) error { return nil }
 
 // fabric is a NATS server with the real control service, and a client of it.

@@ -16,6 +16,7 @@ import (
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/manager/fleet"
+	"github.com/hearth-run/hearth/manager/tokens"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 	"github.com/hearth-run/hearth/worker"
@@ -90,11 +91,15 @@ func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
 	if n.fleet, err = fleet.New(n.nc, apart); err != nil {
 		return err
 	}
+	keys, err := tokens.New(n.nc, tokens.Config{Manager: n.id, Names: u.names, Dir: u.data.dir, Logger: u.cfg.Logger})
+	if err != nil {
+		return err
+	}
 	n.manager, err = manager.New(n.nc, n.fleet, manager.Config{
 		ID: n.id, Names: u.names, Capacity: n.capacity, Elastic: true, FabricSet: u.cfg.Set,
 		Seal: &schema.SealKeyRecord{V: schema.Version, KeyID: u.seal.ID(), Public: u.seal.Public()}, Open: u.seal.Open,
-		HandOver: u.seal.HandOver,
-		Build:    u.build(), Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry,
+		HandOver: u.seal.HandOver, Tokens: keys,
+		Build: u.build(), Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry,
 	})
 	if err != nil {
 		return err

@@ -105,6 +105,7 @@ type watches struct {
 	arcs      *watch.Cache[schema.ArcRecord]
 
 	reservations *watch.Cache[schema.ReservationRecord]
+	keys         *watch.Cache[schema.TokenKeysRecord]
 }
 
 // New makes a frontend on a connection that it shares and does not close. It starts nothing.

@@ -49,6 +49,9 @@ func (g *guard) check(r *http.Request) error {
 			return schema.Errorf(schema.CodeAccessDenied, "a request with Sec-Fetch-Site %q comes from a page in a browser", short(site))
 		}
 	}
+	if r.URL.Path == jwksPath {
+		return nil // what is public anybody may read, from elsewhere and through a proxy too
+	}
 	if !g.anonymous {
 		return schema.Errorf(schema.CodeAccessDenied, "anonymous calls over HTTP are switched off; call over NATS with a credential")
 	}

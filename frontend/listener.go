@@ -36,8 +36,12 @@ func newHTTPDoor(f *Frontend, listener net.Listener, hosts []string, anonymous b
 	api := lambdaapi.New(f)
 	// Not a ServeMux: that one answers paths which are not clean by a redirect, with no error that SDKs can read.
 	d.next = newGuard(listener.Addr(), hosts, anonymous, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/healthz" {
+		switch r.URL.Path {
+		case "/healthz":
 			f.health(w, r)
+			return
+		case jwksPath:
+			f.jwks(w, r)
 			return
 		}
 		api.ServeHTTP(w, r)

@@ -49,6 +49,10 @@ func (f *Frontend) loadSetUp(ctx context.Context, js jetstream.JetStream, waits 
 	if err != nil {
 		return err
 	}
+	keys, err := f.bucket(ctx, js, waits, topology.Keys)
+	if err != nil {
+		return err
+	}
 	f.functions.kv = functions
 	w := &f.watches
 	w.functions = watch.New(f.nc, functions, ">", decodeFunction, f.log)
@@ -80,12 +84,13 @@ func (f *Frontend) loadSetUp(ctx context.Context, js jetstream.JetStream, waits 
 	w.arcs = watch.New(f.nc, arcs, ">", decode[schema.ArcRecord], f.log)
 	w.reservations = watch.New(f.nc, reservations, ">", decodeReservation, f.log)
 	w.reservations.OnChange(f.reservationChanged)
+	w.keys = watch.New(f.nc, keys, schema.TokenKeysName("*"), decode[schema.TokenKeysRecord], f.log)
 	for _, c := range []struct {
 		name  string
 		start func(context.Context) error
 	}{
 		{"functions", w.functions.Start}, {"ring", w.ring.Start}, {"fabric", w.fabric.Start}, {"arcs", w.arcs.Start},
-		{"reservations", w.reservations.Start},
+		{"reservations", w.reservations.Start}, {"the keys of tokens", w.keys.Start},
 	} {
 		waits.on("the values of " + c.name)
 		if err := c.start(ctx); err != nil {
@@ -118,6 +123,9 @@ func (w *watches) stop() {
 	}
 	if w.reservations != nil {
 		w.reservations.Stop()
+	}
+	if w.keys != nil {
+		w.keys.Stop()
 	}
 }
 

@@ -74,6 +74,7 @@ func operations() []operation {
 		{name: "DeleteDeadLetters", do: (*Service).deleteDeadLetters},
 		{name: "GetRing", ofFabric: true, do: (*Service).getRing},
 		{name: "GetFabric", ofFabric: true, do: (*Service).getFabric},
+		{name: "GetTokenKeys", ofFabric: true, do: (*Service).getTokenKeys},
 		{name: "PutFabric", ofFabric: true, do: (*Service).putFabric},
 		{name: "DrainManager", ofFabric: true, do: (*Service).drainManager},
 	}

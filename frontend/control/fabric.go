@@ -100,3 +100,11 @@ func (s *Service) loadFabric(ctx context.Context) (schema.Fabric, uint64, error)
 	}
 	return fabric, entry.Revision(), nil
 }
+
+// getTokenKeys answers with the issuer of the fabric's tokens and the keys by which they are checked, from a watch.
+func (s *Service) getTokenKeys(_ context.Context, _ string, request []byte) (any, error) {
+	if _, err := decode[struct{}](request); err != nil {
+		return nil, err
+	}
+	return s.view.TokenKeys(), nil
+}

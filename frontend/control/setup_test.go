@@ -87,6 +87,11 @@ func (v *kvView) Function(account, name string) (*schema.FunctionRecord, uint64,
 	return rec, revision, err == nil
 }
 
+func (v *kvView) TokenKeys() schema.TokenKeysOutput {
+	fabric := v.Fabric()
+	return schema.TokenKeysOutput{Issuer: fabric.TokenIssuer("hearth"), Keys: []schema.TokenJWK{{Kind: "OKP", ID: "k"}}}
+}
+
 func (v *kvView) WaitFunctions(ctx context.Context, revision uint64) error {
 	v.mu.Lock()
 	v.waited = append(v.waited, revision)
