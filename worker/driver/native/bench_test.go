@@ -19,6 +19,7 @@ import (
 
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/drivertest"
+	"github.com/hearth-run/hearth/worker/driver/native"
 )
 
 // starter starts the guest once, waits until it has reported, and ends it. It returns how long the report and the end took.
@@ -52,8 +53,8 @@ func bare(t testing.TB, folder string) starter {
 	}
 }
 
-// sandboxed is an environment of the driver.
-func sandboxed(t testing.TB, d driver.Driver, folder string) starter {
+// sandboxed is an environment of the driver, which reaches what its network says.
+func sandboxed(t testing.TB, d driver.Driver, folder string, n *driver.Network) starter {
 	cmd := drivertest.GuestCommand(t, folder)
 	cmd.Path = filepath.Join("/var/task", filepath.Base(cmd.Path))
 	return func(t testing.TB) (time.Duration, time.Duration) {
@@ -64,6 +65,7 @@ func sandboxed(t testing.TB, d driver.Driver, folder string) starter {
 			return 0, 0
 		}
 		c := cmd
+		c.Network = n
 		c.Env = []string{"AWS_LAMBDA_RUNTIME_API=" + e.APIAddress()}
 		if err := e.Start(context.Background(), c, io.Discard); err != nil {
 			t.Error(err)
@@ -115,17 +117,20 @@ func median(of []time.Duration) float64 {
 	return float64(of[len(of)/2])
 }
 
-// BenchmarkCold compares one start after the other, a bare process and a sandbox in turn.
+// BenchmarkCold compares one start after the other, a bare process, a sandbox with a network and one without a device in turn.
 func BenchmarkCold(b *testing.B) {
 	needsRoot(b)
 	folder := drivertest.Folder(b)
 	d := open(b)
 	defer d.Close()
-	starts := []starter{bare(b, folder), sandboxed(b, d, folder)}
+	alone := open(b).(*native.Driver)
+	defer alone.Close()
+	alone.Leave("device")
+	starts := []starter{bare(b, folder), sandboxed(b, d, folder, &driver.Network{}), sandboxed(b, alone, folder, nil)}
 	for _, s := range starts {
 		s(b)
 	}
-	var cold, kill [2][]time.Duration
+	var cold, kill [3][]time.Duration
 	for b.Loop() {
 		for i, s := range starts {
 			took, killed := s(b)
@@ -135,6 +140,8 @@ func BenchmarkCold(b *testing.B) {
 	b.ReportMetric(median(cold[0])/1e6, "bare-ms")
 	b.ReportMetric(median(cold[1])/1e6, "native-ms")
 	b.ReportMetric(median(cold[1])/median(cold[0]), "cold-ratio")
+	b.ReportMetric(median(cold[1])/median(cold[2]), "network-ratio") // to a sandbox without a device
+	b.ReportMetric(median(kill[1])/median(kill[2]), "network-kill-ratio")
 	b.ReportMetric(median(kill[1])/1e6, "kill-ms")
 }
 
@@ -144,7 +151,7 @@ func BenchmarkRate(b *testing.B) {
 	folder := drivertest.Folder(b)
 	d := open(b)
 	defer d.Close()
-	starts := []starter{bare(b, folder), sandboxed(b, d, folder)}
+	starts := []starter{bare(b, folder), sandboxed(b, d, folder, &driver.Network{})}
 	most, err := strconv.Atoi(os.Getenv("HEARTH_BENCH_PARALLEL"))
 	if err != nil {
 		most = 4

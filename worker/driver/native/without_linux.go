@@ -12,6 +12,7 @@ type without map[string]bool
 const (
 	leaveReadOnly = "read-only mounts"
 	leaveNoSUID   = "mounts without setuid"
+	leaveDevice   = "device"
 )
 
 // attributes are those of a mount.
