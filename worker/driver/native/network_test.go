@@ -73,8 +73,8 @@ func try(what string) error {
 		}
 		defer c.Close()
 		return echo(c)
-	case "hold": // until the other end is gone
-		c, err := net.DialTimeout("tcp", address, patience)
+	case "hold": // until the other end is gone, and asks for nothing meanwhile
+		c, err := (&net.Dialer{Timeout: patience, KeepAlive: -1}).Dial("tcp", address)
 		if err != nil {
 			return err
 		}
