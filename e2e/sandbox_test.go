@@ -27,7 +27,13 @@ func TestSandbox(t *testing.T) {
 		}
 		t.Skip("the sandbox needs root")
 	}
-	f := fabric.Start(t, fabric.Options{Managers: 1, Capacity: 30, Driver: "native"})
+	// Somebody on this host whom functions may reach that list him.
+	friend, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = friend.Close() })
+	f := fabric.Start(t, fabric.Options{Managers: 1, Capacity: 30, Driver: "native", Flags: []string{"--allow-local", friend.Addr().String()}})
 	dir := fabric.Bootstrap(t, "hostile")
 	deploy := func(name string, flags ...string) {
 		f.MustCLI(append([]string{"deploy", name, dir, "--runtime", "provided"}, flags...)...)
@@ -35,12 +41,14 @@ func TestSandbox(t *testing.T) {
 	deploy("crashing", "--memory", "128", "--timeout", "3s")
 	deploy("probing", "--memory", "256", "--timeout", "60s")
 	deploy("alone", "--memory", "256", "--timeout", "60s", "--egress", "none")
+	deploy("listed", "--memory", "128", "--egress", friend.Addr().String())
 	deploy("greedy", "--memory", "128", "--timeout", "60s")
 	deploy("endless", "--memory", "128", "--timeout", "5s")
 	f.DeployFn("neighbour", "--memory", "128", "--timeout", "60s")
 	t.Run("S51", func(t *testing.T) { crashes(t, f) })
 	t.Run("S70", func(t *testing.T) { getsNowhere(t, f) })
 	t.Run("S71", func(t *testing.T) { limitsHold(t, f) })
+	t.Run("egress", func(t *testing.T) { reachesWhatIsListed(t, f, friend.Addr().String()) })
 	quiet(t, f)
 }
 
@@ -99,6 +107,46 @@ func crashes(t *testing.T, f *fabric.Fabric) {
 			ask(t, c, "crashing", map[string]any{"end": "exit"})
 		})
 	}
+}
+
+// reachesWhatIsListed: a function's egress policy holds from its deployment to its connections, a change of it too, and its log
+// tells why something was refused.
+func reachesWhatIsListed(t *testing.T, f *fabric.Fabric, friend string) {
+	c := f.Anonymous()
+	_, port, err := net.SplitHostPort(friend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := "host.hearth.internal:" + port
+	private, server := "10.77.0.1:5432", strings.TrimPrefix(f.NATS, "nats://")
+	_, serverPort, err := net.SplitHostPort(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reach := func(function string, want map[string]string) {
+		t.Helper()
+		var dial []string
+		for to := range want {
+			dial = append(dial, to)
+		}
+		got, a := ask(t, c, function, map[string]any{"dial": dial})
+		for to, outcome := range want {
+			if got[to] != outcome {
+				t.Errorf("%s to %s: %q, want %q; answered %s", function, to, got[to], outcome, a.Payload)
+			}
+		}
+	}
+	const refused = "ECONNREFUSED"
+	reach("listed", map[string]string{host: guest.Done, private: refused, server: refused, "host.hearth.internal:" + serverPort: refused,
+		"db.example.org:5432": "no name"})
+	reach("probing", map[string]string{host: "no name", private: refused, server: refused})
+	reach("alone", map[string]string{host: "no name", private: "ENETUNREACH"})
+	eventually(t, "the log tells why", func() bool {
+		text := f.MustCLI("logs", "probing")
+		return strings.Contains(text, "egress of probing to "+private+" is refused: private ranges need an explicit CIDR")
+	})
+	f.MustCLI("deploy", "listed", fabric.Bootstrap(t, "hostile"), "--runtime", "provided", "--egress", "none")
+	reach("listed", map[string]string{host: "no name", private: "ENETUNREACH"})
 }
 
 // getsNowhere: every probe of package hostile is refused as it says, with the fabric's own processes, files and ports as prey, and

@@ -8,20 +8,25 @@
 //	{"take":"tmp","amount":70}  takes so much of something
 //	{"flood":N}           N lines of 1 KiB to standard output
 //	{"end":"exit"}        ends: exit, signal, hang, spin
+//	{"dial":["host:80"]}  connects to each
 //	{}                    how many calls this environment has had
 package main
 
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hearth-run/hearth/worker/driver/native/hostile"
 )
@@ -33,6 +38,7 @@ type request struct {
 	Amount int            `json:"amount"`
 	Flood  int            `json:"flood"`
 	End    string         `json:"end"`
+	Dial   []string       `json:"dial"`
 }
 
 const base = "/2018-06-01/runtime/"
@@ -102,7 +108,26 @@ func do(address string, r request) map[string]string {
 	case r.End != "":
 		end(r.End)
 	}
+	for _, to := range r.Dial {
+		outcomes[to] = dial(to)
+	}
 	return outcomes
+}
+
+// dial connects to a host and port: "done", what there was instead, or "no name".
+func dial(to string) string {
+	c, err := net.DialTimeout("tcp", to, 20*time.Second)
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		_ = c.Close()
+		return hostile.Done
+	case errors.As(err, new(*net.DNSError)):
+		return "no name"
+	case errors.As(err, &errno):
+		return unix.ErrnoName(errno)
+	}
+	return err.Error()
 }
 
 // end does not return.
