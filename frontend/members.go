@@ -127,9 +127,9 @@ func (v *view) release(arc string) {
 func merge(whole *schema.ManagerStatus, part *schema.ManagerStatus) {
 	whole.Number = part.Number
 	if part.Counted {
-		arcs := whole.Arcs
+		arcs, stock := whole.Arcs, whole.Stock
 		*whole = *part
-		whole.Arcs, whole.Partial, whole.Counted = arcs, false, false
+		whole.Arcs, whole.Stock, whole.Partial, whole.Counted = arcs, stock, false, false
 	}
 	for i := range part.Arcs {
 		a := &part.Arcs[i]

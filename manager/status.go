@@ -63,6 +63,9 @@ func (m *Manager) tellAll(whole bool) {
 	t := &m.telling
 	t.mu.Lock()
 	s, rising := m.status(true)
+	if w, ok := m.worker.(Stocked); ok && whole {
+		s.Stock = w.Stock()
+	}
 	all := s.Arcs
 	var changed []schema.ArcStatus
 	if !whole {

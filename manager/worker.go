@@ -16,3 +16,8 @@ type Worker interface {
 	// End ends an environment: at once if it is idle, killing a call that runs. Its last event still comes.
 	End(id string)
 }
+
+// Stocked is the rare ability of a worker to tell what it keeps ready; nil where it keeps nothing.
+type Stocked interface {
+	Stock() *schema.Stock
+}

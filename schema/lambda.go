@@ -180,6 +180,7 @@ type RingManager struct {
 	State        MemberState      `json:"state"`
 	Capacity     int              `json:"capacity"`
 	Environments RingEnvironments `json:"environments"`
+	Stock        *Stock           `json:"stock,omitempty"` // of a worker in its process that keeps sandboxes
 }
 
 // RingEnvironments counts a manager's environments by state.

@@ -154,12 +154,24 @@ type ManagerStatus struct {
 	Reserved    int         `msgpack:"reserved"`
 	Surplus     int         `msgpack:"surplus"`
 	Arcs        []ArcStatus `msgpack:"arcs,omitempty"`
+	Stock       *Stock      `msgpack:"stock,omitempty"` // of the worker in the manager's process; nil: not in a partial status, or it keeps none
 
 	// Partial says that Arcs are only those that changed, with everything else as in the last whole status of this life. A member
 	// that went idle is told by it before its call is answered (DESIGN 5).
 	// Counted says that a partial status speaks for every number beside Arcs too.
 	Partial bool `msgpack:"part,omitempty"`
 	Counted bool `msgpack:"num,omitempty"`
+}
+
+// Stock is empty environments that a worker keeps ready, how often that was of use since it started, and how many environments lie
+// frozen.
+type Stock struct {
+	Ready     int    `msgpack:"r" json:"ready"`     // now
+	Made      uint64 `msgpack:"m" json:"made"`      // for the stock
+	Taken     uint64 `msgpack:"t" json:"taken"`     // environments that found one
+	Missed    uint64 `msgpack:"x" json:"missed"`    // environments for which one was made while they waited
+	Discarded uint64 `msgpack:"d" json:"discarded"` // ended unused
+	Frozen    int    `msgpack:"f" json:"frozen"`    // environments now: idle for 10 s
 }
 
 // ArcStatus is one function version (and sub-tenant) on one arc at a manager. Of a reserved arc on which a manager has a share

@@ -3,6 +3,7 @@ package worker
 import (
 	"sync/atomic"
 
+	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker/driver"
 )
 
@@ -35,6 +36,16 @@ type counters struct {
 	made, initFailures, started, answered, functionErrors, timedOut, exited, refused, notReturned, bound, mismatches, unanswered,
 	tokenless,
 	dropped, frozen, freezes atomic.Int64
+}
+
+// Stock is what its driver keeps ready, as it is told; nil where it keeps nothing.
+func (w *Worker) Stock() *schema.Stock {
+	d, ok := w.cfg.Driver.(driver.Stocker)
+	if !ok {
+		return nil
+	}
+	s := d.Stock()
+	return &schema.Stock{Ready: s.Ready, Made: s.Built, Taken: s.Taken, Missed: s.Missed, Discarded: s.Discarded, Frozen: int(w.count.frozen.Load())}
 }
 
 // Counters takes a look; the numbers are read one after the other.

@@ -75,7 +75,11 @@ func TestStockIsCounted(t *testing.T) {
 	b := sandboxed(t)
 	natstest.Eventually(t, patience, func() bool { return b.worker.Counters().Stock.Ready > 0 }, "one is ready")
 	b.made("e1", b.binding())
-	if s := b.worker.Counters().Stock; s.Taken != 1 || s.Built == 0 {
-		t.Errorf("%+v", s)
+	counted, told := b.worker.Counters().Stock, b.worker.Stock()
+	if counted.Taken != 1 || counted.Built == 0 || told.Taken != 1 || told.Made < counted.Built {
+		t.Errorf("counted %+v, told %+v", counted, told)
+	}
+	if other := setup(t).worker.Stock(); other != nil {
+		t.Errorf("processes: %+v", other)
 	}
 }

@@ -163,7 +163,7 @@ func ringManagers(record schema.RingRecord, statuses []schema.ManagerStatus) []s
 		byID[m.ID] = schema.RingManager{
 			ID: m.ID, State: state, Capacity: m.Capacity, Environments: schema.RingEnvironments{
 				Idle: m.Idle, Busy: m.Busy, Starting: m.Starting, Reserved: m.Reserved, Surplus: m.Surplus,
-			},
+			}, Stock: m.Stock,
 		}
 	}
 	out := make([]schema.RingManager, 0, len(byID))

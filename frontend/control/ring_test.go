@@ -29,7 +29,7 @@ func TestRing(t *testing.T) {
 	b.put(t, topology.Ring, schema.RingKey, schema.RingRecord{V: 1, Epoch: 7, Members: []string{"m1", "m2", "m3"}, Leaving: []string{"m4"}})
 	b.view.managers = []schema.ManagerStatus{
 		{ID: "m1", State: schema.MemberActive, Capacity: 40, Idle: 2, Busy: 1, Starting: 3},
-		{ID: "m2", State: schema.MemberActive, Capacity: 20},
+		{ID: "m2", State: schema.MemberActive, Capacity: 20, Stock: &schema.Stock{Ready: 3, Made: 9, Frozen: 2}},
 		{ID: "m4", State: schema.MemberActive, Capacity: 10}, // its last word before it began to leave
 		{ID: "m5", State: schema.MemberActive, Capacity: 10}, // the same of one that has left
 		{ID: "m6", State: schema.MemberJoining, Capacity: 10},
@@ -64,6 +64,10 @@ func TestRing(t *testing.T) {
 		{ID: "m2", State: schema.MemberActive, Capacity: 20}, {ID: "m3", State: control.MemberSilent},
 		{ID: "m4", State: schema.MemberDraining, Capacity: 10}, {ID: "m6", State: schema.MemberJoining, Capacity: 10},
 	}
+	if stock := out.Managers[1].Stock; stock == nil || *stock != (schema.Stock{Ready: 3, Made: 9, Frozen: 2}) {
+		t.Errorf("stock %+v", stock)
+	}
+	out.Managers[1].Stock = nil
 	if out.Epoch != 7 || !slices.Equal(out.Managers, want) {
 		t.Errorf("epoch %d, managers %+v", out.Epoch, out.Managers)
 	}

@@ -77,7 +77,18 @@ type Fleet struct {
 	stopped      bool
 }
 
-var _ manager.Worker = (*Fleet)(nil)
+var (
+	_ manager.Worker  = (*Fleet)(nil)
+	_ manager.Stocked = (*Fleet)(nil)
+)
+
+// Stock is what the worker of this process keeps ready.
+func (f *Fleet) Stock() *schema.Stock {
+	if w, ok := f.cfg.Local.(manager.Stocked); ok {
+		return w.Stock()
+	}
+	return nil
+}
 
 // New makes the fleet of a manager over that one's connection, so that offers, statuses and orders leave in their order.
 func New(nc *nats.Conn, cfg Config) (*Fleet, error) {
