@@ -8,11 +8,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hearth-run/hearth/worker/driver/process"
+	"github.com/hearth-run/hearth/worker/egress"
 	"github.com/hearth-run/hearth/worker/unpack"
 )
 
 func TestMain(m *testing.M) {
 	unpack.Main()
+	egress.Main()
 	process.Main()
 	if len(os.Args) == 2 && os.Args[1] == functionArgument {
 		function()

@@ -14,10 +14,14 @@ import (
 	"github.com/hearth-run/hearth/deploy"
 	"github.com/hearth-run/hearth/deploy/doctor"
 	"github.com/hearth-run/hearth/worker/driver/native"
+	"github.com/hearth-run/hearth/worker/egress"
 	"github.com/hearth-run/hearth/worker/runtimes"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	egress.Main()
+	goleak.VerifyTestMain(m)
+}
 
 // good is a host on which nothing is missing.
 func good() *doctor.Host {

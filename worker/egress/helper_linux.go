@@ -32,6 +32,7 @@ const (
 // must be in the first lines of main, and of TestMain in tests that use the driver.
 func Main() {
 	if len(os.Args) != 2 || os.Args[1] != argument {
+		entered.Store(true)
 		return
 	}
 	if err := serve(); err != nil {
@@ -40,6 +41,10 @@ func Main() {
 	}
 	syscall.Exit(0)
 }
+
+// entered tells that this program becomes a helper when it is run again. One that does not, a test's for instance, would do all
+// over again what it does, and start another.
+var entered atomic.Bool
 
 // helper is the process that has the stacks of all environments of a worker.
 type helper struct {

@@ -27,10 +27,14 @@ type process struct {
 	mu    sync.Mutex
 	ended bool // reaped: the pid is nobody's
 	dead  bool // killed, or ended
+	quiet bool // it was there to be ended
 }
 
 // launch starts a helper.
 func (s *Service) launch() (*process, error) {
+	if !entered.Load() {
+		return nil, errors.New("start the network of environments: this program does not begin with egress.Main")
+	}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("start the network of environments: %w", err)
@@ -174,7 +178,10 @@ func (h *process) listen(said *os.File, reaped <-chan struct{}, free func()) {
 	_ = said.Close()
 	_ = h.control.Close()
 	free()
-	if s.life.Err() == nil {
+	h.mu.Lock()
+	quiet := h.quiet
+	h.mu.Unlock()
+	if s.life.Err() == nil && !quiet {
 		s.cfg.Log.Error("the network of environments ended: connections are reset, and the next one starts it anew", "said", words.String())
 	}
 	close(h.done)
@@ -210,6 +217,14 @@ func (h *process) attach(a *Attachment, reset []flow) error {
 		fabric = f()
 	}
 	return h.send(order{Attach: &attach{ID: a.id, Rules: a.rules, None: a.none, Fabric: fabric, Reset: reset}}, a.device)
+}
+
+// quietly kills it, which nobody needs to hear of.
+func (h *process) quietly() {
+	h.mu.Lock()
+	h.quiet = true
+	h.mu.Unlock()
+	h.kill()
 }
 
 func (h *process) kill() {

@@ -56,6 +56,7 @@ type Service struct {
 	helper      *process // nil: none runs
 	started     int      // helpers, since the service was made
 	at          time.Time
+	proof       chan struct{} // told when a helper says what only a proof asks for
 }
 
 // New makes a service. It starts no process before somebody needs one.
@@ -69,7 +70,7 @@ func New(cfg Config) (*Service, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("egress: make an epoll: %w", err)
 	}
-	s := &Service{cfg: cfg, poll: os.NewFile(uintptr(fd), "devices"), attachments: map[uint64]*Attachment{}}
+	s := &Service{cfg: cfg, poll: os.NewFile(uintptr(fd), "devices"), attachments: map[uint64]*Attachment{}, proof: make(chan struct{}, 1)}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.wg.Go(s.watch)
 	return s, nil
@@ -263,6 +264,13 @@ func (a *Attachment) finish() {
 
 // told is a report of the helper.
 func (s *Service) told(r report) {
+	if r.ID == proofID {
+		select {
+		case s.proof <- struct{}{}:
+		default:
+		}
+		return
+	}
 	s.mu.Lock()
 	a := s.attachments[r.ID]
 	var all driver.Traffic
@@ -304,6 +312,37 @@ func plus(a, b driver.Traffic) driver.Traffic {
 	}
 	return sum
 }
+
+// Prove starts a helper, waits until it answers, and ends it: what keeps it from running is to be found before a function waits
+// for it.
+func (s *Service) Prove(ctx context.Context) error {
+	s.start.Lock()
+	defer s.start.Unlock()
+	h, err := s.launch()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		h.quietly()
+		<-h.done
+	}()
+	if err := h.send(order{Detach: proofID}, -1); err != nil {
+		return fmt.Errorf("start the network of environments: %w", err)
+	}
+	select {
+	case <-s.proof:
+		return nil
+	case <-h.done:
+		return errors.New("start the network of environments: it ended at once")
+	case <-time.After(orderTime):
+		return errors.New("start the network of environments: it does not answer")
+	case <-ctx.Done():
+		return fmt.Errorf("start the network of environments: %w", context.Cause(ctx))
+	}
+}
+
+// proofID is nobody's.
+const proofID = 1 << 62
 
 // serving is the helper that runs, or a new one.
 func (s *Service) serving() (*process, error) {

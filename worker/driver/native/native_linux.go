@@ -89,7 +89,11 @@ func (d *Driver) Probe(ctx context.Context) (driver.Abilities, error) {
 		return driver.Abilities{}, refuse(err)
 	}
 	abilities := driver.Abilities{Tenants: true, Limits: true}
-	if d.noDevice != "" {
+	if d.noDevice == "" {
+		if err := d.egress.Prove(ctx); err != nil {
+			return driver.Abilities{}, refuse(err)
+		}
+	} else {
 		abilities.Remarks = append(abilities.Remarks, d.noDevice)
 	}
 	for _, own := range d.cfg.Local {
