@@ -12,6 +12,7 @@ import (
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -212,5 +213,33 @@ func TestMembersWaitForPermits(t *testing.T) {
 	natstest.Eventually(t, patience, func() bool { return status().Ready == 4 }, "all are ready")
 	if held := c.holdings("f.default.resize").Others(""); held > 4 {
 		t.Errorf("%d are held", held)
+	}
+}
+
+// A call that a cap of its function throttles drives no idle environment of another function out: what it would take the place of is
+// idle again. With a permit it takes that place.
+func TestThrottledCallEvictsNobody(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	n := startNode(t, f, f.Connect(t), "m1", func(c *manager.Config, _ *echoWorker) { c.Capacity = 1 })
+	c := newCaller(t, f, "f1")
+	settled(t, c, []*node{n})
+	key, other := c.deploy("resize", limited(0)), c.deploy("other")
+	c.invoke("other", other)
+	for range 3 {
+		if ran, refusals := c.send("resize", key, 2).throttled(2, schema.ThrottleFunctionConcurrency); ran != 0 || refusals != 2 {
+			t.Errorf("%d ran and %d were throttled, want none and two", ran, refusals)
+		}
+		natstest.Eventually(t, patience, func() bool { return n.Status().Idle == 1 && n.Settled() }, "what was set aside is idle again")
+		if got := start(c.invoke("other", other)); got != schema.StartWarm {
+			t.Errorf("a call of the other function is %s", got)
+		}
+	}
+	c.deploy("resize", limited(1))
+	if got := start(c.invoke("resize", key)); got != schema.StartCold {
+		t.Errorf("a call with a permit is %s", got)
+	}
+	if got := start(c.invoke("other", other)); got != schema.StartCold {
+		t.Errorf("a call of the other function, whose environment made room, is %s", got)
 	}
 }

@@ -223,12 +223,8 @@ func (m *Manager) decided(c *claim, g *generation, d *pool.Decision, now time.Ti
 		m.giveBack(c)
 	}
 	m.sendAll(&more)
-	if d.Make != nil || len(d.End) > 0 {
-		plan := pool.Plan[*claim]{End: d.End}
-		if d.Make != nil {
-			plan.Make = []pool.Make{*d.Make}
-		}
-		m.carryOut(plan, nil)
+	if d.Make != nil {
+		m.makeInPlace(*d.Make, d.End)
 	}
 }
 

@@ -15,7 +15,7 @@ func (m *Manager) carryOut(plan pool.Plan[*claim], failure *schema.FunctionError
 		m.worker.End(id)
 	}
 	for _, mk := range plan.Make {
-		m.spawn(func() { m.make(mk) })
+		m.spawn(func() { m.make(mk, nil) })
 	}
 	for _, c := range plan.Fail {
 		m.spawn(func() { m.fail(c, failure) })
@@ -41,13 +41,25 @@ func (m *Manager) forget(given []*claim) {
 	}
 }
 
-// make binds an environment and has the worker begin it. Variables are opened for the binding alone and kept nowhere.
-func (m *Manager) make(mk pool.Make) {
-	err := m.permits.take(m.life, mk)
+// makeInPlace makes an environment for a claim. The idle ones that the pool took out of use for it end once it has its permits: a
+// call that a cap of its own function throttles drives nobody else's environment out.
+func (m *Manager) makeInPlace(mk pool.Make, of []string) {
+	if !m.spawned(func() { m.make(mk, of) }) {
+		m.carryOut(pool.Plan[*claim]{End: of}, nil)
+	}
+	m.offers.kick()
+}
+
+// make binds an environment and has the worker begin it, in the place of those that are set aside for it, if any. Variables are opened
+// for the binding alone and kept nowhere.
+func (m *Manager) make(mk pool.Make, aside []string) {
+	aside, err := m.permits.take(m.life, mk, aside)
 	if err != nil {
+		m.restore(aside)
 		m.unbound(mk.Environment, err)
 		return
 	}
+	m.carryOut(pool.Plan[*claim]{End: aside}, nil)
 	binding, err := m.binding(m.life, mk)
 	if err != nil {
 		m.log.Warn("bind an environment", "environment", mk.Environment, "function", mk.Spec.Function, "version", mk.Home.Version,
@@ -61,6 +73,18 @@ func (m *Manager) make(mk pool.Make) {
 	}
 	m.count.made.Add(1)
 	m.worker.Make(mk.Environment, binding, m.notify)
+}
+
+// restore gives idle environments back to the pool that were set aside for one that has no permit.
+func (m *Manager) restore(aside []string) {
+	for _, id := range aside {
+		m.mu.Lock()
+		if turn, ok := m.pool.Restore(time.Now(), id); ok {
+			m.endTurn(id, turn)
+		} else {
+			m.mu.Unlock()
+		}
+	}
 }
 
 // unbound ends an environment that could not be bound. Where the function version is gone, the claim that fails with it

@@ -122,7 +122,7 @@ func (m *Manager) TakePermit(function string, key schema.Key) <-chan error {
 	done := make(chan error, 1)
 	mk := pool.Make{Environment: random(), Home: pool.Home{Key: key}, Spec: pool.Spec{Account: subjects.DefaultAccount, Function: function}}
 	m.spawn(func() {
-		err := m.permits.take(m.life, mk)
+		_, err := m.permits.take(m.life, mk, nil)
 		m.permits.back(mk.Environment)
 		done <- err
 	})

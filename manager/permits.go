@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,31 +81,32 @@ func newPermits(m *Manager) *permits {
 
 // take waits for the permits to make an environment. An error is a [schema.CodeThrottled] with the reason of the cap that is
 // reached, or a [schema.CodeUnavailable]: the bucket did not answer; nothing is held then. Members of a reservation were asked
-// for by name: they count, but do not wait for growth.
-func (p *permits) take(ctx context.Context, mk pool.Make) error {
+// for by name: they count, but do not wait for growth. Idle environments that are set aside to make room are the first to make way
+// for a cap that counts them; it gives those that are left.
+func (p *permits) take(ctx context.Context, mk pool.Make, aside []string) (left []string, err error) {
 	account, function := mk.Spec.Account, mk.Spec.Function
 	ctx, cancel := context.WithTimeoutCause(ctx, permitWait, errors.New("waiting for a permit to make an environment"))
 	defer cancel()
 	f, a := p.function(account, function), p.account(account)
 	defer p.release(f, a)
-	if err := p.askOrEvict(ctx, f, mk.Environment); err != nil {
-		return err
+	if aside, err = p.askOrEvict(ctx, f, mk.Environment, aside); err != nil {
+		return aside, err
 	}
-	if err := p.askOrEvict(ctx, a, mk.Environment); err != nil {
+	if aside, err = p.askOrEvict(ctx, a, mk.Environment, aside); err != nil {
 		p.drop(f, mk.Environment)
-		return err
+		return aside, err
 	}
 	if mk.Home.Reservation == 0 { // last: what a cap refuses is no growth
 		if err := p.grow(ctx, account, function); err != nil {
 			p.drop(f, mk.Environment)
 			p.drop(a, mk.Environment)
-			return err
+			return aside, err
 		}
 	}
 	p.mu.Lock()
 	p.of[mk.Environment] = [2]string{f.key, a.key}
 	p.mu.Unlock()
-	return nil
+	return aside, nil
 }
 
 // stands reports whether an environment's permits surely are its own still, a moment before it is made: under a cap they may have
@@ -136,53 +138,61 @@ func (p *permits) release(scopes ...*permitScope) {
 
 // askOrEvict waits for a permit of one cap. At the cap an idle unreserved environment that it counts and that is here makes way: else
 // what nobody uses would keep out what is called. What has just answered is idle in a moment, so it is looked for a few times.
-func (p *permits) askOrEvict(ctx context.Context, s *permitScope, environment string) error {
+// One that is set aside anyway goes before others.
+func (p *permits) askOrEvict(ctx context.Context, s *permitScope, environment string, aside []string) (left []string, err error) {
 	for look := 1; ; {
 		err := p.ask(ctx, s, environment)
 		if schema.CodeOf(err) != schema.CodeThrottled || err == nil {
-			return err
+			return aside, err
 		}
-		gone, ok := p.evict(s.of)
+		var gone <-chan struct{}
+		var ok bool
+		gone, aside, ok = p.evict(s.of, aside)
 		if !ok {
 			if look == evictLooks {
-				return err
+				return aside, err
 			}
 			look++
 			select {
 			case <-time.After(evictEvery):
 			case <-ctx.Done():
-				return err
+				return aside, err
 			}
 			continue
 		}
 		select {
 		case <-gone:
 		case <-ctx.Done():
-			return err
+			return aside, err
 		}
 	}
 }
 
 // evict ends an idle environment and gives what is closed when its permits are back.
-func (p *permits) evict(of pool.Scope) (gone <-chan struct{}, ok bool) {
+func (p *permits) evict(of pool.Scope, aside []string) (gone <-chan struct{}, left []string, ok bool) {
+	var id string
 	p.m.mu.Lock()
-	id, ok := p.m.pool.Evict(time.Now(), of)
+	if at := slices.IndexFunc(aside, func(id string) bool { return p.m.pool.Within(of, id) }); at >= 0 {
+		id, ok, aside = aside[at], true, slices.Delete(aside, at, at+1)
+	} else {
+		id, ok = p.m.pool.Evict(time.Now(), of)
+	}
 	p.m.mu.Unlock()
 	if !ok {
-		return nil, false
+		return nil, aside, false
 	}
-	left := make(chan struct{})
+	closed := make(chan struct{})
 	p.mu.Lock()
 	if _, holds := p.of[id]; holds {
-		p.leaving[id] = left
+		p.leaving[id] = closed
 	} else {
-		close(left) // it went by itself meanwhile
+		close(closed) // it went by itself meanwhile
 	}
 	p.mu.Unlock()
 	p.m.count.ended.Add(1)
 	p.m.worker.End(id)
 	p.m.changed()
-	return left, true
+	return closed, aside, true
 }
 
 // back gives back the permits of an environment that has gone. Without any it does nothing.

@@ -21,6 +21,24 @@ func (p *Pool[C]) Evict(now time.Time, of Scope) (id string, ok bool) {
 	return "", false
 }
 
+// Within reports whether an environment that has not gone is one of a scope.
+func (p *Pool[C]) Within(of Scope, id string) bool {
+	e := p.environments[id]
+	return e != nil && of.has(&e.group.spec)
+}
+
+// Restore undoes that an idle environment was taken out of the pool's use in place of one that is not made after all: it gets its turn
+// again. ok is false where it has gone meanwhile. The one in whose place it is back is unmade by the next call, until when there may
+// be too many.
+func (p *Pool[C]) Restore(now time.Time, id string) (turn Turn[C], ok bool) {
+	e := p.environments[id]
+	if e == nil || e.state != closing {
+		return turn, false
+	}
+	p.used += e.group.spec.Places
+	return p.turn(now, e), true
+}
+
 // Shed has so many unreserved environments of a scope end that are too many for its cap: idle ones now, whose ids it gives, least
 // recently used first, and the others when their calls have ended, instead of being offered again. Those on their way out count. It
 // replaces what was said of the scope before; 0 ends it.
