@@ -125,9 +125,13 @@ func (k *keeper) write(ctx context.Context, t *task, step *decided) error {
 	return nil
 }
 
+// goneFor is how long the marker of a reservation that is gone stays in the bucket. Whoever watches has seen it by then, or lists anew
+// and finds no key; names come and go, and their markers would pile up.
+const goneFor = time.Hour
+
 // remove ends a reservation.
 func (k *keeper) remove(ctx context.Context, t *task, step *decided) error {
-	err := k.kv.Purge(ctx, t.key, jetstream.LastRevision(step.revision))
+	err := k.kv.Purge(ctx, t.key, jetstream.LastRevision(step.revision), jetstream.PurgeTTL(goneFor))
 	k.mu.Lock()
 	if err == nil {
 		t.rec = nil

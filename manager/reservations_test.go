@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/deploy/topology"
@@ -68,6 +69,15 @@ func TestReservationFromOpeningToGone(t *testing.T) {
 	natstest.Eventually(t, patience, func() bool { return c.record("resize").State == schema.ReservationDraining }, "it drains again")
 	c.change(func() { clear(c.hold) })
 	c.clean()
+	records, err := c.js.Stream(t.Context(), topology.BucketStream(c.names, topology.Reservations))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := subjects.ReservationKey(first.Account, first.Function, first.Version)
+	if marker, err := records.GetLastMsgForSubject(t.Context(), "$KV."+c.names.Bucket(topology.Reservations)+"."+key); err != nil ||
+		marker.Header.Get(nats.MsgTTLHdr) == "" {
+		t.Errorf("its key has a marker that stays for ever: %+v, %v", marker, err)
+	}
 	c.limit("resize", 1)
 	if again := c.open("resize"); again.Epoch <= first.Epoch || again.Marker <= first.Marker {
 		t.Errorf("opened again with epoch %d after %d, marker %d after %d", again.Epoch, first.Epoch, again.Marker, first.Marker)

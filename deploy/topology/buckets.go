@@ -58,6 +58,9 @@ func Bucket(names subjects.Names, kind string) jetstream.StreamConfig {
 		c.AllowMsgTTL = true
 		c.SubjectDeleteMarkerTTL = leaseMarker
 	}
+	if kind == Reservations { // and the marker of one that is gone, after an hour
+		c.AllowMsgTTL = true
+	}
 	if kind == Members {
 		c.MaxAge = LeaseTTL
 		c.Duplicates = LeaseTTL
