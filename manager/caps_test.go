@@ -227,8 +227,8 @@ func TestThrottledCallEvictsNobody(t *testing.T) {
 	key, other := c.deploy("resize", limited(0)), c.deploy("other")
 	c.invoke("other", other)
 	for range 3 {
-		if ran, refusals := c.send("resize", key, 2).throttled(2, schema.ThrottleFunctionConcurrency); ran != 0 || refusals != 2 {
-			t.Errorf("%d ran and %d were throttled, want none and two", ran, refusals)
+		if ran, refusals := c.send("resize", key, 1).throttled(1, schema.ThrottleFunctionConcurrency); ran != 0 || refusals != 1 {
+			t.Errorf("%d ran and %d were throttled, want none and one", ran, refusals)
 		}
 		natstest.Eventually(t, patience, func() bool { return n.Status().Idle == 1 && n.Settled() }, "what was set aside is idle again")
 		if got := start(c.invoke("other", other)); got != schema.StartWarm {

@@ -54,12 +54,9 @@ func Bucket(names subjects.Names, kind string) jetstream.StreamConfig {
 		DenyDelete:        true,
 		Duplicates:        dedupWindow,
 	}
-	if kind == Limits { // what a cap of a name gone by says goes by itself
+	if kind == Limits || kind == Reservations { // what a cap of a name gone by says goes by itself, and the marker of a reservation that is gone
 		c.AllowMsgTTL = true
 		c.SubjectDeleteMarkerTTL = leaseMarker
-	}
-	if kind == Reservations { // and the marker of one that is gone, after an hour
-		c.AllowMsgTTL = true
 	}
 	if kind == Members {
 		c.MaxAge = LeaseTTL

@@ -135,7 +135,7 @@ func TestBucketsAreThoseOfNATS(t *testing.T) {
 	js := f.JetStream(t)
 	for _, kind := range topology.Buckets() {
 		config := jetstream.KeyValueConfig{Bucket: f.Names.Bucket(kind), Storage: jetstream.FileStorage, History: 1}
-		if kind == topology.Limits {
+		if kind == topology.Limits || kind == topology.Reservations {
 			config.LimitMarkerTTL = 5 * time.Second
 		}
 		if kind == topology.Members {
