@@ -85,7 +85,7 @@ func TestJoins(t *testing.T) {
 					}
 					if a.Start != schema.StartWarm {
 						cold.Add(1)
-						t.Logf("call %d: %s, %s on %s, by %s", calls.Load(), a.Start, a.Reason, a.Arc, a.Manager)
+						t.Logf("call %d: %s, %s on %s, by %s, %v", calls.Load(), a.Start, a.Reason, a.Arc, a.Manager, a.FunctionError)
 					}
 					calls.Add(1)
 				}

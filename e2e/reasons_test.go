@@ -93,23 +93,37 @@ func TestReasons(t *testing.T) {
 		ctx := withDeadline(t)
 		var mu sync.Mutex
 		told := map[string]map[schema.Reason]uint64{"kept": {}, "plain": {}}
-		crew := pool.New().WithMaxGoroutines(24).WithErrors()
-		const each = 400
-		for i := range 2 * each {
-			name := []string{"kept", "plain"}[i%2]
-			crew.Go(func() error {
-				a, err := c.Invoke(ctx, client.Call{Function: name, Qualifier: "1", Payload: []byte("1")})
-				if err != nil {
-					return err
-				}
-				mu.Lock()
-				told[name][a.Reason]++
-				mu.Unlock()
-				return nil
-			})
+		const each = 800
+		calls := func(n int) {
+			crew := pool.New().WithMaxGoroutines(24).WithErrors()
+			for i := range 2 * n {
+				name := []string{"kept", "plain"}[i%2]
+				crew.Go(func() error {
+					a, err := c.Invoke(ctx, client.Call{Function: name, Qualifier: "1", Payload: []byte("1")})
+					if err != nil {
+						return err
+					}
+					mu.Lock()
+					told[name][a.Reason]++
+					mu.Unlock()
+					return nil
+				})
+			}
+			if err := crew.Wait(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := crew.Wait(); err != nil {
+		calls(each / 2)
+		// What is beyond the reservation goes to its members as long as hardly one is busy, and else does not.
+		if _, err := c.SetFabric(withDeadline(t), map[string]string{"theta": "0.01"}); err != nil {
 			t.Fatal(err)
+		}
+		for done := false; !done; {
+			calls(each / 8)
+			mu.Lock()
+			made := told["plain"][schema.ReasonUnreserved]
+			done = made >= each && told["kept"][schema.ReasonScale] > 0 || made >= 10*each
+			mu.Unlock()
 		}
 		for name, want := range told {
 			counted := func() (sum frontend.Reasons) {
@@ -120,15 +134,20 @@ func TestReasons(t *testing.T) {
 				}
 				return sum
 			}
-			eventually(t, "all calls of "+name+" are counted", func() bool { return counted().Sum() >= each })
-			if sum := counted(); sum.Sum() != each || sum != (frontend.Reasons{
+			all := uint64(0)
+			for _, n := range want {
+				all += n
+			}
+			eventually(t, "all calls of "+name+" are counted", func() bool { return counted().Sum() >= all })
+			if sum := counted(); sum.Sum() != all || sum != (frontend.Reasons{
 				Reserved: want[schema.ReasonReserved], Spillover: want[schema.ReasonSpillover], Scale: want[schema.ReasonScale],
 				Overflow: want[schema.ReasonOverflow], Unreserved: want[schema.ReasonUnreserved],
 			}) {
 				t.Errorf("%s: counted %+v, told %v", name, sum, want)
 			}
 		}
-		if told["kept"][schema.ReasonReserved] == 0 || told["plain"][schema.ReasonUnreserved] != each {
+		if kept := told["kept"]; kept[schema.ReasonReserved] == 0 || kept[schema.ReasonScale] == 0 || kept[schema.ReasonOverflow]+kept[schema.ReasonSpillover] == 0 ||
+			len(told["plain"]) != 1 || told["plain"][schema.ReasonUnreserved] == 0 {
 			t.Errorf("reasons %v", told)
 		}
 	})
