@@ -241,13 +241,13 @@ func (s *Service) fits(all []*schema.ReservationRecord, rec *schema.FunctionReco
 	}
 	has := 0
 	for _, r := range all {
-		size, starting := seen.counted(r)
+		kept := seen.kept(r)
 		switch {
 		case r.Function == rec.Name && r.Version == v.Version:
-			has = starting + size
-		case size+starting < r.Limit:
+			has = kept
+		case kept < r.Limit:
 			if other, ok := s.memory(r); ok {
-				free -= (r.Limit - size - starting) * schema.Places(other) / places
+				free -= (r.Limit - kept) * schema.Places(other) / places
 			}
 		}
 	}

@@ -100,6 +100,26 @@ func TestReserve(t *testing.T) {
 	b.must(t, "DeleteFunction", object{"FunctionName": "resize"})
 }
 
+// What managers keep free for the members that another reservation lacks is not in the room that they tell, and is not taken off it a
+// second time: of many reservations that were made one after the other the last ones were refused.
+func TestReserveBesideOneThatIsMade(t *testing.T) {
+	t.Parallel()
+	b := reservable(t, 10)
+	b.must(t, "CreateFunction", function("other", b.putZip(t, "y"), object{"Publish": true}))
+	b.put(t, topology.Reservations, "default.other.1", schema.ReservationRecord{
+		V: 1, Account: "default", Function: "other", FunctionID: b.record(t, "other").ID, Version: "1", Limit: 10, Epoch: 7,
+		State: schema.ReservationProvisioning,
+	})
+	for i := range b.view.managers {
+		b.view.managers[i].Arcs = []schema.ArcStatus{{Arc: "r.0.default.other.1.7", Account: "default", Function: "other", Version: "1", Share: 5}}
+	}
+	body := b.refused(t, schema.CodeInvalidParameter, "PutProvisionedConcurrencyConfig", reserve("1", 11))
+	if !strings.Contains(body.Message, "at most 10 of its 256 MB") {
+		t.Errorf("%+v", body)
+	}
+	b.must(t, "PutProvisionedConcurrencyConfig", reserve("1", 10))
+}
+
 // Bad limits and versions are refused by field, and what does not fit with what is free.
 func TestReserveRefused(t *testing.T) {
 	t.Parallel()

@@ -184,12 +184,13 @@ func (v *sight) of(r *schema.ReservationRecord) []arcTold {
 	return v.arcs[r.Arc(r.Epoch, r.Shard).ArcName()]
 }
 
-// counted is how many members of a reservation are ready, and how many are being made.
-func (v *sight) counted(r *schema.ReservationRecord) (size, starting int) {
+// kept is for how many members of a reservation its managers have the place: those that are there, and those that they lack for
+// their shares, which they tell as room no more.
+func (v *sight) kept(r *schema.ReservationRecord) (n int) {
 	for _, m := range v.of(r) {
-		size, starting = size+m.arc.Ready, starting+m.arc.Starting
+		n += max(m.arc.Share, m.arc.Ready+m.arc.Starting)
 	}
-	return size, starting
+	return n
 }
 
 func (t *reservationTold) output() schema.ReservationOutput {
