@@ -142,6 +142,7 @@ var floor = []struct {
 	{netip.MustParsePrefix("198.18.0.0/15"), "the environment's own network"},
 	{netip.MustParsePrefix("224.0.0.0/3"), "multicast, reserved and broadcast"},
 	{netip.MustParsePrefix("::/96"), "unspecified, loopback, and version 4 in an old form"},
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), "version 4 as translators have it"},
 	{netip.MustParsePrefix("fd00:ec2::254/128"), "a cloud's metadata"},
 	{netip.MustParsePrefix("fd20:ce::254/128"), "a cloud's metadata"},
 	{netip.MustParsePrefix("fe80::/10"), "link-local"},
@@ -177,7 +178,7 @@ func Unreachable(addr netip.Addr) string {
 			return f.what
 		}
 	}
-	for _, inner := range embedded(addr) {
+	for _, inner := range Inner(addr) {
 		if what := Unreachable(inner); what != "" {
 			return fmt.Sprintf("a form of %s, %s", inner, what)
 		}
@@ -193,7 +194,7 @@ func PrivateRange(addr netip.Addr) (netip.Prefix, bool) {
 			return p, true
 		}
 	}
-	for _, inner := range embedded(addr) {
+	for _, inner := range Inner(addr) {
 		if p, ok := PrivateRange(inner); ok {
 			return p, true
 		}
@@ -207,8 +208,9 @@ var (
 	teredo = netip.MustParsePrefix("2001::/32")
 )
 
-// embedded are the addresses of version 4 that one of version 6 leads to.
-func embedded(addr netip.Addr) []netip.Addr {
+// Inner are the addresses of version 4 that one of version 6 leads to, where a gateway or a tunnel does that: who refuses those
+// refuses this one.
+func Inner(addr netip.Addr) []netip.Addr {
 	if !addr.Is6() {
 		return nil
 	}

@@ -51,7 +51,7 @@ func (r *rules) check(to netip.AddrPort, named func(host string, addr netip.Addr
 	if what := schema.Unreachable(addr); what != "" {
 		return no(driver.RefusedFloor, what)
 	}
-	if slices.ContainsFunc(r.fabric, func(f netip.AddrPort) bool { return f.Addr() == addr }) {
+	if r.ofFabric(addr) {
 		return no(driver.RefusedFabric, "")
 	}
 	_, private := schema.PrivateRange(addr)
@@ -71,6 +71,12 @@ func (r *rules) check(to netip.AddrPort, named func(host string, addr netip.Addr
 		}
 	}
 	return no(driver.RefusedPolicy, "")
+}
+
+// ofFabric reports whether an address is one of the fabric's, or leads there through a gateway (NAT64 and the like).
+func (r *rules) ofFabric(addr netip.Addr) bool {
+	all := append(schema.Inner(addr), addr)
+	return slices.ContainsFunc(r.fabric, func(f netip.AddrPort) bool { return slices.Contains(all, f.Addr().Unmap()) })
 }
 
 // exception is where a connection to one of the host's own addresses goes: one that --allow-local names and the function lists.
@@ -113,7 +119,7 @@ func (r *rules) gives(addr netip.Addr) bool {
 	if slices.ContainsFunc(r.local, func(own netip.AddrPort) bool { return own.Addr() == addr && !addr.IsLoopback() && r.lists(own) }) {
 		return true
 	}
-	if schema.Unreachable(addr) != "" || slices.ContainsFunc(r.fabric, func(f netip.AddrPort) bool { return f.Addr() == addr }) {
+	if schema.Unreachable(addr) != "" || r.ofFabric(addr) {
 		return false
 	}
 	if _, private := schema.PrivateRange(addr); !private {

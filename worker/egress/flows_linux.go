@@ -18,6 +18,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
+	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker/driver"
 )
 
@@ -86,8 +87,10 @@ func (p *place) dial(network string, to netip.AddrPort) (net.Conn, error) {
 		case v.own:
 			return nil
 		}
-		if local, err := isLocal(used.Addr().Unmap()); local {
-			return errors.Join(&refusedError{verdict{why: driver.RefusedLocal}}, err)
+		for _, addr := range append(schema.Inner(used.Addr()), used.Addr().Unmap()) {
+			if local, err := isLocal(addr); local {
+				return errors.Join(&refusedError{verdict{why: driver.RefusedLocal}}, err)
+			}
 		}
 		return nil
 	}}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -136,6 +137,10 @@ func (h *process) fork(control, stderr *os.File) (int, error) {
 		if err := cfg.Restrict(); err != nil {
 			return 0, err
 		}
+	}
+	// What this program inherited itself, from a shell for instance, goes no further.
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return 0, fmt.Errorf("keep what is open to ourselves: %w", err)
 	}
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{"hearth", argument}, &syscall.ProcAttr{
 		Dir: "/", Env: []string{}, Files: []uintptr{null.Fd(), null.Fd(), stderr.Fd(), control.Fd()},

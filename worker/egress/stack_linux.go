@@ -46,6 +46,9 @@ const (
 
 const nic = 1
 
+// abandonTime is between looks at what still lives of a place that ends.
+const abandonTime = 20 * time.Millisecond
+
 // place is the network of one environment, in the helper.
 type place struct {
 	id     uint64
@@ -159,9 +162,32 @@ func (p *place) close() {
 	p.end()
 	_ = p.tun.Close()
 	p.stack.Close()
-	p.wg.Wait()
+	p.abandon()
 	p.stack.Wait()
 	p.link.Close()
+}
+
+// abandon waits for the goroutines of the place. A connection to outside that stands at the very moment of the end begins its
+// handshake with the environment after the stack has closed what it knew: nobody would ever answer it, and the stack tries for
+// minutes. A function that ends when its dials succeed, which it can arrange, must not have the helper end with it.
+func (p *place) abandon() {
+	done := make(chan struct{})
+	go func() { // awaited below
+		defer close(done)
+		p.wg.Wait()
+	}()
+	again := time.NewTicker(abandonTime)
+	defer again.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-again.C:
+			for _, e := range p.stack.RegisteredEndpoints() {
+				e.Abort()
+			}
+		}
+	}
 }
 
 // in hands the stack what the environment sends. When it is faster than it may be, the device's queue fills, and the kernel drops.

@@ -33,6 +33,7 @@ const (
 	childMemory    = 192 << 20
 	childProcessor = 60 * time.Second
 	childFiles     = 64
+	childThreads   = 1024    // all of its user, who is nobody else; Go's are a few for each core
 	childAnswer    = 8 << 10 // bytes
 )
 

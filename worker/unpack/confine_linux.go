@@ -30,6 +30,7 @@ func confine(uid uint32, memory, seconds uint64) error {
 	for resource, most := range map[int]uint64{
 		unix.RLIMIT_DATA: before + memory, unix.RLIMIT_CPU: seconds, unix.RLIMIT_FSIZE: MaxUnpacked, unix.RLIMIT_NOFILE: childFiles,
 		unix.RLIMIT_CORE: 1, unix.RLIMIT_MEMLOCK: 0, unix.RLIMIT_MSGQUEUE: 0,
+		unix.RLIMIT_NPROC: childThreads,
 	} {
 		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: most, Max: most}); err != nil {
 			return fmt.Errorf("limit resource %d: %w", resource, err)

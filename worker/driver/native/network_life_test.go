@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hearth-run/hearth/worker/driver"
 	"github.com/hearth-run/hearth/worker/driver/drivertest"
 	"github.com/hearth-run/hearth/worker/driver/native"
@@ -38,6 +40,12 @@ func waitFor(t *testing.T, e driver.Environment, out *text, what string) {
 func TestEgressAtFirstNeed(t *testing.T) {
 	t.Parallel()
 	w := newTalker(t, nil)
+	// As a shell may leave something open to the worker.
+	inherited, err := unix.Open("/etc/passwd", unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited)
 	if got, _ := w.say(t, nil, "device/"); got["device/"] != hostile.Done {
 		t.Errorf("no device: %v", got)
 	}

@@ -81,6 +81,17 @@ func try(what string) error {
 		fmt.Println("holding")
 		_, err = c.Read(make([]byte, 1))
 		return err
+	case "deaf": // connections whose handshake does not end
+		address, number, _ := strings.Cut(address, "/")
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			return err
+		}
+		if err := deaf(netip.MustParseAddrPort(address), n); err != nil {
+			return err
+		}
+		fmt.Println("deaf now")
+		return unix.Pause() // until it is killed
 	case "many": // connections at once
 		address, number, _ := strings.Cut(address, "/")
 		n, err := strconv.Atoi(number)
@@ -259,7 +270,8 @@ func TestWorldAnswers(t *testing.T) {
 		}
 		for _, to := range []string{
 			"198.51.100.7:25", "10.0.0.5:5432", "[fd00::5]:80", "100.64.0.1:80", "169.254.169.254:80", "168.63.129.16:80", "198.18.0.1:80",
-			"[64:ff9b::a9fe:a9fe]:80", "[2002:a9fe:a9fe::1]:80", "[2001:0:a9fe:a9fe::1]:80", "203.0.113.4:4222", w.Own.String(), w.Loopback.String(),
+			"[64:ff9b::a9fe:a9fe]:80", "[2002:a9fe:a9fe::1]:80", "[2001:0:a9fe:a9fe::1]:80", "203.0.113.4:4222",
+			"[64:ff9b::cb00:7104]:4222", "[64:ff9b::c000:202]:80", w.Own.String(), w.Loopback.String(),
 		} {
 			// By system calls: the thread is the one that is there.
 			if err := dialHere(netip.MustParseAddrPort(to)); err != nil {
@@ -316,6 +328,7 @@ func TestEgressPolicies(t *testing.T) {
 			"tcp/169.254.169.254:80": refused, "udp/169.254.169.254:80": refused, "tcp/168.63.129.16:80": refused,
 			"tcp/[64:ff9b::a9fe:a9fe]:80": refused, "tcp/[2002:a9fe:a9fe::1]:80": refused, "tcp/[2001:0:a9fe:a9fe::1]:80": refused,
 			"tcp/" + own: refused, "tcp/[" + egresstest.Host6 + "]:80": refused, "tcp/203.0.113.4:80": refused, "tcp/203.0.113.4:4222": refused,
+			"tcp/[64:ff9b::cb00:7104]:4222": refused, "tcp/[64:ff9b::c000:202]:80": refused,
 			"tcp/198.18.0.1:53": refused, "tcp/198.18.0.1:80": refused, "tcp/" + host: noName, "device/": done,
 		}, map[driver.Refusal]bool{driver.RefusedFloor: true, driver.RefusedLocal: true, driver.RefusedFabric: true, driver.RefusedPrivate: true,
 			driver.RefusedPort: true, driver.RefusedName: true}},
