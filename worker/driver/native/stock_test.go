@@ -41,6 +41,10 @@ func TestStock(t *testing.T) {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
 	// What nobody wants any more goes, and is counted; one is kept.
+	drivertest.Eventually(t, "there is one too many", func() bool {
+		s := d.Stock()
+		return s.Ready > 1 || s.Discarded > 0
+	})
 	native.Forget(d)
 	drivertest.Eventually(t, "one is left", func() bool {
 		s := d.Stock()
