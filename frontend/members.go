@@ -1,7 +1,9 @@
 package frontend
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/hearth-run/hearth/schema"
@@ -133,9 +135,10 @@ func merge(whole *schema.ManagerStatus, part *schema.ManagerStatus) {
 	}
 	for i := range part.Arcs {
 		a := &part.Arcs[i]
-		at := 0
-		for at < len(whole.Arcs) && !sameArc(&whole.Arcs[at], a) {
-			at++
+		at, found := slices.BinarySearchFunc(whole.Arcs, a, byArc) // a whole status is in this order, what came since stands behind it
+		if !found || !sameArc(&whole.Arcs[at], a) {
+			for at = 0; at < len(whole.Arcs) && !sameArc(&whole.Arcs[at], a); at++ {
+			}
 		}
 		if at == len(whole.Arcs) {
 			if at < mostArcs {
@@ -146,6 +149,8 @@ func merge(whole *schema.ManagerStatus, part *schema.ManagerStatus) {
 		}
 	}
 }
+
+func byArc(a schema.ArcStatus, b *schema.ArcStatus) int { return cmp.Compare(a.Arc, b.Arc) }
 
 func sameArc(a, b *schema.ArcStatus) bool {
 	return a.Arc == b.Arc && a.Function == b.Function && a.Version == b.Version && a.Tenant == b.Tenant && a.Account == b.Account

@@ -116,7 +116,7 @@ func (m *Manager) takeCaught(c *claim, g *generation) bool {
 		return false
 	}
 	g.took()
-	c.line = g.line
+	c.line = m.lineup(g)
 	m.decided(c, g, &d, now)
 	return true
 }

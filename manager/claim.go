@@ -71,7 +71,7 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 		m.fetchFirst(c, g)
 		return
 	}
-	c.line = g.line
+	c.line = m.lineup(g)
 	m.decide(c, g)
 }
 

@@ -15,7 +15,8 @@
 // A reserved arc has no room: only the members of its opening are offered there, by the managers that hold some, in ring order
 // (reserved.go). Its catchers, ranks 0 and 1, make nothing either: they move a call that found no idle member to the unreserved
 // arc of its function, under the lock (overflow.go). They are open while calls come or no member is idle. There may be a thousand
-// such arcs on which nothing happens: they take turns at having their pulls renewed, and share inboxes (turns.go).
+// such arcs on which nothing happens: they take turns at having their pulls renewed, and share inboxes (turns.go). One goroutine
+// takes in what comes to all of them, so that calls of different arcs are acknowledged by one write (crowd.go).
 //
 // # How a call passes
 //
@@ -31,7 +32,7 @@
 //
 // A call whose payload its frontend holds passes by fetch.go first: without it nothing starts.
 //
-// A delivery goes to its environment on the goroutine of its pull's subscription, without a hop. A warm call costs one
+// A delivery goes to its environment on the goroutine that takes it in, without a hop. A warm call costs one
 // acknowledgement and one pull; claims whose deliveries queued up are acknowledged by one write (lineup.go), and where many
 // environments are offered, those that come free within a millisecond are by one request (offers.go). Nothing is looked up in
 // a bucket, no timer is set and no map grows.

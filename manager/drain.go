@@ -232,6 +232,12 @@ func (m *Manager) awaitWithdrawn(ctx context.Context) {
 			}
 		}
 	}
+	for len(m.crowd.came) > 0 && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
 }
 
 // obey hears what a frontend asks of this manager, and answers where it stands.

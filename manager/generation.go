@@ -45,11 +45,22 @@ type generation struct {
 	class  int
 	rank   int // when it was made
 	at     *inbox
-	reply  string  // of its pulls
-	open   int     // pulls that the server holds, as far as is known; guarded by Manager.mu
-	retire bool    // replaced: counts no more; guarded by Manager.mu
-	stale  bool    // to be replaced, for its count is not known; guarded by Manager.mu
-	line   *lineup // of its inbox; nil of what came otherwise
+	reply  string // of its pulls
+	open   int    // pulls that the server holds, as far as is known; guarded by Manager.mu
+	retire bool   // replaced: counts no more; guarded by Manager.mu
+	stale  bool   // to be replaced, for its count is not known; guarded by Manager.mu
+}
+
+// lineup is where claims of this generation wait for others, nil of what came otherwise than by a pull's inbox.
+func (m *Manager) lineup(g *generation) *lineup {
+	switch {
+	case g.at == nil:
+		return nil
+	case g.arc.of != nil:
+		return &m.crowd.line
+	default:
+		return &g.at.line
+	}
 }
 
 // took counts a pull that brought a message. Manager.mu is held.

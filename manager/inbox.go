@@ -18,7 +18,7 @@ type inbox struct {
 	calls   map[string]*generation // of a shared one, by the subject of the calls
 	once    sync.Once
 	sub     *nats.Subscription // set by once
-	line    lineup             // used on the subscription's goroutine
+	line    lineup             // used on the subscription's goroutine; not of reserved arcs
 
 	live   int  // generations that are not replaced; guarded by Manager.mu
 	broken bool // one of many was replaced before its turn; guarded by Manager.mu
@@ -26,7 +26,7 @@ type inbox struct {
 
 // add makes a generation's pulls come here.
 func (i *inbox) add(g *generation) {
-	g.at, g.line, g.reply = i, &i.line, i.subject
+	g.at, g.reply = i, i.subject
 	if i.shared {
 		g.reply = i.subject[:len(i.subject)-1] + strconv.Itoa(len(i.gens))
 		i.calls[g.arc.calls] = g
@@ -51,24 +51,40 @@ func (i *inbox) of(msg *nats.Msg) *generation {
 	return i.gens[at]
 }
 
-// listen subscribes to an inbox.
+// listen subscribes to an inbox. What comes to one of reserved arcs is taken in by the one goroutine of all of them (crowd.go), and to
+// another by its own: there a claim may wait for KV.
 func (m *Manager) listen(i *inbox) {
-	sub, err := m.nc.Subscribe(i.subject, func(msg *nats.Msg) {
-		if g := i.of(msg); g != nil {
-			m.deliver(g, msg)
-		} else {
-			m.count.garbage.Add(1)
+	var sub *nats.Subscription
+	var err error
+	if i.reserved() {
+		if sub, err = m.nc.ChanSubscribe(i.subject, m.crowd.came); err == nil {
+			m.crowd.add(sub, i)
 		}
-		if i.line.due(msg.Sub) {
-			m.crossTogether(&i.line)
+	} else {
+		sub, err = m.nc.Subscribe(i.subject, func(msg *nats.Msg) {
+			m.take(i, msg)
+			if i.line.due(msg.Sub) {
+				m.crossTogether(&i.line)
+			}
+		})
+		if err == nil {
+			err = sub.SetPendingLimits(-1, -1) // bounded by the pulls that were sent
 		}
-	})
-	if err == nil {
-		i.sub = sub
-		err = sub.SetPendingLimits(-1, -1) // bounded by the pulls that were sent
 	}
+	i.sub = sub
 	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		m.log.Warn("listen for claims", "inbox", i.subject, "error", err)
+	}
+}
+
+func (i *inbox) reserved() bool { return i.gens[0].arc.of != nil }
+
+// take delivers what came to an inbox.
+func (m *Manager) take(i *inbox, msg *nats.Msg) {
+	if g := i.of(msg); g != nil {
+		m.deliver(g, msg)
+	} else {
+		m.count.garbage.Add(1)
 	}
 }
 
@@ -79,6 +95,7 @@ func (m *Manager) withdraw(i *inbox) {
 	if i.sub == nil {
 		return
 	}
+	m.crowd.leaves(i.sub, m.now())
 	if err := i.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		m.log.Warn("withdraw offers", "inbox", i.subject, "error", err)
 	}

@@ -117,6 +117,7 @@ type Manager struct {
 	peers   peers
 	returns returns
 	catcher catcher
+	crowd   crowd
 	permits *permits
 	shares  shares
 	telling telling
@@ -189,7 +190,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	m.control = &controller{m: m}
 	m.permits = newPermits(m)
 	m.grants = newGrants(m)
-	m.shares = newShares()
+	m.shares, m.crowd = newShares(), newCrowd()
 	m.view.Store(&view{fabric: cfg.Fabric, served: cfg.Fabric.Arcs})
 	return m, nil
 }
@@ -247,7 +248,7 @@ func (m *Manager) start(ctx context.Context) error {
 	}
 	for _, loop := range []func(context.Context){
 		m.pulseLoop, m.flowLoop, m.offersLoop, m.endsLoop, m.beatLoop, m.statusLoop, m.memberLoop, m.connectionLoop,
-		m.catchLoop, m.sharesLoop,
+		m.catchLoop, m.sharesLoop, m.crowdLoop,
 	} {
 		m.loops.Go(func() { loop(m.life) })
 	}

@@ -81,6 +81,11 @@ func (p *peers) free(now time.Duration) (places, managers int) {
 
 // toldOwn keeps what this manager told of itself, beside what the others tell.
 func (p *peers) toldOwn(s *schema.ManagerStatus, now time.Duration) (stirred []string) {
+	if s.Partial {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.own.lay(s, now)
+	}
 	next := newPeer(s, now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,12 +125,17 @@ func (p *peers) toldPart(s *schema.ManagerStatus, now time.Duration) (stirred []
 	if was == nil || was.incarnation != s.Incarnation || s.Number < was.number {
 		return nil
 	}
-	was.number, was.at = s.Number, now
+	return was.lay(s, now)
+}
+
+// lay lays a partial status over what was told.
+func (p *peer) lay(s *schema.ManagerStatus, now time.Duration) (stirred []string) {
+	p.number, p.at = s.Number, now
 	if s.Counted {
-		was.count(s)
+		p.count(s)
 	}
 	for i := range s.Arcs {
-		if was.take(&s.Arcs[i]) {
+		if p.take(&s.Arcs[i]) {
 			stirred = append(stirred, s.Arcs[i].Arc)
 		}
 	}

@@ -41,7 +41,8 @@ type shares struct {
 
 	byKey map[string][]*stake // by key of bucket reservations; the loop's
 
-	byEpoch map[uint64]*stake // Manager.mu guards it, and stake.share, ring and busy
+	byEpoch map[uint64]*stake // Manager.mu guards it, and stake.share, ring, lost and busy
+	lost    int               // of these, those that can have no members
 	ring    uint64            // epoch of the ring by which they were computed
 }
 
@@ -158,6 +159,14 @@ func (m *Manager) shareAnew(ctx context.Context) {
 	}
 	m.mu.Lock()
 	m.shares.ring = v.record.Epoch
+	if len(keys) > 0 {
+		m.shares.lost = 0
+		for _, h := range m.shares.byEpoch {
+			if h.lost != "" {
+				m.shares.lost++
+			}
+		}
+	}
 	m.mu.Unlock()
 	if len(keys) > 0 {
 		m.offers.kick()
@@ -298,7 +307,7 @@ func (m *Manager) setShare(now time.Time, h *stake, plan *pool.Plan[*claim]) {
 func (m *Manager) reviewHolds() {
 	var surplus []*stake
 	m.mu.Lock()
-	for g := range m.pool.Groups {
+	for g := range m.pool.Above {
 		if h := m.shares.byEpoch[g.Home.Reservation]; h != nil && h.kept && h.home == g.Home && g.Counts.Ready() > h.share.Members {
 			surplus = append(surplus, h)
 		}

@@ -3,12 +3,14 @@ package manager
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 const (
@@ -50,44 +52,133 @@ func (m *Manager) statusLoop(ctx context.Context) {
 type telling struct {
 	mu     sync.Mutex
 	number uint64
-	last   schema.ManagerStatus // what was told of the whole, without Arcs
-	told   []schema.ArcStatus   // as it was told last, in the order of compareArcs
+	last   schema.ManagerStatus           // what was told of the whole, without Arcs
+	arcs   []schema.ArcStatus             // of the last that was looked at as a whole
+	told   map[pool.Home]schema.ArcStatus // as it was told last
+	rising []pool.Home                    // more of whose members are busy than was told; see arcStatus
+	owing  bool                           // the numbers are others than was told, for a member was told alone
 }
 
 // tellAll tells everything; with whole every arc, else those alone that changed where there are many: with 1,000 reservations a whole
-// status takes 100 KB, and while they change it would be told fifty times a second to everybody.
+// status takes 100 KB, and while they change it would be looked at and told fifty times a second.
 func (m *Manager) tellAll(whole bool) {
 	if !m.nc.IsConnected() {
 		return
 	}
 	t := &m.telling
 	t.mu.Lock()
-	s, rising := m.status(true)
-	if w, ok := m.worker.(Stocked); ok && whole {
-		s.Stock = w.Stock()
-	}
-	all := s.Arcs
-	var changed []schema.ArcStatus
+	var s schema.ManagerStatus
+	changes := false
 	if !whole {
-		changed = changedArcs(t.told, all)
+		s, changes = m.statusChanges(t)
 	}
-	if whole || len(changed) > 0 || !sameNumbers(&t.last, &s) {
-		t.number++
-		s.Number = t.number
-		t.last, t.told = s, all
-		t.last.Arcs = nil
-		told := s
-		if !whole && len(all) > fewTold && len(changed) <= len(all)/2 {
-			told.Arcs, told.Partial, told.Counted = changed, true, true
+	if !changes {
+		s = m.statusWhole(t, whole)
+	}
+	if s.Number != 0 {
+		if w, ok := m.worker.(Stocked); ok && !s.Partial {
+			s.Stock = w.Stock()
 		}
-		m.tell(m.names.ManagerStatus(m.cfg.ID), told)
+		m.tell(m.names.ManagerStatus(m.cfg.ID), s)
 	}
 	s.Number = t.number
 	stirred := m.peers.toldOwn(&s, m.now())
+	rising := len(t.rising) > 0
 	t.mu.Unlock()
 	m.stirred(stirred)
 	if rising {
 		m.tellSoon()
+	}
+}
+
+// statusWhole is the status to tell of everything, numbered if it is to be told: always, or where anything changed. telling.mu is held.
+func (m *Manager) statusWhole(t *telling, always bool) schema.ManagerStatus {
+	if t.told == nil {
+		t.told = make(map[pool.Home]schema.ArcStatus)
+	}
+	var s schema.ManagerStatus
+	s, t.rising = m.status(t.told)
+	if always || t.owing || !sameNumbers(&t.last, &s) || !slices.Equal(t.arcs, s.Arcs) {
+		t.number++
+		s.Number, t.owing = t.number, false
+		t.last, t.arcs = s, s.Arcs
+		t.last.Arcs = nil
+	}
+	return s
+}
+
+// statusChanges is the status to tell of what changed, numbered if anything did; false where the whole is to be looked at: it is small,
+// or says what no home does. telling.mu is held.
+func (m *Manager) statusChanges(t *telling) (s schema.ManagerStatus, ok bool) {
+	if len(t.told) <= fewTold {
+		return s, false
+	}
+	was := t.last
+	s = m.statusNumbers()
+	s.Idle, s.Busy, s.Starting, s.Reserved, s.Surplus = was.Idle, was.Busy, was.Starting, was.Reserved, was.Surplus
+	m.mu.Lock()
+	if m.shares.lost > 0 {
+		m.mu.Unlock()
+		return s, false
+	}
+	m.statusRoom(&s)
+	again := make(map[pool.Home]bool, len(t.rising))
+	for _, home := range t.rising {
+		again[home] = true
+	}
+	t.rising = t.rising[:0]
+	look := func(g *pool.Group) {
+		delete(again, g.Home)
+		a, more := m.arcStatus(g, true)
+		if more {
+			t.rising = append(t.rising, g.Home)
+		}
+		before := t.told[g.Home]
+		if tells(&a) {
+			t.told[g.Home] = a
+		} else {
+			delete(t.told, g.Home)
+		}
+		if a != before && (tells(&a) || tells(&before)) {
+			count(&s, &before, -1)
+			count(&s, &a, 1)
+			s.Arcs = append(s.Arcs, a)
+		}
+	}
+	for g := range m.pool.Changed {
+		look(&g)
+	}
+	for home := range again {
+		if g, ok := m.pool.Group(home); ok {
+			look(&g)
+		}
+	}
+	m.mu.Unlock()
+	s.Partial, s.Counted = true, true
+	if len(s.Arcs) > len(t.told)/2 {
+		s.Partial, s.Counted, s.Arcs = false, false, slices.Collect(maps.Values(t.told))
+	}
+	slices.SortStableFunc(s.Arcs, compareArcs) // a home that was forgotten and is there again comes twice, in this order
+	if len(s.Arcs) > 0 || t.owing || !sameNumbers(&was, &s) {
+		t.number++
+		s.Number, t.owing = t.number, false
+	}
+	t.last = s
+	t.last.Arcs = nil
+	return s, true
+}
+
+// tells reports whether a home is told of.
+func tells(a *schema.ArcStatus) bool { return a.Ready+a.Starting+a.Share > 0 }
+
+// count adds a home's numbers to a status's, so many times.
+func count(s *schema.ManagerStatus, a *schema.ArcStatus, times int) {
+	s.Idle += times * a.Idle
+	s.Busy += times * a.Busy
+	s.Starting += times * a.Starting
+	if subjects.IsReservedName(a.Arc) {
+		s.Reserved += times * a.Ready
+		s.Surplus += times * max(0, a.Ready-a.Share)
 	}
 }
 
@@ -99,37 +190,6 @@ func sameNumbers(a, b *schema.ManagerStatus) bool {
 
 // fewTold is how many arcs are always told whole.
 const fewTold = 32
-
-// changedArcs are what is told otherwise than before, and with nothing of it what is told no more. Both are in the order of
-// compareArcs.
-func changedArcs(before, now []schema.ArcStatus) (changed []schema.ArcStatus) {
-	for len(before)+len(now) > 0 {
-		order := 0
-		switch {
-		case len(before) == 0:
-			order = 1
-		case len(now) == 0:
-			order = -1
-		default:
-			order = compareArcs(before[0], now[0])
-		}
-		switch {
-		case order < 0:
-			b := &before[0]
-			changed = append(changed, schema.ArcStatus{Arc: b.Arc, Account: b.Account, Function: b.Function, Version: b.Version, Tenant: b.Tenant})
-			before = before[1:]
-		case order > 0:
-			changed = append(changed, now[0])
-			now = now[1:]
-		default:
-			if before[0] != now[0] {
-				changed = append(changed, now[0])
-			}
-			before, now = before[1:], now[1:]
-		}
-	}
-	return changed
-}
 
 func compareArcs(a, b schema.ArcStatus) int {
 	return cmp.Or(cmp.Compare(a.Arc, b.Arc), cmp.Compare(a.Account, b.Account), cmp.Compare(a.Function, b.Function),
@@ -153,8 +213,11 @@ func (m *Manager) tellMember(home pool.Home) {
 	a, _ := m.arcStatus(&g, true)
 	m.mu.Unlock()
 	m.telling.number++
-	if at, ok := slices.BinarySearchFunc(m.telling.told, a, compareArcs); ok {
-		m.telling.told[at] = a
+	if before, ok := m.telling.told[home]; ok {
+		m.telling.told[home] = a
+		count(&m.telling.last, &before, -1)
+		count(&m.telling.last, &a, 1)
+		m.telling.owing = true
 	}
 	m.tell(m.names.ManagerStatus(m.cfg.ID), schema.ManagerStatus{
 		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, Number: m.telling.number, RingEpoch: m.view.Load().record.Epoch,
@@ -226,41 +289,55 @@ func (m *Manager) arcStatus(g *pool.Group, told bool) (a schema.ArcStatus, risin
 
 // Status is what this manager tells of itself, with Number 0. Safe for concurrent use.
 func (m *Manager) Status() schema.ManagerStatus {
-	s, _ := m.status(false)
+	s, _ := m.status(nil)
 	return s
 }
 
-// status also reports whether more members are busy than it tells, see arcStatus.
-func (m *Manager) status(told bool) (s schema.ManagerStatus, rising bool) {
-	v := m.view.Load()
-	s = schema.ManagerStatus{
-		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, RingEpoch: v.record.Epoch, State: m.State(),
-		Capacity: m.Capacity(),
-	}
+// status is the whole. With told it is what is about to be told, which is noted there, and rising are the homes of which more members
+// are busy than it says; see arcStatus.
+func (m *Manager) status(told map[pool.Home]schema.ArcStatus) (s schema.ManagerStatus, rising []pool.Home) {
+	s = m.statusNumbers()
+	clear(told)
 	m.mu.Lock()
-	if m.offering {
-		s.Room, s.Soon = m.pool.Room(), m.pool.Soon()
-	}
+	m.statusRoom(&s)
 	for g := range m.pool.Groups {
-		a, more := m.arcStatus(&g, told)
-		rising = rising || more
-		s.Idle += a.Idle
-		s.Busy += a.Busy
-		s.Starting += a.Starting
-		if g.Home.Reservation != 0 {
-			s.Reserved += a.Ready
-			s.Surplus += max(0, a.Ready-a.Share)
+		a, more := m.arcStatus(&g, told != nil)
+		if more {
+			rising = append(rising, g.Home)
 		}
-		if a.Ready+a.Starting+a.Share > 0 {
+		count(&s, &a, 1)
+		if tells(&a) {
 			s.Arcs = append(s.Arcs, a)
+			if told != nil {
+				told[g.Home] = a
+			}
 		}
 	}
-	for _, h := range m.shares.byEpoch {
-		if h.lost != "" {
-			s.Arcs = h.tellLost(s.Arcs)
+	if told != nil {
+		for range m.pool.Changed { // all of it is here
+		}
+	}
+	if m.shares.lost > 0 {
+		for _, h := range m.shares.byEpoch {
+			if h.lost != "" {
+				s.Arcs = h.tellLost(s.Arcs)
+			}
 		}
 	}
 	m.mu.Unlock()
 	slices.SortFunc(s.Arcs, compareArcs)
 	return s, rising
+}
+
+func (m *Manager) statusNumbers() schema.ManagerStatus {
+	return schema.ManagerStatus{
+		V: schema.Version, ID: m.cfg.ID, Incarnation: m.incarnation, RingEpoch: m.view.Load().record.Epoch, State: m.State(), Capacity: m.Capacity(),
+	}
+}
+
+// statusRoom adds what room there is. Manager.mu is held.
+func (m *Manager) statusRoom(s *schema.ManagerStatus) {
+	if m.offering {
+		s.Room, s.Soon = m.pool.Room(), m.pool.Soon()
+	}
 }

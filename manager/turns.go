@@ -13,7 +13,7 @@ import "time"
 // been calm for a while, and the others of the inbox that it leaves are renewed at once. A side that is new has one of its own
 // until its turn comes.
 const (
-	turnCount = 32
+	turnCount = 16
 	turnEvery = renewEvery / turnCount
 	calmFor   = 5 * time.Second
 )
@@ -27,7 +27,7 @@ type turns struct {
 
 // add gives an arc its turn, which follows from its epoch: they are about as many in each.
 func (t *turns) add(a *arc) {
-	a.turn = int(a.of.epoch * 0x9e3779b97f4a7c15 >> 59)
+	a.turn = int(a.of.epoch * 0x9e3779b97f4a7c15 >> 60)
 	a.place = len(t.arcs[a.turn])
 	t.arcs[a.turn] = append(t.arcs[a.turn], a)
 }

@@ -27,7 +27,7 @@ func manyReserved(t *testing.T, arcs, members int) *reservedArcs {
 		t: t, busy: make(map[string]*arc), now: time.Now(), held: make(map[*generation]int), drained: make(map[*inbox]bool),
 		m: &Manager{cfg: Config{ID: "m1"}, offers: newOffers("_HM.m1.i.", "g"), pool: pool.New[*claim]("e", arcs*members), ends: newEnds(), offering: true, openings: newOpenings()},
 	}
-	r.m.view.Store(&view{})
+	r.m.view.Store(&view{fabric: schema.Fabric{Theta: 1}})
 	for i := range arcs {
 		o := &opening{name: fmt.Sprint("r.0.default.f.1.", 7*i), epoch: uint64(7 * i), order: []string{"m1", "m2", "m3"}}
 		a := &arc{name: o.name, calls: fmt.Sprint("hearth.arc.r.0.default.f.1.", o.epoch), of: o, opening: o, length: 3, rank: 0}

@@ -47,6 +47,7 @@ type Pool[C comparable] struct {
 	arcs         map[string]int // environments offered, by arc; no zero entries
 	surplus      map[string]int // of these, members above their share; no zero entries
 	stirred      []*group[C]    // whose offers changed since somebody asked
+	changed      []*group[C]    // whose counts may have, since somebody asked
 	idle         sequence[C]    // idle unreserved ones, least recently used first
 	shed         map[Scope]int  // busy ones that are too many for a cap
 	promises     map[uint64]*environment[C]
@@ -100,6 +101,7 @@ type group[C comparable] struct {
 	offered  int  // counted in Pool.arcs
 	surplus  int  // counted in Pool.surplus
 	stirred  bool // one of Pool.stirred
+	changed  bool // one of Pool.changed
 	soon     int  // counted in Pool.soon
 	owed     int  // counted in Pool.owed
 	share    *share
@@ -187,6 +189,22 @@ func (p *Pool[C]) stir(g *group[C]) {
 	}
 }
 
+// Changed calls yield for every home of which something may be otherwise than when it was called last, once; with nothing but the
+// home and its spec for one that has been forgotten.
+func (p *Pool[C]) Changed(yield func(Group) bool) {
+	all := p.changed
+	for i, g := range all {
+		g.changed = false
+		if !yield(g.told(p.now)) {
+			all = all[:i+1]
+			break
+		}
+	}
+	left := copy(p.changed, p.changed[len(all):])
+	clear(p.changed[left:])
+	p.changed = p.changed[:left]
+}
+
 // Waiting is how many claims wait.
 func (p *Pool[C]) Waiting() int { return p.waiting }
 
@@ -220,6 +238,15 @@ func (n Counts) Ready() int { return n.Idle + n.Busy + n.Finishing + n.Promised 
 func (p *Pool[C]) Groups(yield func(Group) bool) {
 	for _, g := range p.groups {
 		if !yield(g.told(p.now)) {
+			return
+		}
+	}
+}
+
+// Above calls yield for every reserved home that has more members than its share here, until it returns false.
+func (p *Pool[C]) Above(yield func(Group) bool) {
+	for _, g := range p.shared {
+		if g.ready() > g.share.Members && !yield(g.told(p.now)) {
 			return
 		}
 	}
@@ -349,6 +376,10 @@ func (p *Pool[C]) drop(now time.Time, e *environment[C]) {
 
 // settle brings what is offered for a group, and what will be room of it, up to date, and forgets a group that is empty.
 func (p *Pool[C]) settle(g *group[C]) {
+	if !g.changed {
+		g.changed = true
+		p.changed = append(p.changed, g)
+	}
 	offered := 0
 	if !p.draining && !g.spec.Past {
 		offered = max(0, g.idle+g.fresh-len(g.claims))
