@@ -88,8 +88,14 @@ func startMeasuredFabric(ctx context.Context, spec fabricSpec) (*measuredFabric,
 		return nil, fmt.Errorf("make a folder for the fabric: %w", err)
 	}
 	spec.Folder = folder
+	return awaitMeasured(ctx, folder, "bench-fabric", spec)
+}
+
+// awaitMeasured starts a part that tells where it serves. Its folder is removed with it.
+func awaitMeasured(ctx context.Context, folder, part string, spec any) (*measuredFabric, error) {
 	f := &measuredFabric{folder: folder}
-	if f.part, err = startPart(ctx, "bench-fabric", spec); err != nil {
+	var err error
+	if f.part, err = startPart(ctx, part, spec); err != nil {
 		_ = os.RemoveAll(folder)
 		return nil, err
 	}

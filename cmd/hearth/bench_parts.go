@@ -52,7 +52,7 @@ func (a *app) benchParts() []*cobra.Command {
 	return []*cobra.Command{
 		part("bench-echo", a.benchEcho), part("bench-caller", a.benchCaller), part("bench-hop", a.benchHop),
 		part("bench-events", a.benchEvents), part("bench-queue", a.benchQueue),
-		part("bench-fabric", a.benchFabric), part("bench-held", a.benchReserved),
+		part("bench-fabric", a.benchFabric), part("bench-held", a.benchReserved), part("bench-twin", a.benchTwin),
 	}
 }
 

@@ -37,6 +37,11 @@ type reservationsResult struct {
 	RatioRate    float64           `json:"ratio_rate"` // of all to one
 	RatioCPU     float64           `json:"ratio_cpu,omitempty"`
 
+	// A NATS server alone with as many consumers as there are reservations, and with one: what of the ratio is its own.
+	TwinOne   benchSide `json:"twin_one"`
+	Twin      benchSide `json:"twin"`
+	RatioTwin float64   `json:"ratio_rate_twin"`
+
 	Core       benchSide `json:"core"` // these three with one call in flight
 	Unreserved benchSide `json:"unreserved"`
 	Reserved   benchSide `json:"reserved"`
@@ -93,6 +98,7 @@ type reservationBench struct {
 	busy   int
 	result reservationsResult
 	sides  []*reservationFabric
+	twins  [2]*measuredFabric // with one consumer, and with as many as there are reservations
 }
 
 // reservationFabric is one of the fabrics, with a client of it.
@@ -109,6 +115,11 @@ func (a *app) runBenchReservations(cmd *cobra.Command, f benchFlags) error {
 	defer func() {
 		for _, s := range b.sides {
 			s.stop()
+		}
+		for _, t := range b.twins {
+			if t != nil {
+				t.stop()
+			}
 		}
 	}()
 	for _, step := range []func(context.Context) error{b.start, b.measure, b.idle, b.changeRing} {
@@ -143,6 +154,16 @@ func (b *reservationBench) start(ctx context.Context) error {
 			limit = benchLimit * b.busy // all callers are there
 		}
 		if err := s.reserve(ctx, n, limit); err != nil {
+			return err
+		}
+	}
+	for i, n := range []int{1, b.flags.reservations} {
+		offers := benchLimit
+		if n == 1 {
+			offers = benchLimit * b.busy
+		}
+		var err error
+		if b.twins[i], err = startTwin(ctx, n, offers); err != nil {
 			return err
 		}
 	}
@@ -267,6 +288,9 @@ func (b *reservationBench) measure(ctx context.Context) error {
 	for _, s := range b.sides {
 		spec.Sides = append(spec.Sides, reservedSideSpec{specOf(s.target), s.target.note.PID, s.called(b.busy)})
 	}
+	for i, t := range b.twins {
+		spec.Twins[i] = twinSideSpec{specOf(t.target), t.target.note.PID, []int{1, b.flags.reservations}[i]}
+	}
 	defer b.app.progress(fmt.Sprintf("measuring for %v", b.flags.duration))()
 	m, err := measure[reservedMeasured](ctx, "bench-held", spec)
 	if err != nil {
@@ -277,6 +301,7 @@ func (b *reservationBench) measure(ctx context.Context) error {
 	r.Rounds, r.Elsewhere, r.Errors, r.FirstError = m.Rounds, m.Elsewhere, m.Errors, m.FirstError
 	last := len(m.Sides) - 1
 	r.RatioRate, r.RatioCPU = m.RatioRate[last], m.RatioCPU[last]
+	r.TwinOne, r.Twin, r.RatioTwin = m.Twins[0], m.Twins[1], m.RatioTwin
 	for i, s := range b.sides {
 		r.Fabrics = append(r.Fabrics, reservationSide{
 			Reservations: len(s.functions), Called: len(spec.Sides[i].Functions), Shards: m.Shards[i], Opened: rounded(s.opened.Seconds()), Load: m.Sides[i],

@@ -46,6 +46,8 @@ func (a *app) printReservationsTables(r *reservationsResult) error {
 	last := len(r.Fabrics) - 1
 	t.row(fmt.Sprintf("calls a second, %d reservations beside one", r.Reservations), fmt.Sprintf("%.0f", r.Fabrics[last].Load.Rate),
 		fmt.Sprintf("%.0f", r.Fabrics[0].Load.Rate), fmt.Sprintf("%.2f", r.RatioRate), "at least 0.8")
+	t.row(fmt.Sprintf("the same of a NATS server alone, %d consumers beside one", r.Reservations), fmt.Sprintf("%.0f", r.Twin.Rate),
+		fmt.Sprintf("%.0f", r.TwinOne.Rate), fmt.Sprintf("%.2f", r.RatioTwin), "-")
 	t.row("p50 beside a warm call without a reservation", us(r.Reserved.P50), us(r.Unreserved.P50), fmt.Sprintf("%.2f", r.RatioP50), "at most 1.1")
 	t.row("p50 beside core NATS", us(r.Reserved.P50), us(r.Core.P50), fmt.Sprintf("%.2f", r.RatioCore), "-")
 	if err := t.flush(); err != nil {

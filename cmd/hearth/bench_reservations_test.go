@@ -16,7 +16,7 @@ func TestBenchOfReservations(t *testing.T) {
 		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	got := decode[reservationsResult](t, r.stdout)
-	if got.Errors != 0 || got.Reservations != 3 || got.Busy != 3 || len(got.Fabrics) != 2 || got.RatioRate <= 0 || got.RatioP50 <= 0 || got.RatioCore <= 0 ||
+	if got.Errors != 0 || got.Reservations != 3 || got.Busy != 3 || len(got.Fabrics) != 2 || got.RatioRate <= 0 || got.RatioTwin <= 0 || got.Twin.Calls == 0 || got.RatioP50 <= 0 || got.RatioCore <= 0 ||
 		got.Core.Calls == 0 || got.Unreserved.Calls == 0 || got.Reserved.Calls == 0 {
 		t.Fatalf("%s", r.stdout)
 	}

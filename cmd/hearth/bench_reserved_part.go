@@ -20,6 +20,7 @@ import (
 // reservedSpec is what the caller of reservations is told.
 type reservedSpec struct {
 	Sides    []reservedSideSpec // fabrics that are alike but for how many reservations they hold
+	Twins    [2]twinSideSpec    // see bench_twin.go
 	Subject  string             // of the core echo, on the first one's server
 	Plain    string             // function of the first one, without a reservation
 	Payload  []byte
@@ -35,6 +36,13 @@ type reservedSideSpec struct {
 	Functions []string
 }
 
+// twinSideSpec is a twin of so many consumers.
+type twinSideSpec struct {
+	Target targetSpec
+	PID    int
+	Arcs   int
+}
+
 // reservedMeasured is what it prints.
 type reservedMeasured struct {
 	Core, Unreserved, Reserved benchSide   // one call in flight
@@ -42,6 +50,8 @@ type reservedMeasured struct {
 	Sides                      []benchSide // all callers
 	Shards                     []int       // on how many the calls of each lay
 	RatioRate, RatioCPU        []float64   // of each side to the first
+	Twins                      [2]benchSide
+	RatioTwin                  float64 // of the second's rate to the first's
 	Rounds                     int
 	Elsewhere                  int // calls that no member ran
 	Errors                     int
@@ -68,11 +78,26 @@ func (a *app) benchReserved(cmd *cobra.Command, in *bufio.Reader) error {
 		defer hang()
 		all = append(all, newReservedCaller(conns, t.names, s.Functions, spec.Payload))
 	}
+	var twins [2]*twinCaller
+	for i, s := range spec.Twins {
+		t, err := s.Target.target()
+		if err != nil {
+			return err
+		}
+		conns, hang, err := t.connections(ctx, min(spec.Callers, benchConnections))
+		if err != nil {
+			return err
+		}
+		defer hang()
+		if twins[i], err = newTwinCaller(conns, t.names, s.Arcs, spec.Callers, spec.Payload); err != nil {
+			return err
+		}
+	}
 	out := reservedMeasured{}
 	if err := out.latencies(ctx, &spec, all[0]); err != nil {
 		return err
 	}
-	out.rates(ctx, &spec, all)
+	out.rates(ctx, &spec, all, twins)
 	for _, c := range all {
 		out.Elsewhere += int(c.elsewhere.Load())
 		out.Shards = append(out.Shards, c.shards())
@@ -106,8 +131,8 @@ func (r *reservedMeasured) latencies(ctx context.Context, spec *reservedSpec, c 
 	return nil
 }
 
-// rates compares the fabrics, each with all callers at once.
-func (r *reservedMeasured) rates(ctx context.Context, spec *reservedSpec, all []*reservedCaller) {
+// rates compares the fabrics, and the twins with one another, each with all callers at once.
+func (r *reservedMeasured) rates(ctx context.Context, spec *reservedSpec, all []*reservedCaller, twins [2]*twinCaller) {
 	l := load{slice: spec.Slice, duration: spec.Duration - spec.Duration/3}
 	for i, c := range all {
 		l.sides = append(l.sides, closedLoop(spec.Callers, timed(c.call)))
@@ -115,9 +140,17 @@ func (r *reservedMeasured) rates(ctx context.Context, spec *reservedSpec, all []
 		l.sides[i](ctx, spec.Slice)
 		c.elsewhere.Store(0)
 	}
+	first := len(l.sides)
+	for i, c := range twins {
+		l.sides = append(l.sides, closedLoop(spec.Callers, timed(c.call)))
+		l.cpus = append(l.cpus, cpuMeter{spec.Twins[i].PID})
+		l.sides[first+i](ctx, spec.Slice)
+	}
 	result := l.run(ctx)
 	r.failed(&result)
-	r.Sides, r.Rounds = result.sides, result.Rounds
+	r.Sides, r.Rounds = result.sides[:first], result.Rounds
+	r.Twins = [2]benchSide(result.sides[first:])
+	r.RatioTwin = result.ratio(func(round []benchSide) float64 { return ratio(round[first+1].perSecond(), round[first].perSecond()) })
 	for i := range all {
 		r.RatioRate = append(r.RatioRate, result.ratio(func(round []benchSide) float64 { return ratio(round[i].perSecond(), round[0].perSecond()) }))
 		r.RatioCPU = append(r.RatioCPU, result.ratio(func(round []benchSide) float64 { return ratio(round[i].cpuEach(), round[0].cpuEach()) }))
