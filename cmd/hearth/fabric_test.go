@@ -140,6 +140,12 @@ func TestCommandsOnARunningFabric(t *testing.T) {
 		}
 		golden(t, "fabric-get.txt", f.must(t, "fabric", "get"))
 	})
+	t.Run("token of others", func(t *testing.T) { // against the keys of both managers, over NATS
+		r := f.run(t, "token", "verify", "eyJhbGciOiJFZERTQSIsImtpZCI6IngiLCJ0eXAiOiJoZWFydGgtZW52K2p3dCJ9.e30.c2ln")
+		if r.code != exitUsage || !strings.Contains(r.stderr, "unknown-key") || !strings.Contains(r.stderr, "among the 2 of the set") {
+			t.Errorf("exit %d, %s", r.code, r.stderr)
+		}
+	})
 	t.Run("completion", func(t *testing.T) {
 		for _, command := range []string{"invoke", "describe", "rm", "ring", "deploy"} {
 			if got := f.must(t, "__complete", command, ""); !strings.HasPrefix(got, "echo\n") {
