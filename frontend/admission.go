@@ -123,7 +123,7 @@ func (f *Frontend) proven(r *schema.Request) error {
 func (f *Frontend) tokenPolicy() callers.Policy {
 	fabric := f.view.fabric.Load()
 	return callers.Policy{
-		JWKS: fabric.TenantJWKS, Audience: cmp.Or(fabric.Issuer, schema.DefaultIssuer), Claim: cmp.Or(fabric.TenantClaim, schema.DefaultTenantClaim),
+		JWKS: fabric.TenantJWKS, Audience: cmp.Or(fabric.Issuer, f.names.Prefix()), Claim: cmp.Or(fabric.TenantClaim, schema.DefaultTenantClaim),
 	}
 }
 

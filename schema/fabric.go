@@ -28,11 +28,8 @@ type Fabric struct {
 	RecordVersion   int           `msgpack:"record_version" json:"record-version"`
 }
 
-// What an empty value of a fabric means.
-const (
-	DefaultTenantClaim = "tenant"
-	DefaultIssuer      = "hearth"
-)
+// DefaultTenantClaim is what an empty TenantClaim means.
+const DefaultTenantClaim = "tenant"
 
 // DefaultFabric is what the first manager writes where nothing else was asked for.
 func DefaultFabric() Fabric {
