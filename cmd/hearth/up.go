@@ -84,7 +84,7 @@ Client commands of the same user find it by themselves. With --server it uses a 
 // What is said of flags that several roles have.
 const (
 	workerDriverHelp = "what isolates environments: process, nothing but a user; native, a sandbox on Linux as root, whose functions " +
-		"reach what their egress policy opens; null for measuring (default: process)"
+		"reach what their egress policy opens; null for measuring (default: native on Linux, process elsewhere)"
 	driverHelp     = workerDriverHelp + "; none leaves them to workers (hearth worker)"
 	allowLocalHelp = "HOST:PORT of this host, localhost or an address, that sandboxed functions reach which list it in --egress, by the " +
 		"name host.hearth.internal if it is loopback: for development (repeatable)"
