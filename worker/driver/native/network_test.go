@@ -92,6 +92,17 @@ func try(what string) error {
 		}
 		fmt.Println("deaf now")
 		return unix.Pause() // until it is killed
+	case "stuff": // connections full of what nobody reads
+		address, number, _ := strings.Cut(address, "/")
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			return err
+		}
+		if err := stuff(address, n); err != nil {
+			return err
+		}
+		fmt.Println("stuffed now")
+		return unix.Pause() // until it is killed
 	case "many": // connections at once
 		address, number, _ := strings.Cut(address, "/")
 		n, err := strconv.Atoi(number)
