@@ -118,7 +118,9 @@ func (h *helper) obey(o order, device *os.File) {
 	case o.Hello != nil:
 		h.limits, h.local, h.lookup = o.Hello.Limits.withDefaults(), o.Hello.Local, lookupOn(o.Hello.Resolver)
 		h.fit()
-	case o.Attach != nil && device != nil:
+	case o.Attach != nil && device == nil: // there was no descriptor left for it
+		h.tell(o.Attach.ID, nil, true)
+	case o.Attach != nil:
 		h.attach(*o.Attach, device)
 		return
 	case o.Detach != 0:

@@ -172,6 +172,7 @@ func (s *Service) wanted(id uint64) {
 func (a *Attachment) run() {
 	s := a.service
 	var reset []flow
+	told := false
 	for {
 		h, err := s.serving()
 		if err != nil {
@@ -193,6 +194,19 @@ func (a *Attachment) run() {
 			a.leave(h)
 			a.finish()
 			return
+		case <-a.ended:
+			// It has no descriptor or memory left for one more: nothing of this environment is there.
+			if !told {
+				told = true
+				s.cfg.Log.Warn("the network of environments has no room for another, whose connections wait")
+			}
+			select {
+			case <-a.closing:
+				a.finish()
+				return
+			case <-time.After(againTime):
+			}
+			continue
 		case <-h.done:
 		}
 		s.mu.Lock()
