@@ -51,7 +51,7 @@ func TestCheck(t *testing.T) {
 		{nil, "[64:ff9b::203.0.113.4]:80", driver.RefusedFabric, ""},
 		{nil, "[2002:cb00:7104::1]:4222", driver.RefusedFabric, ""},
 		{[]string{"::/0"}, "[64:ff9b::203.0.113.4]:4222", driver.RefusedFabric, ""},
-		{nil, "[64:ff9b::203.0.113.5]:80", "", ""},
+		{nil, "[64:ff9b::cb00:7105]:80", "", ""},
 		{nil, "127.0.0.1:5432", driver.RefusedFloor, ""}, // it is allowed, and not on the list
 		{nil, "198.18.0.1:5432", driver.RefusedFloor, ""},
 		{[]string{"none"}, "198.51.100.7:443", driver.RefusedPolicy, ""},
