@@ -3,6 +3,7 @@
 package unpack_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -127,6 +128,7 @@ func probe() {
 		fmt.Println("is user", id)
 	}
 	fmt.Println("over")
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until it has been looked at
 	syscall.Exit(0)
 }
 
@@ -179,9 +181,29 @@ func TestConfined(t *testing.T) {
 	}
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
-	out, err := cmd.Output()
-	if err != nil || string(out) != "over\n" {
-		t.Errorf("%v: it\n%s%s", err, out, &complaint)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for lines := bufio.NewScanner(pipe); lines.Scan() && lines.Text() != "over"; {
+		out.WriteString(lines.Text() + "\n")
+	}
+	// Threads are all that it may start, and a runtime that gets none ends: so the bound is looked at and not met.
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", cmd.Process.Pid))
+	if at := strings.Index(string(limits), "Max processes"); err != nil || at < 0 || strings.Fields(string(limits[at:]))[2] != "1024" {
+		t.Errorf("%v: its limits are\n%s", err, limits)
+	}
+	_ = in.Close()
+	if err := cmd.Wait(); err != nil || out.Len() > 0 {
+		t.Errorf("%v: it\n%s%s", err, out.String(), &complaint)
 	}
 	if info, err := os.Stat(filepath.Join(cmd.Dir, "written")); err != nil || info.Sys().(*syscall.Stat_t).Uid != uids.First+uids.Size-1 {
 		t.Errorf("%v, %v", info, err)
