@@ -179,7 +179,7 @@ func tailByEveryDoor(t *testing.T, f *fabric.Fabric) {
 	check := func(door, log, id string) {
 		t.Helper()
 		want := regexp.MustCompile(fmt.Sprintf(`^START RequestId: %[1]s Version: \$LATEST\nhello \x1b\[31mtail\nEND RequestId: %[1]s\n`+
-			`REPORT RequestId: %[1]s\tDuration: \d+\.\d\d ms\tBilled Duration: \d+ ms\tMemory Size: 128 MB\t(Init Duration: .*\t)?\n$`, id))
+			`REPORT RequestId: %[1]s\tDuration: \d+\.\d\d ms\tBilled Duration: \d+ ms\tMemory Size: 128 MB\tMax Memory Used: \d+ MB\t(Init Duration: .*\t)?\n$`, id))
 		if !want.MatchString(log) {
 			t.Errorf("%s: %q", door, log)
 		}
