@@ -10,7 +10,7 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
-// members are the members of one reserved arc over all managers that tell of it: S in the upper half, B in the lower, so that
+// members are the members of one part of a reserved arc over all managers that tell of it: S in the upper half, B in the lower, so that
 // one load reads both as they were at one moment. Sums are kept as statuses come and go; a call never adds anything up.
 type members struct {
 	sum atomic.Uint64
@@ -32,8 +32,20 @@ func (m *members) add(ready, busy int) {
 	m.sum.Store(uint64(min(m.ready, math.MaxUint32))<<32 | uint64(min(m.busy, math.MaxUint32)))
 }
 
-// part is what one status names: a version on an arc, and of which sub-tenant.
+// part is what one status names: a version on an arc, and of which sub-tenant; "" is the generic members of a function with
+// sub-tenants, and all of any other.
 type part struct{ arc, tenant string }
+
+// addBound counts what is bound to a sub-tenant in: for its calls S and B are the generic members and those (DESIGN 7).
+func (v *view) addBound(to *Load, arc, tenant string) {
+	v.mu.Lock()
+	m := v.arcs[part{arc, tenant}]
+	v.mu.Unlock()
+	if m != nil {
+		ready, busy := m.load()
+		to.S, to.B = to.S+ready, to.B+busy
+	}
+}
 
 // share is what one manager told of a part. view.mu is held.
 type share struct {
@@ -67,7 +79,7 @@ func (v *view) sums(m *managerSeen, told []schema.ArcStatus, partial bool) {
 			if m.shares == nil {
 				m.shares = make(map[part]*share)
 			}
-			s = &share{of: v.hold(a.Arc)}
+			s = &share{of: v.hold(key)}
 			m.shares[key] = s
 		}
 		ready := min(max(0, a.Ready), mostMembers)
@@ -103,24 +115,24 @@ func (v *view) unsum(m *managerSeen) {
 func (v *view) drop(m *managerSeen, key part) {
 	m.shares[key].set(0, 0)
 	delete(m.shares, key)
-	v.release(key.arc)
+	v.release(key)
 }
 
-// hold gives the sums of an arc, release gives them back; they are forgotten with the last holder. mu is held.
-func (v *view) hold(arc string) *members {
-	m := v.arcs[arc]
+// hold gives the sums of a part, release gives them back; they are forgotten with the last holder. mu is held.
+func (v *view) hold(of part) *members {
+	m := v.arcs[of]
 	if m == nil {
 		m = new(members)
-		v.arcs[arc] = m
+		v.arcs[of] = m
 	}
 	m.refs++
 	return m
 }
 
-func (v *view) release(arc string) {
-	if m := v.arcs[arc]; m != nil {
+func (v *view) release(of part) {
+	if m := v.arcs[of]; m != nil {
 		if m.refs--; m.refs == 0 {
-			delete(v.arcs, arc)
+			delete(v.arcs, of)
 		}
 	}
 }

@@ -104,10 +104,17 @@ func TestSumsAgainstAddingUp(t *testing.T) {
 			}
 		}
 		for arc, sum := range sums {
-			ready, busy := 0, 0
+			ready, busy, bound, boundBusy := 0, 0, 0, 0
 			for _, m := range managers {
 				for key, a := range m.arcs {
 					if key.arc != arc {
+						continue
+					}
+					if key.tenant != "" {
+						bound += max(0, a.Ready)
+						if !m.silent {
+							boundBusy += max(0, a.Busy)
+						}
 						continue
 					}
 					ready += max(0, a.Ready)
@@ -118,6 +125,12 @@ func TestSumsAgainstAddingUp(t *testing.T) {
 			}
 			if s, b := sum.load(); s != ready || b != busy {
 				t.Fatalf("step %d: %s has S = %d, B = %d; added up %d, %d", step, arc, s, b, ready, busy)
+			}
+			for tenant, n := range map[string]Load{"a": {S: ready + bound, B: busy + boundBusy}, "b": {S: ready, B: busy}} {
+				l := Load{S: ready, B: busy}
+				if v.addBound(&l, arc, tenant); l != n {
+					t.Fatalf("step %d: %s has %+v for %q, want %+v", step, arc, l, tenant, n)
+				}
 			}
 		}
 	}
@@ -261,6 +274,7 @@ func TestSumsOfALiar(t *testing.T) {
 	for i := range lies {
 		lies[i] = schema.ArcStatus{Tenant: fmt.Sprint(i), Ready: math.MaxInt, Busy: math.MaxInt}
 	}
+	lies[0].Tenant = ""
 	tell("m2", 1, lies...)
 	if s, b := sum.load(); s < mostMembers || b > s {
 		t.Errorf("S = %d, B = %d", s, b)

@@ -40,13 +40,13 @@ func (v *view) join(arc, version string) (*members, *others) {
 		}
 	}
 	o.refs++
-	return v.hold(arc), o
+	return v.hold(part{arc: arc}), o
 }
 
 func (v *view) leave(arc, version string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.release(arc)
+	v.release(part{arc: arc})
 	if o := v.elsewhere[version]; o != nil {
 		if o.refs--; o.refs == 0 {
 			delete(v.elsewhere, version)

@@ -160,7 +160,11 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 	if err != nil {
 		return err
 	}
-	decision := Route(reserved.load(own, fabric.Theta))
+	load := reserved.load(own, fabric.Theta)
+	if c.tenant != "" && reserved != nil {
+		f.view.addBound(&load, reserved.name, c.tenant)
+	}
+	decision := Route(load)
 	now := time.Now()
 	c.reason, env.Reason = decision.Reason, decision.Reason
 	c.hopeless = now.Add(c.startBy + c.version.record.Timeout + initTime + ttlGrace*time.Second)

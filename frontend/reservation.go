@@ -39,7 +39,7 @@ type reservation struct {
 	name    string // short, of its arc
 	subject string
 	stream  *stream
-	members *members // S and B
+	members *members // S and B; of a function with sub-tenants: of the generic ones
 	others  *others  // calls in flight at other frontends
 	check   [2]string
 	headers [keptHeaders]atomic.Pointer[nats.Header]

@@ -23,10 +23,10 @@ type view struct {
 	mu        sync.Mutex
 	managers  map[string]*managerSeen
 	frontends map[string]*frontendSeen
-	arcs      map[string]*members // reserved arcs of which somebody tells, or whose record is known; by short name
-	elsewhere map[string]*others  // versions with a reservation, by "<function id>.<version>"
-	departed  uint64              // tick at which a manager was last found gone, or another life of it
-	changed   chan struct{}       // closed at the next change of a status
+	arcs      map[part]*members  // of reserved arcs of which somebody tells, or whose record is known
+	elsewhere map[string]*others // versions with a reservation, by "<function id>.<version>"
+	departed  uint64             // tick at which a manager was last found gone, or another life of it
+	changed   chan struct{}      // closed at the next change of a status
 }
 
 // managerSeen is one life of a manager as its statuses show it, in ticks of the connected clock.
@@ -42,7 +42,7 @@ type managerSeen struct {
 func newView() *view {
 	v := &view{
 		managers: make(map[string]*managerSeen), frontends: make(map[string]*frontendSeen), changed: make(chan struct{}),
-		arcs: make(map[string]*members), elsewhere: make(map[string]*others),
+		arcs: make(map[part]*members), elsewhere: make(map[string]*others),
 	}
 	fabric := schema.DefaultFabric()
 	v.fabric.Store(&fabric)

@@ -147,18 +147,18 @@ func (m *Manager) decide(c *claim, g *generation) {
 	m.mu.Lock()
 	g.took()
 	d := m.warm(now, c)
-	if d.Action == pool.Unknown && c.target.Reserved {
-		d.Action = pool.Refuse // nothing is made, nor ended, for a call of a reserved arc
-		m.decided(c, g, &d, now)
-		return
-	}
 	if d.Action == pool.Unknown {
-		if to := m.warmElsewhere(c, g); to != "" {
+		if to, w := m.warmElsewhere(c, g); to != "" {
 			c.line = nil // what comes of it, comes on another goroutine
 			more := m.offers.tops(m, g)
 			m.mu.Unlock()
 			m.sendAll(&more)
-			m.spawn(func() { m.handOn(c, g, to) })
+			m.spawn(func() { m.handOn(c, g, to, w) })
+			return
+		}
+		if c.target.Reserved {
+			d.Action = pool.Refuse // nothing is made, nor ended, for a call of a reserved arc
+			m.decided(c, g, &d, now)
 			return
 		}
 		d = m.pool.Claim(now, c.home, nil, c)
@@ -209,22 +209,28 @@ func (m *Manager) decided(c *claim, g *generation, d *pool.Decision, now time.Ti
 	case pool.Refuse:
 		m.holdOff(c, g, now)
 	}
-	if d.Action != pool.Refuse && d.Make == nil {
+	if d.Action == pool.Run || d.Action == pool.Wait && d.Make == nil {
 		g.arc.tookOtherwise(g, now)
 	}
 	more := m.offers.tops(m, g)
+	move := c.target.Reserved && c.call.Tenant != "" && m.offering
 	m.mu.Unlock()
 	switch {
 	case d.Action == pool.Run:
 		m.begin(c, d.Environment, d.Start, 0)
+	case d.Action == pool.Refuse && move:
+		m.overflow(c) // it came by the pull of one that is another sub-tenant's, and would again
 	case d.Action == pool.Refuse && c.ack.Delivered > 1:
 		m.turnAway(c, g, d)
 	case d.Action == pool.Refuse:
 		m.giveBack(c)
 	}
 	m.sendAll(&more)
-	if d.Make != nil {
-		m.makeInPlace(*d.Make, d.End)
+	switch {
+	case d.Action == pool.Wait && len(d.Make) == 1:
+		m.makeInPlace(d.Make[0], d.End)
+	case d.Make != nil || len(d.End) > 0:
+		m.carryOut(pool.Plan[*claim]{Make: d.Make, End: d.End}, nil)
 	}
 }
 

@@ -24,7 +24,11 @@ func (m *Manager) carryOut(plan pool.Plan[*claim], failure *schema.FunctionError
 	for _, c := range plan.Refuse {
 		m.giveBack(c)
 	}
-	if len(plan.End)+len(plan.Make)+len(plan.Refuse) > 0 {
+	for _, s := range plan.Run {
+		m.forget([]*claim{s.Claim})
+		m.spawn(func() { m.begin(s.Claim, s.Environment, schema.StartSpecialised, 0) })
+	}
+	if len(plan.End)+len(plan.Make)+len(plan.Run)+len(plan.Refuse) > 0 {
 		m.offers.kick()
 	}
 }
@@ -173,6 +177,9 @@ func (m *Manager) endTurn(id string, turn pool.Turn[*claim]) {
 	m.mu.Unlock()
 	m.send(within)
 	m.send(above)
+	if turn.More != nil {
+		m.carryOut(*turn.More, nil)
+	}
 	switch {
 	case turn.Run:
 		m.begin(turn.Claim, id, turn.Start, turn.Init)

@@ -93,8 +93,27 @@ func (m *Manager) TakeIn(rec schema.ReservationRecord, deleted bool) {
 
 // MakeMembers makes members of a reserved arc, and gives their ids.
 func (m *Manager) MakeMembers(arc subjects.ArcCall, key schema.Key, n int) (ids []string) {
+	return m.makeMembers(arc, key, n, false)
+}
+
+// MakeGeneric is MakeMembers for a function with sub-tenants.
+func (m *Manager) MakeGeneric(arc subjects.ArcCall, key schema.Key, n int) {
+	m.makeMembers(arc, key, n, true)
+}
+
+// Members are how many members another manager tells of a reserved arc, as this one heard, and what is bound there.
+func (m *Manager) Members(id, arc string) (ready, bound int) {
+	for _, s := range m.peers.members(arc, m.now()) {
+		if s.Manager == id {
+			return s.Ready, s.Bound
+		}
+	}
+	return 0, 0
+}
+
+func (m *Manager) makeMembers(arc subjects.ArcCall, key schema.Key, n int, tenants bool) (ids []string) {
 	home := pool.Home{Key: key, Reservation: arc.Epoch}
-	spec := pool.Spec{Account: arc.Account, Function: arc.Function, Arc: arc.ArcName(), Places: 1}
+	spec := pool.Spec{Account: arc.Account, Function: arc.Function, Arc: arc.ArcName(), Places: 1, Tenants: tenants}
 	now := time.Now()
 	m.mu.Lock()
 	plan := m.pool.SetShare(now, home, spec, pool.Share{Members: n})

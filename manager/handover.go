@@ -21,19 +21,35 @@ import (
 //	   │ ── Claim: envelope, ack subject ──────►│ pool.Redeem, ack or lock, run
 //	   │ never starts it from here on
 //
+// On a reserved arc every pull says the same, unless the function has sub-tenants: then a member may be another's. Such a claim is
+// handed, inside the arc, to a manager that tells an idle one of its sub-tenant, or a generic one; where there is none it moves to the
+// unreserved arc, as a catcher moves it (DESIGN 7).
+//
 // Nothing confirms the claim: one that is lost, or whose receiver dies, is redelivered by the server after ackWait. It happens
 // once a call. A receiver whose promise has lapsed does with the claim what it would with any other.
 const promiseWait = 20 * time.Millisecond
 
-// warmElsewhere is the manager to hand a claim to for which nothing is warm here, "" if there is none. Manager.mu is held.
-func (m *Manager) warmElsewhere(c *claim, g *generation) string {
+// warmElsewhere is the manager to hand a claim to for which nothing is warm here, and what it has; "" if there is none. Manager.mu is
+// held.
+func (m *Manager) warmElsewhere(c *claim, g *generation) (to string, w warmth) {
 	v := m.view.Load()
-	if c.handed || g.kind == caught || c.target.Reserved || v.ring == nil || v.ring.Len() < 2 || !m.offering {
-		return ""
+	if c.handed || g.kind == caught || v.ring == nil || v.ring.Len() < 2 || !m.offering {
+		return "", w
+	}
+	if w = c.warmth(); c.target.Reserved {
+		o := g.arc.opening
+		if w.tenant == "" || o == nil {
+			return "", w
+		}
+		if to = m.peers.warm(o.order, nil, w, m.now()); to == "" {
+			w.tenant = "" // a generic one
+			to = m.peers.warm(o.order, nil, w, m.now())
+		}
+		return to, w
 	}
 	var buffer [64]int
 	order := v.ring.Unreserved(buffer[:0], c.target.Number, v.ring.Len())
-	return m.peers.warm(v.ring.Managers(), order, c.warmth(), m.now())
+	return m.peers.warm(v.ring.Managers(), order, w, m.now()), w
 }
 
 func (c *claim) warmth() warmth {
@@ -41,12 +57,12 @@ func (c *claim) warmth() warmth {
 }
 
 // handOn gives a claim to another manager if that one promises an environment, and else goes on with it here.
-func (m *Manager) handOn(c *claim, g *generation, to string) {
+func (m *Manager) handOn(c *claim, g *generation, to string, w warmth) {
 	c.handed = true
 	number := m.askFor(c, to)
 	if number == 0 {
 		m.count.unpromised.Add(1)
-		m.peers.cold(to, c.warmth())
+		m.peers.cold(to, w)
 		m.decide(c, &generation{arc: g.arc, kind: g.kind, rank: g.rank, retire: true})
 		return
 	}
@@ -136,9 +152,8 @@ func (m *Manager) takeOver(h *schema.HandedClaim) bool {
 	}
 	c := &claim{subject: h.Subject, ack: ack, ackReply: h.Ack, reconnects: m.reconnects(), handed: true}
 	c.target, ok = m.names.ParseArc(h.Subject)
-	if !ok || c.target.Reserved || c.target.Number >= subjects.MaxArcs || ack.Stream != m.names.CallsU() ||
-		ack.Consumer != m.names.UnreservedDurable(c.target.Number) ||
-		schema.DecodeCall(h.Call, &c.call) != nil || !c.consistent() {
+	if !ok || !m.lies(&c.target, ack) || schema.DecodeCall(h.Call, &c.call) != nil || !c.consistent() ||
+		c.target.Reserved && c.call.Tenant == "" {
 		return false
 	}
 	c.home = pool.Home{Key: c.call.Key, Reservation: c.target.Epoch}
@@ -155,6 +170,11 @@ func (m *Manager) takeOver(h *schema.HandedClaim) bool {
 	now := time.Now()
 	m.mu.Lock()
 	a := m.offers.arc(m, c.arc)
+	if a == nil { // a reserved arc that this manager knows nothing of
+		m.mu.Unlock()
+		m.giveBack(c)
+		return true
+	}
 	c.rank = a.rank
 	g := &generation{arc: a, rank: a.rank, retire: true}
 	d := m.pool.Redeem(now, c.home, h.Promise)
@@ -166,7 +186,18 @@ func (m *Manager) takeOver(h *schema.HandedClaim) bool {
 	a.needed = now
 	m.mu.Unlock()
 	m.begin(c, d.Environment, d.Start, 0)
+	if d.Make != nil || len(d.End) > 0 {
+		m.carryOut(pool.Plan[*claim]{Make: d.Make, End: d.End}, nil)
+	}
 	return true
+}
+
+// lies reports whether a delivery with this ack is one of the arc that a call names.
+func (m *Manager) lies(t *subjects.ArcCall, ack subjects.Ack) bool {
+	if t.Reserved {
+		return t.Number < subjects.MaxShards && ack.Stream == m.names.CallsR(t.Number) && ack.Consumer == m.names.ReservedDurable(t.Epoch)
+	}
+	return t.Number < subjects.MaxArcs && ack.Stream == m.names.CallsU() && ack.Consumer == m.names.UnreservedDurable(t.Number)
 }
 
 // lapse takes back what was promised for claims that did not come.

@@ -18,11 +18,12 @@ const peerCounted = 2 * time.Second
 // maxTold bounds what one number of a status counts for: sums of liars do not run over.
 const maxTold = 1 << 20
 
-// memberSeen is what one manager tells of one reserved arc, over all sub-tenants.
+// memberSeen is what one manager tells of one reserved arc. Of a function with sub-tenants the members are the generic ones.
 type memberSeen struct {
 	Manager  string
 	Share    int
 	Ready    int // idle and busy ones
+	Bound    int // that were members until they were bound to a sub-tenant, and are still there
 	Idle     int
 	Busy     int
 	Starting int
@@ -114,6 +115,9 @@ func (p *peer) stirred(was *peer) (arcs []string) {
 }
 
 func sameMembers(a, b schema.ArcStatus) bool {
+	if a.Tenant != "" && b.Tenant == a.Tenant { // no members any more: that there are some is all that matters
+		return (a.Ready > 0) == (b.Ready > 0)
+	}
 	return a.Tenant == b.Tenant && a.Share == b.Share && a.Ready == b.Ready && a.Starting == b.Starting && a.Unable == b.Unable && a.Failed == b.Failed
 }
 
@@ -186,6 +190,10 @@ func (p *peer) appendMember(dst []memberSeen, arc string, now time.Duration) []m
 		busy := min(max(0, a.Busy), ready)
 		if now-p.at > peerValid {
 			busy = 0
+		}
+		if a.Tenant != "" {
+			seen.Bound += ready
+			continue
 		}
 		seen.Ready += ready
 		seen.Busy += busy

@@ -53,7 +53,7 @@ func TestPartialStatusIsLaidOver(t *testing.T) {
 	}
 }
 
-// Members are summed over sub-tenants, age into idle ones, and then into none; this manager's own count too.
+// Members are those without a sub-tenant, what was bound to one is counted beside them; they age into idle ones, and then into none; this manager's own count too.
 func TestMembersOfAnArc(t *testing.T) {
 	t.Parallel()
 	const arc = "r.0.a.resize.1.7"
@@ -68,11 +68,11 @@ func TestMembersOfAnArc(t *testing.T) {
 	}{
 		{peerValid, []memberSeen{
 			{Manager: "m1", Ready: 1, Busy: 1},
-			{Manager: "m2", Share: 5, Ready: 5, Idle: 1, Busy: 4, Unable: true, Failed: "Runtime.ExitError"},
+			{Manager: "m2", Share: 5, Ready: 2, Bound: 3, Idle: 1, Busy: 1, Unable: true, Failed: "Runtime.ExitError"},
 		}},
 		{peerValid + 1, []memberSeen{
 			{Manager: "m1", Ready: 1, Idle: 1},
-			{Manager: "m2", Share: 5, Ready: 5, Idle: 5, Unable: true, Failed: "Runtime.ExitError"},
+			{Manager: "m2", Share: 5, Ready: 2, Bound: 3, Idle: 2, Unable: true, Failed: "Runtime.ExitError"},
 		}},
 		{peerCounted + 1, nil},
 	} {

@@ -30,10 +30,10 @@ func offer(t *testing.T, environments int) *offered {
 		if d.Make == nil {
 			t.Fatalf("%+v", d)
 		}
-		if turn := m.pool.Parked(o.begin, d.Make.Environment, 0); !turn.Run {
+		if turn := m.pool.Parked(o.begin, d.Make[0].Environment, 0); !turn.Run {
 			t.Fatalf("%+v", turn)
 		}
-		defer o.end(d.Make.Environment)
+		defer o.end(d.Make[0].Environment)
 	}
 	return o
 }

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,14 +145,27 @@ func (p *peers) largest(now time.Duration) (places int) {
 	return places
 }
 
-// warm is the first of these managers that tells an idle environment of this kind, "" if none does. It is counted as taken
-// until the manager tells its next status.
+// warm is the first of these managers that tells an idle environment of this kind, "" if none does; order nil is as they are. It is
+// counted as taken until the manager tells its next status.
 func (p *peers) warm(managers []string, order []int, w warmth, now time.Duration) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	has := func(id string) bool {
+		s := p.valid(id, now)
+		if s == nil || s.idle[w] <= 0 {
+			return false
+		}
+		s.idle[w]--
+		return true
+	}
+	if order == nil {
+		if at := slices.IndexFunc(managers, has); at >= 0 {
+			return managers[at]
+		}
+		return ""
+	}
 	for _, i := range order {
-		if s := p.valid(managers[i], now); s != nil && s.idle[w] > 0 {
-			s.idle[w]--
+		if has(managers[i]) {
 			return managers[i]
 		}
 	}

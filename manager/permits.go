@@ -81,8 +81,9 @@ func newPermits(m *Manager) *permits {
 
 // take waits for the permits to make an environment. An error is a [schema.CodeThrottled] with the reason of the cap that is
 // reached, or a [schema.CodeUnavailable]: the bucket did not answer; nothing is held then. Members of a reservation were asked
-// for by name: they count, but do not wait for growth. Idle environments that are set aside to make room are the first to make way
-// for a cap that counts them; it gives those that are left.
+// for by name: they count, but do not wait for growth. Those do that replace one that was bound to a sub-tenant: it keeps its permits,
+// and the reservation holds one environment more. Idle environments that are set aside to make room are the first to make way for a
+// cap that counts them; it gives those that are left.
 func (p *permits) take(ctx context.Context, mk pool.Make, aside []string) (left []string, err error) {
 	account, function := mk.Spec.Account, mk.Spec.Function
 	ctx, cancel := context.WithTimeoutCause(ctx, permitWait, errors.New("waiting for a permit to make an environment"))
@@ -96,7 +97,7 @@ func (p *permits) take(ctx context.Context, mk pool.Make, aside []string) (left 
 		p.drop(f, mk.Environment)
 		return aside, err
 	}
-	if mk.Home.Reservation == 0 { // last: what a cap refuses is no growth
+	if mk.Home.Reservation == 0 || mk.Replaces { // last: what a cap refuses is no growth
 		if err := p.grow(ctx, account, function); err != nil {
 			p.drop(f, mk.Environment)
 			p.drop(a, mk.Environment)

@@ -85,13 +85,19 @@ func ids(n int) []string {
 // reserve starts so many managers and opens the reserved arc of a function's version 1 over them.
 func reserve(t testing.TB, f *natstest.Fabric, managers int, settings ...setting) *reservation {
 	t.Helper()
+	return reserveFor(t, f, managers, func(*schema.FunctionRecord) {}, settings...)
+}
+
+// reserveFor is reserve with a change of the function.
+func reserveFor(t testing.TB, f *natstest.Fabric, managers int, change func(*schema.FunctionRecord), settings ...setting) *reservation {
+	t.Helper()
 	c := newCaller(t, f, "f1")
 	c.steer(ids(managers)...)
 	byID := make(map[string]*node)
 	for _, id := range ids(managers) {
 		byID[id] = startNode(t, f, f.Connect(t), id, settings...)
 	}
-	key := c.deployReserved("resize")
+	key := c.deployReserved("resize", change)
 	r := &reservation{caller: c, key: key, rec: reservationOf(key)}
 	for _, id := range r.order(ids(managers)) {
 		r.nodes = append(r.nodes, byID[id])

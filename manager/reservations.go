@@ -247,7 +247,7 @@ func told(seen []memberSeen) []reservation.Member {
 	all := make([]reservation.Member, len(seen))
 	for i, s := range seen {
 		all[i] = reservation.Member{
-			Manager: s.Manager, Share: s.Share, Ready: s.Ready, Busy: s.Busy, Starting: s.Starting, Unable: s.Unable, Failed: s.Failed,
+			Manager: s.Manager, Share: s.Share, Ready: s.Ready, Busy: s.Busy + s.Bound, Starting: s.Starting, Unable: s.Unable, Failed: s.Failed,
 		}
 	}
 	return all

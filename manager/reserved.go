@@ -179,7 +179,7 @@ func (m *Manager) rank(a *arc) {
 		if at := slices.IndexFunc(held, func(s memberSeen) bool { return s.Manager == id }); at >= 0 {
 			s = held[at]
 		}
-		within.add(own, min(s.Ready, s.Share) > 0)
+		within.add(own, min(s.Ready, s.Share)+s.Bound > 0)
 		above.add(own, s.Ready > s.Share)
 	}
 	a.class, a.after = subjects.ReservedClass(within.place, within.holders), subjects.SurplusClass(above.place, above.holders)

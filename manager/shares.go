@@ -59,8 +59,45 @@ type stake struct {
 	places                               []subjects.Place
 	lost                                 string // why it can have no members, "" if it can
 	share                                pool.Share
-	busy                                 int // as it was told last
-	low                                  int // the fewest that were busy at any moment since then
+	toldBusy                                                  // of its members; of a function with sub-tenants: of the generic ones
+	bound                                map[string]*toldBusy // of what was bound to each sub-tenant
+}
+
+// toldBusy is what is remembered of how many are busy.
+type toldBusy struct {
+	busy int // as it was told last
+	low  int // the fewest that were busy at any moment since then
+}
+
+// told is what was told of the environments of one home of a reservation.
+func (h *stake) told(tenant string) *toldBusy {
+	if tenant == "" {
+		return &h.toldBusy
+	}
+	t := h.bound[tenant]
+	if t == nil {
+		if h.bound == nil {
+			h.bound = make(map[string]*toldBusy)
+		}
+		t = &toldBusy{}
+		h.bound[tenant] = t
+	}
+	return t
+}
+
+// forgetBound forgets what was told of sub-tenants that have nothing here any more.
+func (m *Manager) forgetBound() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range m.shares.byEpoch {
+		home := h.home
+		for tenant := range h.bound {
+			home.Tenant = tenant
+			if _, ok := m.pool.Group(home); !ok {
+				delete(h.bound, tenant)
+			}
+		}
+	}
 }
 
 func newShares() shares {
@@ -197,7 +234,7 @@ func (m *Manager) stakes(ctx context.Context, v *view, key string) ([]*stake, er
 		}
 		if ver != nil {
 			h.home = pool.Home{Key: schema.VersionKey(fn, ver, ""), Reservation: epoch}
-			h.spec = pool.Spec{Account: rec.Account, Function: rec.Function, Arc: h.arc, Places: schema.Places(ver.MemoryMB)}
+			h.spec = pool.Spec{Account: rec.Account, Function: rec.Function, Arc: h.arc, Places: schema.Places(ver.MemoryMB), Tenants: fn.PerTenant}
 			h.known = true
 		}
 		all = append(all, h)
@@ -267,7 +304,7 @@ func (m *Manager) hold(key string, now []*stake) {
 	m.mu.Lock()
 	for _, h := range now {
 		if was := m.shares.byEpoch[h.epoch]; was != nil {
-			h.busy, h.low = was.busy, was.low
+			h.toldBusy, h.bound = was.toldBusy, was.bound
 			if !h.known {
 				h.home, h.spec, h.known = was.home, was.spec, was.known
 			}

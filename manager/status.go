@@ -33,6 +33,7 @@ func (m *Manager) statusLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 			m.shrink()
+			m.forgetBound()
 			m.tellAll(true)
 			continue
 		case <-m.statusKick:
@@ -176,7 +177,7 @@ func count(s *schema.ManagerStatus, a *schema.ArcStatus, times int) {
 	s.Idle += times * a.Idle
 	s.Busy += times * a.Busy
 	s.Starting += times * a.Starting
-	if subjects.IsReservedName(a.Arc) {
+	if subjects.IsReservedName(a.Arc) && a.Tenant == "" { // what is bound left its share
 		s.Reserved += times * a.Ready
 		s.Surplus += times * max(0, a.Ready-a.Share)
 	}
@@ -235,9 +236,9 @@ func (m *Manager) idler(home pool.Home) bool {
 	if !ok || h == nil {
 		return false
 	}
-	n := taken(g.Counts)
-	h.low = min(h.low, n)
-	return n < h.busy
+	n, t := taken(g.Counts), h.told(home.Tenant)
+	t.low = min(t.low, n)
+	return n < t.busy
 }
 
 func (m *Manager) busier(home pool.Home) bool {
@@ -246,12 +247,12 @@ func (m *Manager) busier(home pool.Home) bool {
 	}
 	g, ok := m.pool.Group(home)
 	h := m.shares.byEpoch[home.Reservation]
-	return ok && h != nil && taken(g.Counts) > h.busy
+	return ok && h != nil && taken(g.Counts) > h.told(home.Tenant).busy
 }
 
 func (m *Manager) fewer(g *pool.Group) bool {
 	h := m.shares.byEpoch[g.Home.Reservation]
-	return h != nil && taken(g.Counts) < h.busy
+	return h != nil && taken(g.Counts) < h.told(g.Home.Tenant).busy
 }
 
 // eager reports whether the frontends are to know of an idle member before all else, and may take a busy one for idle: with theta 1
@@ -278,12 +279,13 @@ func (m *Manager) arcStatus(g *pool.Group, told bool) (a schema.ArcStatus, risin
 	if !told || g.Home.Reservation == 0 || h == nil {
 		return a, false
 	}
-	if h.busy = a.Busy; m.eager() {
-		h.busy = min(h.low, a.Busy)
+	t := h.told(g.Home.Tenant)
+	if t.busy = a.Busy; m.eager() {
+		t.busy = min(t.low, a.Busy)
 	}
-	h.low = a.Busy
-	a.Idle += a.Busy - h.busy
-	a.Busy, rising = h.busy, a.Busy > h.busy
+	t.low = a.Busy
+	a.Idle += a.Busy - t.busy
+	a.Busy, rising = t.busy, a.Busy > t.busy
 	return a, rising
 }
 

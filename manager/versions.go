@@ -34,7 +34,14 @@ type versions struct {
 
 type pastVersion struct {
 	version *schema.VersionRecord
+	tenants bool
 	until   time.Time
+}
+
+// foundVersion is a version of a function; past says that no new call should name it, tenants that every call names a sub-tenant.
+type foundVersion struct {
+	*schema.VersionRecord
+	past, tenants bool
 }
 
 // functionKey is a function's key in bucket functions.
@@ -64,56 +71,55 @@ func (v *versions) replaced(key string, rec *schema.FunctionRecord, deleted bool
 		}
 	}
 	if before != nil && !deleted && before.ID == rec.ID {
-		v.past[schema.VersionKey(before, &before.Latest, "")] = pastVersion{&before.Latest, now.Add(pastFor)}
+		v.past[schema.VersionKey(before, &before.Latest, "")] = pastVersion{&before.Latest, before.PerTenant, now.Add(pastFor)}
 	}
 	return before
 }
 
-// find gives the version of exactly this key: from the cache, from what it replaced, or from the bucket itself, once. past
-// says that no new call should name it.
-func (v *versions) find(ctx context.Context, account, function string, key schema.Key) (ver *schema.VersionRecord, past bool, err error) {
+// find gives the version of exactly this key: from the cache, from what it replaced, or from the bucket itself, once.
+func (v *versions) find(ctx context.Context, account, function string, key schema.Key) (foundVersion, error) {
 	at := functionKey(account, function)
 	rec, _, ok := v.cache.Get(at)
 	if ok {
 		if ver, ok := match(rec, key); ok {
-			return ver, false, nil
+			return foundVersion{ver, false, rec.PerTenant}, nil
 		}
-		if ver, ok := v.kept(key); ok {
-			return ver, true, nil
+		if found, ok := v.kept(key); ok {
+			return found, nil
 		}
 	}
 	entry, err := v.kv.Get(ctx, at)
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrKeyDeleted):
-		return nil, false, schema.Errorf(schema.CodeNotFound, "function %q was deleted while the call waited", function)
+		return foundVersion{}, schema.Errorf(schema.CodeNotFound, "function %q was deleted while the call waited", function)
 	case err != nil:
-		return nil, false, fmt.Errorf("read function %q: %w", function, err)
+		return foundVersion{}, fmt.Errorf("read function %q: %w", function, err)
 	}
 	if rec, err = decodeFunction(entry.Value()); err != nil {
-		return nil, false, fmt.Errorf("read function %q: %w", function, err)
+		return foundVersion{}, fmt.Errorf("read function %q: %w", function, err)
 	}
 	if ver, ok := match(rec, key); ok {
-		return ver, false, nil
+		return foundVersion{ver, false, rec.PerTenant}, nil
 	}
-	if ver, ok := v.kept(key); ok {
-		return ver, true, nil
+	if found, ok := v.kept(key); ok {
+		return found, nil
 	}
 	if rec.ID != key.FunctionID {
-		return nil, false, schema.Errorf(schema.CodeNotFound, "function %q was deleted and made again while the call waited", function)
+		return foundVersion{}, schema.Errorf(schema.CodeNotFound, "function %q was deleted and made again while the call waited", function)
 	}
 	if key.Version != schema.Latest {
-		return nil, false, schema.Errorf(schema.CodeNotFound, "version %s of function %q was deleted while the call waited",
+		return foundVersion{}, schema.Errorf(schema.CodeNotFound, "version %s of function %q was deleted while the call waited",
 			key.Version, function)
 	}
-	return nil, false, schema.Errorf(schema.CodeUnavailable, "function %q was updated while the call waited", function)
+	return foundVersion{}, schema.Errorf(schema.CodeUnavailable, "function %q was updated while the call waited", function)
 }
 
-func (v *versions) kept(key schema.Key) (*schema.VersionRecord, bool) {
+func (v *versions) kept(key schema.Key) (foundVersion, bool) {
 	key.Tenant = ""
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	p, ok := v.past[key]
-	return p.version, ok
+	return foundVersion{p.version, true, p.tenants}, ok
 }
 
 // match finds the version of a record that has exactly this key.
@@ -160,28 +166,27 @@ func limitOf(rec *schema.FunctionRecord) int {
 
 // spec is what the environments of a claim's home have in common.
 func (m *Manager) spec(c *claim) (pool.Spec, error) {
-	ver, past, err := m.versions.find(m.life, c.call.Account, c.call.Function, c.call.Key)
+	ver, err := m.versions.find(m.life, c.call.Account, c.call.Function, c.call.Key)
 	if err != nil {
 		return pool.Spec{}, err
 	}
 	return pool.Spec{
-		Account: c.call.Account, Function: c.call.Function, Arc: c.arc, Places: schema.Places(ver.MemoryMB), Past: past,
+		Account: c.call.Account, Function: c.call.Function, Arc: c.arc, Places: schema.Places(ver.MemoryMB), Past: ver.past,
+		Tenants: ver.tenants,
 	}, nil
 }
 
 // binding is what a worker makes an environment for, with its variables in clear.
 func (m *Manager) binding(ctx context.Context, mk pool.Make) (*schema.Binding, error) {
-	ver, _, err := m.versions.find(ctx, mk.Spec.Account, mk.Spec.Function, mk.Home.Key)
+	ver, err := m.versions.find(ctx, mk.Spec.Account, mk.Spec.Function, mk.Home.Key)
 	if err != nil {
 		return nil, err
 	}
-	key := mk.Home.Key
-	key.Tenant = ""
 	b := &schema.Binding{
-		Key: key, PerTenant: mk.Home.Tenant != "", Account: mk.Spec.Account, Function: mk.Spec.Function, Runtime: ver.Runtime, Handler: ver.Handler,
+		Key: mk.Home.Key, PerTenant: mk.Spec.Tenants, Account: mk.Spec.Account, Function: mk.Spec.Function, Runtime: ver.Runtime, Handler: ver.Handler,
 		MemoryMB: ver.MemoryMB, EphemeralMB: ver.EphemeralMB, Timeout: ver.Timeout, Logging: ver.Logging(), Egress: ver.Egress,
 	}
-	b.Token = m.grants.add(mk.Environment, b, ver)
+	b.Token = m.grants.add(mk.Environment, b, ver.VersionRecord)
 	if ver.SecretKey == "" {
 		return b, nil
 	}

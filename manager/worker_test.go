@@ -45,6 +45,7 @@ func asksLate(_ *manager.Config, w *echoWorker) { w.park = func(string) {} }
 
 type echoEnvironment struct {
 	binding *schema.Binding
+	tenant  string // of its first call
 	notify  func(schema.EnvironmentEvent)
 	busy    bool
 	ended   bool
@@ -96,12 +97,13 @@ func (w *echoWorker) Start(run *schema.Run) {
 	e := w.environments[run.Environment]
 	key := run.Call.Key
 	key.Tenant = "" // a binding names none
-	if e == nil || e.busy || e.binding.Key != key {
+	if e == nil || e.busy || e.binding.Key != key || e.binding.PerTenant != (run.Call.Tenant != "") ||
+		e.tenant != "" && e.tenant != run.Call.Tenant {
 		w.double.Add(1)
 		w.mu.Unlock()
 		return
 	}
-	e.busy = true
+	e.busy, e.tenant = true, run.Call.Tenant
 	hold := w.run
 	w.mu.Unlock()
 	if w.inline {

@@ -30,7 +30,7 @@ func (m *Manager) Retire(environments []string) {
 	m.mu.Lock()
 	plan := m.pool.Retire(time.Now(), environments)
 	m.mu.Unlock()
-	if len(plan.End)+len(plan.Make)+len(plan.Refuse) > 0 {
+	if len(plan.End)+len(plan.Make)+len(plan.Run)+len(plan.Refuse) > 0 {
 		m.carryOut(plan, nil)
 		m.changed()
 	}

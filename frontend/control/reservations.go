@@ -153,6 +153,9 @@ func (v *sight) told(r *schema.ReservationRecord) reservationTold {
 	}
 	for _, m := range v.of(r) {
 		a := m.arc
+		if a.Tenant != "" { // bound to a sub-tenant, and replaced
+			continue
+		}
 		t.size, t.busy, t.starting = t.size+a.Ready, t.busy+a.Busy, t.starting+a.Starting
 		t.reason = cmp.Or(t.reason, a.Failed)
 		i, on := at[m.manager]
@@ -188,7 +191,9 @@ func (v *sight) of(r *schema.ReservationRecord) []arcTold {
 // their shares, which they tell as room no more.
 func (v *sight) kept(r *schema.ReservationRecord) (n int) {
 	for _, m := range v.of(r) {
-		n += max(m.arc.Share, m.arc.Ready+m.arc.Starting)
+		if m.arc.Tenant == "" { // what is bound to a sub-tenant is evicted for others
+			n += max(m.arc.Share, m.arc.Ready+m.arc.Starting)
+		}
 	}
 	return n
 }

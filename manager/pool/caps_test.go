@@ -56,10 +56,10 @@ func TestShed(t *testing.T) {
 	var f []string
 	for i := range 4 {
 		d := p.Claim(at(i), home("f"), spec("f"), i)
-		p.Parked(at(i), d.Make.Environment, 0)
-		f = append(f, d.Make.Environment)
+		p.Parked(at(i), d.Make[0].Environment, 0)
+		f = append(f, d.Make[0].Environment)
 	}
-	other := p.Claim(at(5), home("g"), spec("g"), 5).Make.Environment
+	other := p.Claim(at(5), home("g"), spec("g"), 5).Make[0].Environment
 	p.Parked(at(5), other, 0)
 	finish := func(ms int, id string) {
 		t.Helper()

@@ -27,15 +27,16 @@ type Make struct {
 	Environment string // its id
 	Home        Home
 	Spec        Spec
+	Replaces    bool // it takes the place in a reservation of one that was bound to a sub-tenant
 }
 
 // Decision is what becomes of a claim, what must be done for it, and the facts it rests on.
 type Decision struct {
 	Action      Action
 	Environment string       // of Run
-	Start       schema.Start // of Run: always warm, it was idle
-	Make        *Make        // an environment to make, nil if none
-	End         []string     // environments evicted for it
+	Start       schema.Start // of Run: warm, it was idle; specialised: it was generic
+	Make        []Make       // an environment to make for it, or those that take the places of a reservation's that was bound
+	End         []string     // environments evicted for them
 
 	Idle, Cover, Waiting, Room int // of its home (Room: of the pool) as the claim met them
 	Places                     int // that an environment of its home takes
@@ -49,12 +50,16 @@ func (p *Pool[C]) Claim(now time.Time, home Home, spec *Spec, claim C) Decision 
 }
 
 // Warm is [Pool.Claim] for a claim for which nothing shall be made: where something would have to be, or it would be
-// refused, [Unknown] is the answer and nothing changed.
+// refused, [Unknown] is the answer and nothing changed. A claim of a sub-tenant takes what is its own, and of a reservation also a
+// generic member; for unreserved generic ones Claim is asked, since another manager may have one that is its own.
 func (p *Pool[C]) Warm(now time.Time, home Home, claim C) Decision {
 	return p.claim(now, home, nil, claim, false)
 }
 
 func (p *Pool[C]) claim(now time.Time, home Home, spec *Spec, claim C, may bool) Decision {
+	if home.Tenant != "" {
+		return p.claimBound(now, home, spec, claim, may)
+	}
 	g := p.groups[home]
 	if g == nil {
 		switch {
@@ -63,9 +68,14 @@ func (p *Pool[C]) claim(now time.Time, home Home, spec *Spec, claim C, may bool)
 		case spec == nil:
 			return Decision{}
 		}
-		g = &group[C]{home: home, spec: *spec}
-		g.spec.Places = max(1, g.spec.Places)
-		p.groups[home] = g
+		g = p.newGroup(home, *spec)
+	}
+	if g.family != nil { // whose calls name a sub-tenant each, and this one names none
+		defer p.settle(g)
+		if !may {
+			return Decision{}
+		}
+		return Decision{Action: Refuse, Room: p.Room(), Places: g.spec.Places}
 	}
 	d := Decision{Idle: g.idle, Cover: g.cover(), Waiting: len(g.claims), Room: p.Room(), Places: g.spec.Places}
 	if !may && (p.draining || g.idle == 0 && len(g.claims) >= g.cover()) {
@@ -87,8 +97,7 @@ func (p *Pool[C]) claim(now time.Time, home Home, spec *Spec, claim C, may bool)
 			return d
 		}
 		d.End = p.clear(now, g.spec.Places)
-		made := p.make(now, g)
-		d.Make = &made
+		d.Make = []Make{p.make(now, g)}
 	}
 	g.claims = append(g.claims, claim)
 	p.waiting++
@@ -98,6 +107,9 @@ func (p *Pool[C]) claim(now time.Time, home Home, spec *Spec, claim C, may bool)
 
 // Covered reports whether a claim for this home needs no further environment to be made.
 func (p *Pool[C]) Covered(home Home) bool {
+	if home.Tenant != "" {
+		return !p.draining && p.coveredBound(home)
+	}
 	g := p.groups[home]
 	return g != nil && !p.draining && (g.idle > 0 || g.cover() > len(g.claims))
 }
@@ -113,8 +125,7 @@ func (p *Pool[C]) Abandon(now time.Time, home Home, claim C) bool {
 	if at < 0 {
 		return false
 	}
-	g.claims = slices.Delete(g.claims, at, at+1)
-	p.waiting--
+	p.unqueue(g, at)
 	p.settle(g)
 	return true
 }
@@ -123,11 +134,12 @@ func (p *Pool[C]) Abandon(now time.Time, home Home, claim C) bool {
 type Turn[C comparable] struct {
 	Run   bool
 	Claim C             // of Run
-	Start schema.Start  // of Run: cold for an environment's first call if it went there straight from its init
+	Start schema.Start  // of Run: cold for an environment's first call if it went there straight from its init; see Decision
 	Init  time.Duration // of a cold Run
 	First bool          // its init has just succeeded
 	End   bool          // end the environment: nobody will name its home again, a reserved home lacks its places, or a cap is exceeded
-	Arc   string        // of the environment; "" if it got no turn
+	Arc   string        // of the environment; "" if it got no turn, or is generic and unreserved
+	More  *Plan[C]      // what is to be done because a reservation's generic one was bound; nil: nothing
 }
 
 // Parked says that an environment asks for a call: it takes the oldest that waits, or goes idle. init is the duration
@@ -169,9 +181,12 @@ func (p *Pool[C]) Release(now time.Time, id string) Turn[C] {
 
 func (p *Pool[C]) turn(now time.Time, e *environment[C]) Turn[C] {
 	g := e.group
+	if g.family != nil && g.family.generic == g {
+		return p.turnGeneric(now, e)
+	}
 	defer p.settle(g)
 	if len(g.claims) == 0 {
-		if g.spec.Past || p.draining || g.home.Reservation == 0 && p.owed > max(0, p.capacity-p.used) {
+		if g.spec.Past || p.draining || g.spares && p.owed > max(0, p.capacity-p.used) {
 			p.move(now, e, closing)
 			return Turn[C]{End: true, Arc: g.spec.Arc}
 		}
@@ -179,7 +194,11 @@ func (p *Pool[C]) turn(now time.Time, e *environment[C]) Turn[C] {
 		return Turn[C]{Arc: g.spec.Arc}
 	}
 	t := Turn[C]{Run: true, Claim: p.shift(g), Start: schema.StartWarm, Arc: g.spec.Arc}
-	if e.calls == 0 {
+	switch {
+	case e.calls > 0:
+	case g.family != nil:
+		t.Start = schema.StartSpecialised
+	default:
 		t.Start, t.Init = schema.StartCold, e.init
 	}
 	p.move(now, e, busy)
@@ -197,7 +216,7 @@ func (p *Pool[C]) Finished(now time.Time, id string, reusable bool) (arc string)
 		e.unasked, reusable = true, false
 	}
 	if reusable {
-		if s := e.group.share; s != nil {
+		if s := e.group.kept(); s != nil {
 			s.deaths = 0
 		}
 		p.move(now, e, finishing)
@@ -211,7 +230,15 @@ func (p *Pool[C]) Finished(now time.Time, id string, reusable bool) (arc string)
 // shift takes the oldest waiting claim.
 func (p *Pool[C]) shift(g *group[C]) C {
 	claim := g.claims[0]
-	g.claims = slices.Delete(g.claims, 0, 1)
-	p.waiting--
+	p.unqueue(g, 0)
 	return claim
+}
+
+// unqueue takes a waiting claim out.
+func (p *Pool[C]) unqueue(g *group[C], at int) {
+	g.claims = slices.Delete(g.claims, at, at+1)
+	if g.family != nil {
+		g.came = slices.Delete(g.came, at, at+1)
+	}
+	p.waiting--
 }

@@ -68,7 +68,7 @@ func (p *Pool[C]) Shed(now time.Time, of Scope, n int) (end []string) {
 
 // sheds reports whether an environment whose call has ended is one too many.
 func (p *Pool[C]) sheds(g *group[C]) bool {
-	if len(p.shed) == 0 || g.home.Reservation != 0 {
+	if len(p.shed) == 0 || !g.spares {
 		return false
 	}
 	for _, of := range [2]Scope{{g.spec.Account, g.spec.Function}, {}} {

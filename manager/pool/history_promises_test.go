@@ -1,11 +1,18 @@
 package pool_test
 
-import "github.com/hearth-run/hearth/manager/pool"
+import (
+	"github.com/hearth-run/hearth/manager/pool"
+	"github.com/hearth-run/hearth/schema"
+)
 
 func (n *naive) promise(p *pool.Pool[int], h pool.Home, s pool.Spec, order int) {
 	number, arc := p.Promise(n.now, h)
 	there := n.in(h, "idle")
-	if len(there) == 0 {
+	if h.Tenant != "" && h.Reservation != 0 && len(there) == 0 {
+		s = n.specs[generic(h)]
+		there = n.in(generic(h), "idle")
+	}
+	if len(there) == 0 || h.Tenant == "" && s.Tenants {
 		if number != 0 {
 			n.t.Fatalf("promise %d, want none", number)
 		}
@@ -19,8 +26,17 @@ func (n *naive) promise(p *pool.Pool[int], h pool.Home, s pool.Spec, order int) 
 }
 
 func (n *naive) redeem(p *pool.Pool[int], e *naiveEnvironment, h pool.Home, order int) {
+	s := n.specs[h]
 	d := p.Redeem(n.now, h, e.number)
-	if e.state != "promised" || e.home != h {
+	if e.state == "promised" && h.Tenant != "" && e.home == generic(h) {
+		if d.Action != pool.Run || d.Environment != e.id || d.Start != schema.StartSpecialised {
+			n.t.Fatalf("redeem: %+v, want %s specialised", d, e.id)
+		}
+		n.bind(e, h, order)
+		n.replaced(d.Make, d.End, h, order)
+		return
+	}
+	if e.state != "promised" || e.home != h || h.Tenant == "" && s.Tenants {
 		if d.Action != pool.Unknown {
 			n.t.Fatalf("%s is %s: %+v", e.id, e.state, d)
 		}

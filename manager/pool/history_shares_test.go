@@ -104,7 +104,7 @@ func (n *naive) setShare(p *pool.Pool[int], h pool.Home, s pool.Spec, to pool.Sh
 	}
 	n.forget()
 	n.refill(&plan, order)
-	if len(plan.Make)+len(plan.End)+len(plan.Refuse)+len(plan.Fail) > 0 {
+	if len(plan.Make)+len(plan.End)+len(plan.Run)+len(plan.Refuse)+len(plan.Fail) > 0 {
 		n.t.Fatalf("share, too much: %+v", plan)
 	}
 }
@@ -113,9 +113,12 @@ func (n *naive) setShare(p *pool.Pool[int], h pool.Home, s pool.Spec, to pool.Sh
 func (n *naive) forget() {
 	var left []pool.Home
 	for _, h := range n.shared {
-		has := n.shares[h].Members > 0 || len(n.waiting(h)) > 0
+		has := n.shares[h].Members > 0
+		for _, c := range n.claims {
+			has = has || generic(c.home) == h
+		}
 		for _, e := range n.envs {
-			has = has || e.home == h
+			has = has || generic(e.home) == h
 		}
 		if has {
 			left = append(left, h)
@@ -165,6 +168,7 @@ func (n *naive) reclaim(plan *pool.Plan[int]) {
 		window := reclaim
 		if s.Draining {
 			window = min(window, pool.DrainWindow)
+			n.reclaimBound(h, window, plan)
 		}
 		idle := n.in(h, "idle")
 		end := min(len(idle), n.ready(h)-s.Members)
@@ -192,7 +196,7 @@ func (n *naive) reclaim(plan *pool.Plan[int]) {
 // note writes down how many are idle now.
 func (n *naive) note(h pool.Home) {
 	s := n.shares[h]
-	s.idle = append(s.idle, naiveIdle{n.now, max(0, len(n.in(h, "idle"))+n.fresh(h)-len(n.waiting(h)))})
+	s.idle = append(s.idle, naiveIdle{n.now, max(0, len(n.in(h, "idle"))+n.fresh(h)-n.beyond(h))})
 }
 
 // settleShares ends a step: it writes down and compares.

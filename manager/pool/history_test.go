@@ -58,7 +58,7 @@ func (n *naive) in(home pool.Home, state string) []*naiveEnvironment {
 func (n *naive) evictable() []*naiveEnvironment {
 	var out []*naiveEnvironment
 	for _, e := range n.envs {
-		if e.state == "idle" && e.home.Reservation == 0 {
+		if e.state == "idle" && spares(e.home) {
 			out = append(out, e)
 		}
 	}
@@ -91,8 +91,8 @@ func (n *naive) all() int {
 func (n *naive) soon(homes []pool.Home, specs map[pool.Home]pool.Spec) int {
 	soon := 0
 	for _, h := range homes {
-		if h.Reservation == 0 {
-			soon += max(0, n.cover(h)-len(n.waiting(h))) * specs[h].Places
+		if spares(h) {
+			soon += max(0, n.cover(h)-n.beyond(h)) * specs[h].Places
 		}
 		soon += len(n.in(h, "dying")) * specs[h].Places
 	}
@@ -125,7 +125,7 @@ func (n *naive) offered(arc string, homes []pool.Home, specs map[pool.Home]pool.
 	sum := 0
 	for _, h := range homes {
 		if specs[h].Arc == arc && !n.past[h] {
-			sum += max(0, len(n.in(h, "idle"))+n.fresh(h)-len(n.waiting(h)))
+			sum += max(0, len(n.in(h, "idle"))+n.fresh(h)-n.beyond(h))
 		}
 	}
 	return sum
@@ -158,6 +158,10 @@ func (n *naive) made(got []pool.Make, home pool.Home, order int) {
 
 // covered does what must follow when a home's cover shrank, and compares.
 func (n *naive) covered(home pool.Home, spec pool.Spec, plan *pool.Plan[int], order int) {
+	if spec.Tenants {
+		n.coveredFamily(home, spec, plan, order)
+		return
+	}
 	for w := n.waiting(home); len(w) > n.cover(home); w = n.waiting(home) {
 		var ids []string
 		ok := false
@@ -208,7 +212,10 @@ func history(t *testing.T, seed uint64, steps int) {
 	specs := make(map[pool.Home]pool.Spec)
 	n.specs = specs
 	var homes []pool.Home
-	for i := range 5 {
+	if r.IntN(2) == 0 {
+		homes = tenantHomes(specs, func() int { return 1 + r.IntN(places) })
+	}
+	for i := len(homes); i < 5; i++ {
 		h := home(fmt.Sprint("f", i))
 		if i >= 3 {
 			h.Reservation = uint64(i)
@@ -224,7 +231,7 @@ func history(t *testing.T, seed uint64, steps int) {
 		}
 		h := homes[r.IntN(len(homes))]
 		if reserving {
-			h = homes[2+r.IntN(3)]
+			h = homes[2+r.IntN(len(homes)-2)]
 		}
 		s := specs[h]
 		sick := step/50%4 == 3 // environments fail
@@ -234,10 +241,15 @@ func history(t *testing.T, seed uint64, steps int) {
 		}
 		what := r.IntN(14)
 		switch {
+		case what < 3 && s.Tenants:
+			if h.Tenant != "" {
+				claims++
+				n.claimBound(p.Claim(n.now, h, &s, claims), h, s, claims, step)
+			}
 		case what < 3:
 			claims++
 			n.claim(p.Claim(n.now, h, &s, claims), h, s, claims, step)
-		case what >= 12 && h.Reservation != 0 && r.IntN(3) == 0:
+		case what >= 12 && h.Reservation != 0 && r.IntN(3) == 0 && h.Tenant == "":
 			n.setShare(p, h, s, pool.Share{Members: r.IntN(most), Hold: r.IntN(4) == 0, Draining: r.IntN(2) == 0}, step)
 		case what == 13 && r.IntN(8) == 0:
 			n.resize(p, r.IntN(2*capacity), step)
@@ -245,7 +257,7 @@ func history(t *testing.T, seed uint64, steps int) {
 			n.retire(p, r, step)
 		case what == 12 && (reserving || r.IntN(4) == 0):
 			n.tick(p, specs, step)
-		case sick && what < 6 && e != nil && e.home.Reservation != 0 && (e.state == "starting" || e.state == "idle" && e.calls == 0):
+		case sick && what < 6 && e != nil && e.home.Reservation != 0 && e.home.Tenant == "" && (e.state == "starting" || e.state == "idle" && e.calls == 0):
 			n.gone(p, e, specs[e.home], step)
 		case what < 6 && e != nil:
 			n.parked(p.Parked(n.now, e.id, time.Millisecond), e, step, e.state == "starting" || e.state == "finishing")
@@ -256,7 +268,7 @@ func history(t *testing.T, seed uint64, steps int) {
 				e.state, e.since, e.order, e.stale = "finishing", n.now, step, false
 				if !reusable {
 					e.state = "dying"
-				} else if s := n.shares[e.home]; s != nil {
+				} else if s := n.shares[generic(e.home)]; s != nil {
 					s.deaths = 0
 				}
 			}
@@ -283,6 +295,7 @@ func history(t *testing.T, seed uint64, steps int) {
 			n.drop(c.id)
 		}
 		n.settleShares(p)
+		n.families(homes)
 		if got, want := p.Room(), n.room(); got != want {
 			t.Fatalf("seed %d step %d: room %d, want %d", seed, step, got, want)
 		}
@@ -334,7 +347,7 @@ func (n *naive) claim(d pool.Decision, h pool.Home, s pool.Spec, id, order int) 
 		if d.Make == nil || !slices.Equal(d.End, ids) {
 			n.t.Fatalf("claim: %+v, want one made and %v evicted", d, ids)
 		}
-		n.made([]pool.Make{*d.Make}, h, order)
+		n.made(d.Make[:1], h, order)
 	} else if d.Make != nil {
 		n.t.Fatalf("claim: %+v, want none made: it is covered", d)
 	}
@@ -351,12 +364,16 @@ func (n *naive) parked(turn pool.Turn[int], e *naiveEnvironment, order int, may 
 		}
 		return
 	}
+	if e.spec.Tenants && e.home.Tenant == "" {
+		n.parkedGeneric(turn, e, order)
+		return
+	}
 	e.order, e.stale = order, false
 	if s := n.shares[e.home]; s != nil && e.state == "starting" {
 		s.inited(n.now)
 	}
 	w := n.waiting(e.home)
-	if len(w) == 0 && e.home.Reservation == 0 && n.owed() > max(0, n.free()) {
+	if len(w) == 0 && spares(e.home) && n.owed() > max(0, n.free()) {
 		if !turn.End {
 			n.t.Fatalf("%s: %+v, want it ended: a reservation lacks its places", e.id, turn)
 		}
@@ -371,7 +388,10 @@ func (n *naive) parked(turn pool.Turn[int], e *naiveEnvironment, order int, may 
 		return
 	}
 	kind := schema.StartWarm
-	if e.calls == 0 {
+	switch {
+	case e.calls == 0 && e.home.Tenant != "":
+		kind = schema.StartSpecialised
+	case e.calls == 0:
 		kind = schema.StartCold
 	}
 	if !turn.Run || turn.Claim != w[0] || turn.Start != kind {
@@ -399,7 +419,7 @@ func (n *naive) gone(p *pool.Pool[int], e *naiveEnvironment, s pool.Spec, order 
 			s.died(n.now)
 		}
 	}
-	if w := n.waiting(e.home); failed && len(w) > n.cover(e.home) {
+	if w := n.needy(e.home); failed && n.beyond(e.home) > n.cover(e.home) {
 		if !slices.Equal(plan.Fail, w[:1]) {
 			n.t.Fatalf("failed init: %+v, want claim %d to fail", plan, w[0])
 		}
@@ -410,7 +430,7 @@ func (n *naive) gone(p *pool.Pool[int], e *naiveEnvironment, s pool.Spec, order 
 	n.forget()
 	n.refill(&plan, order)
 	n.covered(e.home, s, &plan, order)
-	if len(plan.Make)+len(plan.End)+len(plan.Refuse) > 0 {
+	if len(plan.Make)+len(plan.End)+len(plan.Run)+len(plan.Refuse) > 0 {
 		n.t.Fatalf("too much: %+v", plan)
 	}
 }
@@ -444,7 +464,7 @@ func (n *naive) tick(p *pool.Pool[int], specs map[pool.Home]pool.Spec, order int
 	}
 	n.reclaim(&plan)
 	n.refill(&plan, order)
-	if len(plan.Make)+len(plan.End)+len(plan.Refuse)+len(plan.Fail) > 0 {
+	if len(plan.Make)+len(plan.End)+len(plan.Run)+len(plan.Refuse)+len(plan.Fail) > 0 {
 		n.t.Fatalf("tick, too much: %+v", plan)
 	}
 	n.unable(p)

@@ -12,7 +12,7 @@ func (n *naive) resize(p *pool.Pool[int], to, order int) {
 	n.capacity = to
 	n.over = max(0, -n.free())
 	n.refill(&plan, order)
-	if len(plan.Make)+len(plan.End)+len(plan.Refuse)+len(plan.Fail) > 0 {
+	if len(plan.Make)+len(plan.End)+len(plan.Run)+len(plan.Refuse)+len(plan.Fail) > 0 {
 		n.t.Fatalf("resize, too much: %+v", plan)
 	}
 }
@@ -37,7 +37,7 @@ func (n *naive) retire(p *pool.Pool[int], r *rand.Rand, order int) {
 		n.refill(&plan, order)
 		n.covered(e.home, n.specs[e.home], &plan, order)
 	}
-	if len(plan.Make)+len(plan.End)+len(plan.Refuse)+len(plan.Fail) > 0 {
+	if len(plan.Make)+len(plan.End)+len(plan.Run)+len(plan.Refuse)+len(plan.Fail) > 0 {
 		n.t.Fatalf("retire, too much: %+v", plan)
 	}
 }

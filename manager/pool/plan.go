@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"slices"
 	"time"
 
 	"github.com/hearth-run/hearth/schema"
@@ -13,6 +12,13 @@ type Plan[C comparable] struct {
 	End    []string // environments to end
 	Fail   []C      // claims whose environment's init failed and which nothing else covers
 	Refuse []C      // claims that lost their cover and for which there is no room, newest first
+	Run    []Started[C]
+}
+
+// Started is a waiting claim that a generic environment runs, bound to its sub-tenant now.
+type Started[C comparable] struct {
+	Claim       C
+	Environment string
 }
 
 // Failed says that the init of an environment failed, and why. The oldest claim of its home fails with it if more wait than are
@@ -35,8 +41,8 @@ func (p *Pool[C]) unmade(now time.Time, id string, note func(*share)) Plan[C] {
 	}
 	g, was := e.group, e.state
 	p.drop(now, e)
-	if was == starting && len(g.claims) > g.cover() {
-		plan.Fail = append(plan.Fail, p.shift(g))
+	if was == starting {
+		p.failOldest(g, &plan)
 	}
 	if was == starting && g.share != nil {
 		note(g.share)
@@ -105,7 +111,7 @@ func (p *Pool[C]) Retain(now time.Time, functionID string, current func(schema.K
 // Rehome moves the offers of unreserved environments to other arcs, after the number of arcs has changed.
 func (p *Pool[C]) Rehome(arc func(Home, Spec) string) {
 	for home, g := range p.groups {
-		if home.Reservation != 0 {
+		if home.Reservation != 0 || g.family != nil && g.family.generic == g {
 			continue
 		}
 		if to := arc(home, g.spec); to != g.spec.Arc {
@@ -128,7 +134,7 @@ func (p *Pool[C]) Drain(now time.Time) Plan[C] {
 	for _, g := range p.groups {
 		plan.Refuse = append(plan.Refuse, g.claims...)
 		p.waiting -= len(g.claims)
-		g.claims = nil
+		g.claims, g.came = nil, nil
 		for g.top != nil {
 			plan.End = append(plan.End, p.end(now, g.top))
 		}
@@ -151,17 +157,39 @@ func (p *Pool[C]) Resume() {
 // cover makes environments until every waiting claim of the group is covered, or refuses what cannot be: of a reserved home what
 // its members do not cover.
 func (p *Pool[C]) cover(now time.Time, g *group[C], plan *Plan[C]) {
+	if g.family != nil {
+		p.settle(g) // so that it is known what its family needs
+		p.coverFamily(now, g.family, plan)
+		return
+	}
 	for len(g.claims) > g.cover() {
 		if g.home.Reservation == 0 && p.Room() >= g.spec.Places {
 			plan.End = append(plan.End, p.clear(now, g.spec.Places)...)
 			plan.Make = append(plan.Make, p.make(now, g))
 			continue
 		}
-		last := len(g.claims) - 1
-		plan.Refuse = append(plan.Refuse, g.claims[last])
-		g.claims = slices.Delete(g.claims, last, last+1)
-		p.waiting--
+		p.refuseLast(g, plan)
 	}
+}
+
+func (p *Pool[C]) refuseLast(g *group[C], plan *Plan[C]) {
+	last := len(g.claims) - 1
+	plan.Refuse = append(plan.Refuse, g.claims[last])
+	p.unqueue(g, last)
+}
+
+// failOldest has the oldest claim fail with an init that failed, if more wait than are covered.
+func (p *Pool[C]) failOldest(g *group[C], plan *Plan[C]) {
+	if f := g.family; f != nil {
+		if f.need <= g.cover() {
+			return
+		}
+		g = f.neediest()
+	} else if len(g.claims) <= g.cover() {
+		return
+	}
+	plan.Fail = append(plan.Fail, p.shift(g))
+	p.settle(g)
 }
 
 // clear frees places, if it must by ending the least recently used idle unreserved environments. The caller has seen that there

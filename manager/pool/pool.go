@@ -11,7 +11,7 @@ import (
 const Patience = 50 * time.Millisecond
 
 // Home says which environments a claim may use: those of one key, and within it the members of one reservation or the
-// unreserved ones.
+// unreserved ones. Of a function with sub-tenants the home without one has the generic environments (family.go).
 type Home struct {
 	schema.Key
 	Reservation uint64 // epoch of the reservation; 0: unreserved
@@ -23,6 +23,7 @@ type Spec struct {
 	Arc               string // short name of the arc on which they are offered
 	Places            int    // each takes; less than 1 means 1
 	Past              bool   // no new call should name the home: end its environments when they go idle
+	Tenants           bool   // every call names a sub-tenant: environments are made generic
 }
 
 // Pool is the environments of one manager and the claims that wait for them. C names a claim; it is opaque to the
@@ -32,11 +33,12 @@ type Pool[C comparable] struct {
 	made     uint64
 	capacity int // places
 	used     int // places of environments that are not closing
-	spare    int // of these, places of idle unreserved ones
-	soon     int // of these, places of unreserved ones that will be idle and that no claim waits for
+	spare    int // of these, places of idle ones that may be evicted: unreserved, or bound to a sub-tenant
+	soon     int // of these, places of such ones that will be idle and that no claim waits for
 	leaving  int // of these, places of dying ones
 	owed     int // places that reserved homes lack for their shares; see owes
 	waiting  int
+	came     uint64 // claims of sub-tenants that waited
 	freed    uint64
 	draining bool
 	now      time.Time // as it was told last
@@ -48,7 +50,7 @@ type Pool[C comparable] struct {
 	surplus      map[string]int // of these, members above their share; no zero entries
 	stirred      []*group[C]    // whose offers changed since somebody asked
 	changed      []*group[C]    // whose counts may have, since somebody asked
-	idle         sequence[C]    // idle unreserved ones, least recently used first
+	idle         sequence[C]    // idle ones that may be evicted, least recently used first
 	shed         map[Scope]int  // busy ones that are too many for a cap
 	promises     map[uint64]*environment[C]
 	promise      uint64      // the last one
@@ -95,6 +97,7 @@ type group[C comparable] struct {
 	fresh    int // finishing ones that cover
 	finish   int // all finishing ones
 	promised int
+	spares   bool            // idle ones may be evicted
 	top      *environment[C] // of the stack of idle ones
 	bottom   *environment[C]
 	claims   []C  // oldest first
@@ -105,6 +108,22 @@ type group[C comparable] struct {
 	soon     int  // counted in Pool.soon
 	owed     int  // counted in Pool.owed
 	share    *share
+
+	family *family[C] // of a function with sub-tenants, else nil
+	came   []uint64   // of claims, in such a family: their order among all its claims
+	need   int        // counted in family.need
+}
+
+// newGroup makes the group of a home known.
+func (p *Pool[C]) newGroup(home Home, spec Spec) *group[C] {
+	g := &group[C]{home: home, spec: spec, spares: home.Reservation == 0 || home.Tenant != ""}
+	g.spec.Places = max(1, spec.Places)
+	g.spec.Tenants = spec.Tenants || home.Tenant != ""
+	p.groups[home] = g
+	if g.spec.Tenants {
+		p.join(g)
+	}
+	return g
 }
 
 // cover is how many waiting claims will find an environment without another being made.
@@ -292,7 +311,12 @@ func (p *Pool[C]) make(now time.Time, g *group[C]) Make {
 	p.states[starting]++
 	g.all++
 	g.start++
-	return Make{Environment: e.id, Home: g.home, Spec: g.spec}
+	m := Make{Environment: e.id, Home: g.home, Spec: g.spec}
+	if f := g.family; f != nil && f.left > 0 {
+		f.left--
+		m.Replaces = true
+	}
+	return m
 }
 
 // move takes an environment out of its state and puts it into another, with everything that is counted by state.
@@ -305,7 +329,7 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 	case idle:
 		g.idle--
 		g.unstack(e)
-		if g.home.Reservation == 0 {
+		if g.spares {
 			p.idle.remove(e)
 			p.spare -= g.spec.Places
 		}
@@ -329,7 +353,7 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 		p.freed++
 		g.idle++
 		g.stack(e)
-		if g.home.Reservation == 0 {
+		if g.spares {
 			p.idle.append(e)
 			p.spare += g.spec.Places
 		}
@@ -380,9 +404,13 @@ func (p *Pool[C]) settle(g *group[C]) {
 		g.changed = true
 		p.changed = append(p.changed, g)
 	}
+	waiting := len(g.claims)
+	if g.family != nil {
+		waiting = p.settleNeed(g)
+	}
 	offered := 0
-	if !p.draining && !g.spec.Past {
-		offered = max(0, g.idle+g.fresh-len(g.claims))
+	if !p.draining && !g.spec.Past && g.spec.Arc != "" {
+		offered = max(0, g.idle+g.fresh-waiting)
 	}
 	if d := offered - g.offered; d != 0 {
 		g.offered = offered
@@ -394,8 +422,8 @@ func (p *Pool[C]) settle(g *group[C]) {
 		}
 	}
 	soon := 0
-	if g.home.Reservation == 0 {
-		soon = max(0, g.cover()-len(g.claims)) * g.spec.Places
+	if g.spares {
+		soon = max(0, g.cover()-waiting) * g.spec.Places
 	}
 	p.soon += soon - g.soon
 	g.soon = soon
@@ -404,6 +432,9 @@ func (p *Pool[C]) settle(g *group[C]) {
 	}
 	if g.all == 0 && len(g.claims) == 0 && (g.share == nil || g.share.Members == 0) {
 		p.forget(g)
+	}
+	if f := g.family; f != nil && f.generic != g {
+		p.settle(f.generic)
 	}
 }
 

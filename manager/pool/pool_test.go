@@ -33,7 +33,7 @@ func warm(t *testing.T, capacity, n int, functions ...string) *pool.Pool[int] {
 			if d.Action != pool.Wait || d.Make == nil {
 				t.Fatalf("claim %d of %s: %+v, want an environment to be made", i, function, d)
 			}
-			ids = append(ids, d.Make.Environment)
+			ids = append(ids, d.Make[0].Environment)
 		}
 		for i, id := range ids {
 			if turn := p.Parked(t0, id, time.Millisecond); !turn.Run || turn.Claim != i || turn.Start != schema.StartCold {
@@ -54,7 +54,7 @@ func TestUnknownHomeNeedsASpec(t *testing.T) {
 	if d := p.Claim(t0, home("f"), nil, 1); d.Action != pool.Unknown {
 		t.Fatalf("claim of an unknown home: %+v", d)
 	}
-	if d := p.Claim(t0, home("f"), spec("f"), 1); d.Action != pool.Wait || d.Make == nil || d.Make.Spec.Function != "f" {
+	if d := p.Claim(t0, home("f"), spec("f"), 1); d.Action != pool.Wait || d.Make == nil || d.Make[0].Spec.Function != "f" {
 		t.Fatalf("claim with a spec: %+v", d)
 	}
 }
@@ -103,7 +103,7 @@ func TestLateBinding(t *testing.T) {
 	if turn := p.Parked(at(13), "e1", 0); !turn.Run || turn.Claim != 2 || turn.Start != schema.StartWarm {
 		t.Fatalf("e1 parked: %+v, want it to run claim 2 warm", turn)
 	}
-	if turn := p.Parked(at(20), d.Make.Environment, 9*time.Millisecond); turn.Run || turn.End {
+	if turn := p.Parked(at(20), d.Make[0].Environment, 9*time.Millisecond); turn.Run || turn.End {
 		t.Fatalf("the new one parked: %+v, want it to go idle", turn)
 	}
 	if n := p.Offered("u.f"); n != 1 {
@@ -186,11 +186,11 @@ func TestFailedInit(t *testing.T) {
 	p := pool.New[int]("e", 10)
 	a := p.Claim(t0, home("f"), spec("f"), 1)
 	b := p.Claim(t0, home("f"), spec("f"), 2)
-	plan := p.Failed(at(1), a.Make.Environment, "broken")
+	plan := p.Failed(at(1), a.Make[0].Environment, "broken")
 	if !slices.Equal(plan.Fail, []int{1}) || len(plan.Make) != 0 {
 		t.Fatalf("first failure: %+v, want claim 1 to fail and nothing made", plan)
 	}
-	plan = p.Failed(at(2), b.Make.Environment, "broken")
+	plan = p.Failed(at(2), b.Make[0].Environment, "broken")
 	if !slices.Equal(plan.Fail, []int{2}) || len(plan.Make) != 0 {
 		t.Fatalf("second failure: %+v, want claim 2 to fail and nothing made", plan)
 	}
@@ -205,7 +205,7 @@ func TestFailedInitWithOtherCover(t *testing.T) {
 	p.Claim(at(10), home("f"), nil, 1)
 	made := p.Claim(at(11), home("f"), nil, 2)
 	p.Finished(at(12), "e1", true)
-	if plan := p.Failed(at(13), made.Make.Environment, "broken"); len(plan.Fail)+len(plan.Make)+len(plan.Refuse) != 0 {
+	if plan := p.Failed(at(13), made.Make[0].Environment, "broken"); len(plan.Fail)+len(plan.Make)+len(plan.Refuse) != 0 {
 		t.Fatalf("failure: %+v, want nothing: e1 covers the claim", plan)
 	}
 	if turn := p.Parked(at(14), "e1", 0); turn.Claim != 2 {
@@ -258,8 +258,8 @@ func TestRelease(t *testing.T) {
 	t.Parallel()
 	p := pool.New[int]("e", 1)
 	d := p.Claim(t0, home("f"), spec("f"), 1)
-	p.Parked(at(5), d.Make.Environment, 5*time.Millisecond)
-	if turn := p.Release(at(6), d.Make.Environment); turn.Run || turn.Arc != "u.f" {
+	p.Parked(at(5), d.Make[0].Environment, 5*time.Millisecond)
+	if turn := p.Release(at(6), d.Make[0].Environment); turn.Run || turn.Arc != "u.f" {
 		t.Fatalf("release: %+v, want it idle", turn)
 	}
 	if d := p.Claim(at(7), home("f"), nil, 2); d.Action != pool.Run {
@@ -332,12 +332,12 @@ func TestDrain(t *testing.T) {
 	if p.Offered("u.f") != 0 || p.Room() != 0 {
 		t.Fatalf("offered %d, room %d; want none", p.Offered("u.f"), p.Room())
 	}
-	for _, id := range []string{"e2", wait.Make.Environment} {
+	for _, id := range []string{"e2", wait.Make[0].Environment} {
 		if turn := p.Parked(at(14), id, 0); !turn.End {
 			t.Fatalf("%s parked: %+v, want it to end", id, turn)
 		}
 	}
-	for _, id := range []string{"e1", "e2", wait.Make.Environment} {
+	for _, id := range []string{"e1", "e2", wait.Make[0].Environment} {
 		p.Gone(at(15), id)
 	}
 	if p.Live() != 0 {
@@ -352,7 +352,7 @@ func TestAbandon(t *testing.T) {
 	if !p.Abandon(at(1), home("f"), 1) || p.Abandon(at(1), home("f"), 1) || p.Abandon(at(1), home("g"), 1) {
 		t.Fatal("abandon: want true once, for the claim that waits")
 	}
-	if turn := p.Parked(at(1), d.Make.Environment, 0); turn.Run {
+	if turn := p.Parked(at(1), d.Make[0].Environment, 0); turn.Run {
 		t.Fatalf("parked: %+v, want it idle", turn)
 	}
 }
@@ -375,7 +375,7 @@ func BenchmarkWarmCall(b *testing.B) {
 	p := pool.New[int]("e", 4)
 	h := home("f")
 	d := p.Claim(t0, h, spec("f"), 1)
-	p.Parked(t0, d.Make.Environment, 0)
+	p.Parked(t0, d.Make[0].Environment, 0)
 	p.Finished(t0, "e1", true)
 	p.Parked(t0, "e1", 0)
 	b.ReportAllocs()
@@ -394,7 +394,7 @@ func TestResume(t *testing.T) {
 	s := pool.Spec{Arc: "u.1", Places: 1}
 	for id := range 2 {
 		d := p.Claim(t0, h, &s, id)
-		p.Parked(t0, d.Make.Environment, 0)
+		p.Parked(t0, d.Make[0].Environment, 0)
 	}
 	p.Finished(t0, "e1", true)
 	p.Parked(t0, "e1", 0)

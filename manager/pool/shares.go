@@ -102,9 +102,8 @@ func (p *Pool[C]) SetShare(now time.Time, home Home, spec Spec, to Share) Plan[C
 	p.now = now
 	g := p.groups[home]
 	if g == nil && to.Members > 0 {
-		g = &group[C]{home: home, spec: spec, share: &share{}}
-		g.spec.Places = max(1, spec.Places)
-		p.groups[home] = g
+		g = p.newGroup(home, spec)
+		g.share = &share{}
 		p.shared = append(p.shared, g)
 	}
 	if g != nil {
@@ -124,6 +123,7 @@ func (p *Pool[C]) tend(now time.Time, reclaim time.Duration, plan *Plan[C]) {
 		}
 		if s.Draining {
 			window = min(DrainWindow, reclaim)
+			p.endBound(now, g.family, window, plan)
 		}
 		if g.lacks() == 0 && now.Sub(s.last) > 2*early {
 			s.deaths = 0 // they stay
@@ -200,11 +200,17 @@ func (p *Pool[C]) settleShare(g *group[C]) {
 	owed := g.owes() * g.spec.Places
 	p.owed += owed - g.owed
 	g.owed = owed
+	if g.family != nil && g.lacks() == 0 {
+		g.family.left = 0
+	}
 	g.share.lows.note(p.now, max(0, g.idle+g.fresh-len(g.claims)))
 }
 
 // forget takes a group out that has nothing and no share.
 func (p *Pool[C]) forget(g *group[C]) {
+	if p.groups[g.home] != g || !p.leave(g) {
+		return
+	}
 	delete(p.groups, g.home)
 	if g.share != nil {
 		p.shared = slices.DeleteFunc(p.shared, func(other *group[C]) bool { return other == g })
