@@ -145,8 +145,9 @@ func (p *peers) largest(now time.Duration) (places int) {
 	return places
 }
 
-// warm is the first of these managers that tells an idle environment of this kind, "" if none does; order nil is as they are. It is
-// counted as taken until the manager tells its next status.
+// warm is the first of these managers that tells an idle environment of this kind, "" if none does; order nil is as they are. Given an
+// order, of an unreserved arc, it is counted as taken until the manager tells its next status; a member that was taken is replaced,
+// and its manager may tell nothing new for half a second.
 func (p *peers) warm(managers []string, order []int, w warmth, now time.Duration) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,7 +156,9 @@ func (p *peers) warm(managers []string, order []int, w warmth, now time.Duration
 		if s == nil || s.idle[w] <= 0 {
 			return false
 		}
-		s.idle[w]--
+		if order != nil {
+			s.idle[w]--
+		}
 		return true
 	}
 	if order == nil {

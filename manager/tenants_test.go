@@ -77,7 +77,7 @@ func TestTenantsOfAReservation(t *testing.T) {
 func TestTenantsWithinAnArc(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)
-	r := reserveFor(t, f, 2, perTenant)
+	r := reserveFor(t, f, 2, perTenant, set("reclaim", "1h"))
 	arc, first, second := r.arc().ArcName(), r.nodes[0], r.nodes[1]
 	heard := func(what string, at, of *node, ready, bound int) {
 		t.Helper()
@@ -101,7 +101,6 @@ func TestTenantsWithinAnArc(t *testing.T) {
 	expect("b", first, schema.StartSpecialised)
 	second.MakeGeneric(r.arc(), r.key, 1)
 	heard("a generic member elsewhere", first, second, 1, 0)
-	second.MakeGeneric(r.arc(), r.key, 0)
 	ranked := func() {
 		t.Helper()
 		natstest.Eventually(t, patience, func() bool {
@@ -110,16 +109,19 @@ func TestTenantsWithinAnArc(t *testing.T) {
 	}
 	ranked()
 	expect("a", second, schema.StartSpecialised)
-	heard("what is bound elsewhere", first, second, 0, 1)
+	heard("what is bound elsewhere, and replaced", first, second, 1, 1)
 	ranked()
 	expect("a", second, schema.StartWarm)
 	expect("b", first, schema.StartWarm)
 	if one, two := first.Counters(), second.Counters(); one.HandedOver < 2 || two.TakenOver != one.HandedOver || one.Moved+two.Moved != 0 {
 		t.Errorf("handed over %d, taken over %d, moved %d and %d", one.HandedOver, two.TakenOver, one.Moved, two.Moved)
 	}
-	m := r.as("c")
+	second.MakeGeneric(r.arc(), r.key, 0)
+	expect("c", second, schema.StartSpecialised)
+	heard("nothing generic anywhere", first, second, 0, 2)
+	m := r.as("d")
 	if start(m) != schema.StartCold || m.Header.Get(schema.HeaderReason) != string(schema.ReasonOverflow) || subjects.IsReservedName(m.Header.Get(schema.HeaderArc)) {
-		t.Errorf("c: %s on %s by %s", start(m), m.Header.Get(schema.HeaderArc), m.Header.Get(schema.HeaderReason))
+		t.Errorf("d: %s on %s by %s", start(m), m.Header.Get(schema.HeaderArc), m.Header.Get(schema.HeaderReason))
 	}
 	if n := r.sum(moved); n != 1 {
 		t.Errorf("%d calls moved", n)
