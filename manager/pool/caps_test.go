@@ -103,16 +103,16 @@ func TestRestore(t *testing.T) {
 	t.Parallel()
 	p := pool.New[int]("e", 1)
 	first := p.Claim(at(0), home("f"), spec("f"), 1)
-	p.Parked(at(1), first.Make.Environment, 0)
-	p.Finished(at(2), first.Make.Environment, true)
-	p.Parked(at(2), first.Make.Environment, 0)
+	p.Parked(at(1), first.Make[0].Environment, 0)
+	p.Finished(at(2), first.Make[0].Environment, true)
+	p.Parked(at(2), first.Make[0].Environment, 0)
 	aside := func(now int) string {
 		t.Helper()
 		d := p.Claim(at(now), home("g"), spec("g"), now)
-		if d.Make == nil || len(d.End) != 1 || d.End[0] != first.Make.Environment {
+		if d.Make == nil || len(d.End) != 1 || d.End[0] != first.Make[0].Environment {
 			t.Fatalf("%+v, want the idle one set aside", d)
 		}
-		return d.Make.Environment
+		return d.Make[0].Environment
 	}
 	deny := func(now int, made string) {
 		t.Helper()
@@ -121,7 +121,7 @@ func TestRestore(t *testing.T) {
 		}
 	}
 	made := aside(3)
-	if turn, ok := p.Restore(at(4), first.Make.Environment); !ok || turn.Run || turn.End || p.Offered(spec("f").Arc) != 1 || p.Room() != 0 {
+	if turn, ok := p.Restore(at(4), first.Make[0].Environment); !ok || turn.Run || turn.End || p.Offered(spec("f").Arc) != 1 || p.Room() != 0 {
 		t.Fatalf("%+v, %v; %d are offered, room %d", turn, ok, p.Offered(spec("f").Arc), p.Room())
 	}
 	deny(4, made)
@@ -129,16 +129,16 @@ func TestRestore(t *testing.T) {
 		t.Fatalf("room %d, %d live", p.Room(), p.Live())
 	}
 	made = aside(5)
-	if !p.Within(pool.Scope{Account: spec("f").Account, Function: "f"}, first.Make.Environment) || p.Within(pool.Scope{Account: spec("g").Account, Function: "g"}, first.Make.Environment) {
+	if !p.Within(pool.Scope{Account: spec("f").Account, Function: "f"}, first.Make[0].Environment) || p.Within(pool.Scope{Account: spec("g").Account, Function: "g"}, first.Make[0].Environment) {
 		t.Error("it is within another scope than its function's")
 	}
 	p.Retain(at(6), home("f").FunctionID, func(schema.Key) bool { return false })
-	if turn, ok := p.Restore(at(6), first.Make.Environment); !ok || !turn.End {
+	if turn, ok := p.Restore(at(6), first.Make[0].Environment); !ok || !turn.End {
 		t.Fatalf("%+v, %v for what is gone by", turn, ok)
 	}
 	deny(7, made)
-	p.Gone(at(8), first.Make.Environment)
-	if _, ok := p.Restore(at(9), first.Make.Environment); ok || p.Live() != 0 || p.Room() != 1 {
+	p.Gone(at(8), first.Make[0].Environment)
+	if _, ok := p.Restore(at(9), first.Make[0].Environment); ok || p.Live() != 0 || p.Room() != 1 {
 		t.Errorf("restored %v what has gone; %d live, room %d", ok, p.Live(), p.Room())
 	}
 }
