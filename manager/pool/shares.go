@@ -118,7 +118,7 @@ func (p *Pool[C]) SetShare(now time.Time, home Home, spec Spec, to Share) Plan[C
 func (p *Pool[C]) tend(now time.Time, reclaim time.Duration, plan *Plan[C]) {
 	for _, g := range p.shared {
 		s, window := g.share, reclaim
-		if g.members() == s.Members && s.deaths+s.denials == 0 {
+		if g.members() == s.Members && s.deaths+s.denials == 0 && !(s.Draining && g.family != nil) {
 			continue // there may be a thousand of these, and nothing is to be done about them
 		}
 		if s.Draining {
