@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // deadline bounds one wait of a scenario; it is no assertion about speed.
-const deadline = 30 * time.Second
+const deadline = 60 * time.Second
 
 func withDeadline(t testing.TB) context.Context {
 	t.Helper()

@@ -17,7 +17,7 @@ import (
 // reservedFabric is the set-up of SCENARIOS: eight managers of 40 places, T = 5, theta 1, two seconds until what is idle goes.
 func reservedFabric(t *testing.T, flags ...string) *fabric.Fabric {
 	t.Helper()
-	return fabric.Start(t, fabric.Options{Managers: 8, Capacity: 320, Flags: append([]string{"--set", "t=5", "--set", "reclaim=2s"}, flags...)})
+	return fabric.Start(t, fabric.Options{Managers: 8, Capacity: 320, Flags: append([]string{"--set", "t=5", "--set", "reclaim=2s", "--set", "start-by=60s"}, flags...)})
 }
 
 // deploys is a fabric in one process, or one that is spread over several, as functions are deployed and reserved on it.
