@@ -17,6 +17,7 @@
 //	"big N"         answer N bytes
 //	"last"          the last status remembered
 //	"count"         how many calls this environment has had
+//	"keep WORD"     keep WORD in memory and in a file; the words that are in either already are the answer, as a list
 //	"env NAME"      the value of a variable
 //	"leave"         answer, then exit 0 before asking for the next call
 //	"say WORDS"     write the words to standard output as one line, with an escape sequence before the last
@@ -91,6 +92,19 @@ type runtime struct {
 	in   *bufio.Reader
 	last string
 	told net.Conn // of "tell"
+	kept []string
+}
+
+// keep gives what was kept before. /tmp is the environment's own.
+func (r *runtime) keep(word string) (before []string) {
+	const file = "/tmp/kept"
+	b, _ := os.ReadFile(file)
+	before = append(strings.Fields(string(b)), r.kept...)
+	r.kept = append(r.kept, word)
+	if err := os.WriteFile(file, append(b, word+"\n"...), 0o600); err != nil {
+		before = append(before, err.Error())
+	}
+	return before
 }
 
 func (r *runtime) serve(id string, payload []byte, calls int) {
@@ -164,6 +178,8 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 		answer = strconv.Quote(r.last)
 	case "count":
 		answer = strconv.Itoa(calls)
+	case "keep":
+		answer = strconv.Quote(fmt.Sprint(r.keep(arg)))
 	case "env":
 		answer = strconv.Quote(os.Getenv(arg))
 	case "say":
