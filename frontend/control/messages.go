@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/schema"
@@ -15,6 +17,7 @@ import (
 // messages reads the messages of a stream on some subjects in the order of their sequences, each by a request of its own:
 // nothing is claimed by it and no consumer is made, whose filter would bar the pollers'.
 type messages struct {
+	nc      *nats.Conn
 	stream  jetstream.Stream
 	filters []string
 	heads   []*jetstream.RawStreamMsg // the next of each filter that has one
@@ -26,7 +29,7 @@ func (s *Service) messages(ctx context.Context, stream string, from uint64, filt
 	if err != nil {
 		return nil, fmt.Errorf("look at stream %s: %w", stream, err)
 	}
-	m := &messages{stream: st, filters: filters, heads: make([]*jetstream.RawStreamMsg, len(filters)), from: make([]uint64, len(filters))}
+	m := &messages{nc: s.nc, stream: st, filters: filters, heads: make([]*jetstream.RawStreamMsg, len(filters)), from: make([]uint64, len(filters))}
 	for i := range m.from {
 		m.from[i] = max(from, 1)
 	}
@@ -39,7 +42,7 @@ func (m *messages) next(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 	at := 0
 	for i, filter := range m.filters {
 		if m.heads[i] == nil && m.from[i] > 0 {
-			head, err := m.stream.GetMsg(ctx, m.from[i], jetstream.WithGetMsgSubject(filter))
+			head, err := m.read(ctx, m.from[i], filter)
 			switch {
 			case errors.Is(err, jetstream.ErrMsgNotFound):
 				m.from[i] = 0
@@ -55,6 +58,40 @@ func (m *messages) next(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 	}
 	m.heads[at] = nil
 	return first, nil
+}
+
+// read is the first message from a sequence on that lies under a filter. nats.go's own reading takes a stored message for an answer of
+// the server where it has no body and a Status among its headers, which are its writer's: one event of that kind would hide all
+// behind it. What has a sequence is a message; the server's own headers come last.
+func (m *messages) read(ctx context.Context, from uint64, filter string) (*jetstream.RawStreamMsg, error) {
+	question, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": filter})
+	if err != nil {
+		return nil, err
+	}
+	a, err := m.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+m.stream.CachedInfo().Config.Name, question)
+	if err != nil {
+		return nil, err
+	}
+	last := func(name string) string {
+		if values := a.Header[name]; len(values) > 0 {
+			return values[len(values)-1]
+		}
+		return ""
+	}
+	if last(jetstream.SequenceHeader) == "" {
+		if status := last(schema.HeaderStatus); status != "404" {
+			return nil, fmt.Errorf("the server answered %q %s", status, last("Description"))
+		}
+		return nil, jetstream.ErrMsgNotFound
+	}
+	head := &jetstream.RawStreamMsg{Subject: last(jetstream.SubjectHeader), Header: a.Header, Data: a.Data}
+	if head.Sequence, err = strconv.ParseUint(last(jetstream.SequenceHeader), 10, 64); err == nil {
+		head.Time, err = time.Parse(time.RFC3339Nano, last(jetstream.TimeStampHeaer))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the server's headers of a message: %w", err)
+	}
+	return head, nil
 }
 
 // last is the sequence of the newest message of the stream, of any subject.

@@ -1,0 +1,32 @@
+package control_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// Headers of an event are its writer's: one that looks like the server's word that there is nothing, or that something is wrong, hides
+// no other (SECURITY 2).
+func TestEventsBehindAForgedStatus(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.must(t, "CreateFunction", function("f", b.putZip(t, "0"), nil))
+	to := b.Names.Event(subjects.DefaultAccount, "f", "")
+	for _, status := range []string{"404", "500", "100", ""} {
+		b.publish(t, to, nil, nats.Header{schema.HeaderStatus: {status}, "Description": {"no"}, "Nats-Sequence": {"1"}, "Nats-Subject": {"hearth.event.default.g"}})
+	}
+	b.publish(t, to, []byte("the last"), nil)
+	m := b.ask(t, subjects.DefaultAccount, "ListEvents", text(t, object{"FunctionName": "f"}))
+	var out schema.EventsOutput
+	if err := json.Unmarshal(m.Data, &out); err != nil || m.Header.Get(schema.HeaderError) != "" {
+		t.Fatalf("%s %v", m.Header.Get(schema.HeaderError), err)
+	}
+	if len(out.Events) != 5 || out.Events[4].Bytes != 8 {
+		t.Errorf("listed %+v", out.Events)
+	}
+}
