@@ -61,9 +61,12 @@ func (m *messages) next(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 }
 
 // read is the first message from a sequence on that lies under a filter. nats.go's own reading takes a stored message for an answer of
-// the server where it has no body and a Status among its headers, which are its writer's: one event of that kind would hide all
+// the server where it has no body and a Status among its headers, which are its writer's: one letter of that kind would hide all
 // behind it. What has a sequence is a message; the server's own headers come last.
 func (m *messages) read(ctx context.Context, from uint64, filter string) (*jetstream.RawStreamMsg, error) {
+	if !m.stream.CachedInfo().Config.AllowDirect { // its answers keep the two apart
+		return m.stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(filter))
+	}
 	question, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": filter})
 	if err != nil {
 		return nil, err
