@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"github.com/hearth-run/hearth/internal/wholefile"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -91,7 +92,7 @@ func (c *Credential) write() error {
 			c.File, has.InboxPrefix)
 	default:
 		has.InboxPrefix = c.InboxPrefix()
-		if err := writeFile(c.File, has.Encode()); err != nil {
+		if err := wholefile.Write(c.File, has.Encode()); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/hearth-run/hearth/internal/wholefile"
 )
 
 // shared is where fabrics run by root keep what functions' own users must reach: a folder for each data folder.
@@ -38,7 +40,7 @@ func (d *data) reach(base string, drops bool) (string, error) {
 	if err := passableDir(dir); err != nil {
 		return "", fmt.Errorf("make a folder that functions can reach: %w", err)
 	}
-	if err := writeFile(filepath.Join(dir, ownerFile), []byte(d.dir+"\n")); err != nil {
+	if err := wholefile.Write(filepath.Join(dir, ownerFile), []byte(d.dir+"\n")); err != nil {
 		return "", fmt.Errorf("note whose folder %s is: %w", dir, err)
 	}
 	return dir, nil

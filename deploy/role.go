@@ -13,6 +13,7 @@ import (
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/internal/wholefile"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -261,7 +262,7 @@ func (d *data) roleID(role, wanted string) (string, error) {
 		return has, nil
 	}
 	id := cmp.Or(wanted, hostID())
-	if err := writeFile(path, []byte(id+"\n")); err != nil {
+	if err := wholefile.Write(path, []byte(id+"\n")); err != nil {
 		return "", fmt.Errorf("note the %s's id: %w", role, err)
 	}
 	return id, nil

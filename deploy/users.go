@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/hearth-run/hearth/internal/wholefile"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -128,5 +129,5 @@ func newSeed(path, inbox string) ([]byte, error) {
 		return nil, err
 	}
 	seed = slices.Clone(seed) // Wipe clears the key's own
-	return seed, writeFile(path, schema.SeedFile{Seed: seed, InboxPrefix: inbox}.Encode())
+	return seed, wholefile.Write(path, schema.SeedFile{Seed: seed, InboxPrefix: inbox}.Encode())
 }

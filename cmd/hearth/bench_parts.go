@@ -32,6 +32,14 @@ func (s targetSpec) target() (target, error) {
 	return target{url: s.URL, creds: s.Creds, context: s.Context, names: names}, err
 }
 
+// reach connects to the target for so many callers; hang ends the connections.
+func (s targetSpec) reach(ctx context.Context, callers int) (t target, conns []*conn, hang func(), err error) {
+	if t, err = s.target(); err == nil {
+		conns, hang, err = t.connections(ctx, min(callers, benchConnections))
+	}
+	return t, conns, hang, err
+}
+
 // echoSpec is what the core echo is told.
 type echoSpec struct {
 	Target  targetSpec

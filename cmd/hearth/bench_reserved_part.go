@@ -67,11 +67,7 @@ func (a *app) benchReserved(cmd *cobra.Command, in *bufio.Reader) error {
 	ctx := cmd.Context()
 	var all []*reservedCaller
 	for _, s := range spec.Sides {
-		t, err := s.Target.target()
-		if err != nil {
-			return err
-		}
-		conns, hang, err := t.connections(ctx, min(spec.Callers, benchConnections))
+		t, conns, hang, err := s.Target.reach(ctx, spec.Callers)
 		if err != nil {
 			return err
 		}
@@ -80,11 +76,7 @@ func (a *app) benchReserved(cmd *cobra.Command, in *bufio.Reader) error {
 	}
 	var twins [2]*twinCaller
 	for i, s := range spec.Twins {
-		t, err := s.Target.target()
-		if err != nil {
-			return err
-		}
-		conns, hang, err := t.connections(ctx, min(spec.Callers, benchConnections))
+		t, conns, hang, err := s.Target.reach(ctx, spec.Callers)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/crypto/curve25519"
 	"golang.org/x/crypto/nacl/box"
+
+	"github.com/hearth-run/hearth/internal/wholefile"
 )
 
 // FileName is the file of the private key in a manager's data folder, and DraftName that of one which the fabric has not
@@ -46,7 +48,7 @@ func Draft(dir string) (*Key, error) {
 	}
 	_, private, err := box.GenerateKey(rand.Reader)
 	if err == nil {
-		err = write(dir, path, private)
+		err = write(path, private)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make the sealing key %s: %w", path, err)
@@ -57,7 +59,7 @@ func Draft(dir string) (*Key, error) {
 // Keep makes k the key of the data folder dir, which has no other, and removes what the folder proposed.
 func (k *Key) Keep(dir string) error {
 	path := filepath.Join(dir, FileName)
-	if err := write(dir, path, &k.private); errors.Is(err, fs.ErrExist) {
+	if err := write(path, &k.private); errors.Is(err, fs.ErrExist) {
 		has, err := read(path)
 		if err != nil {
 			return err
@@ -128,25 +130,7 @@ func newKey(private [32]byte) (*Key, error) {
 	return &Key{private: private, public: [32]byte(public)}, nil
 }
 
-// write writes a key beside path and links it there, so that nobody ever reads half a key and the first of several wins:
-// the others are told [fs.ErrExist].
-func write(dir, path string, private *[32]byte) error {
-	f, err := os.CreateTemp(dir, "."+FileName+"-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(fileHead + hex.EncodeToString(private[:]) + "\n")
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); err != nil {
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+// write makes the file of a key. The first of several wins: the others are told [fs.ErrExist].
+func write(path string, private *[32]byte) error {
+	return wholefile.Create(path, []byte(fileHead+hex.EncodeToString(private[:])+"\n"))
 }

@@ -186,12 +186,7 @@ func (p *Pool[C]) turn(now time.Time, e *environment[C]) Turn[C] {
 	}
 	defer p.settle(g)
 	if len(g.claims) == 0 {
-		if g.spec.Past || p.draining || g.spares && p.owed > max(0, p.capacity-p.used) {
-			p.move(now, e, closing)
-			return Turn[C]{End: true, Arc: g.spec.Arc}
-		}
-		p.move(now, e, idle)
-		return Turn[C]{Arc: g.spec.Arc}
+		return p.rest(now, e)
 	}
 	t := Turn[C]{Run: true, Claim: p.shift(g), Start: schema.StartWarm, Arc: g.spec.Arc}
 	switch {
@@ -203,6 +198,17 @@ func (p *Pool[C]) turn(now time.Time, e *environment[C]) Turn[C] {
 	}
 	p.move(now, e, busy)
 	return t
+}
+
+// rest is the turn of an environment that no claim wants.
+func (p *Pool[C]) rest(now time.Time, e *environment[C]) Turn[C] {
+	g := e.group
+	if g.spec.Past || p.draining || g.spares && p.owed > max(0, p.capacity-p.used) {
+		p.move(now, e, closing)
+		return Turn[C]{End: true, Arc: g.spec.Arc}
+	}
+	p.move(now, e, idle)
+	return Turn[C]{Arc: g.spec.Arc}
 }
 
 // Finished says that an environment has answered its call. A reusable one is offered from now on and asks for its next

@@ -228,12 +228,7 @@ func (p *Pool[C]) turnGeneric(now time.Time, e *environment[C]) Turn[C] {
 	defer p.settle(from)
 	g := from.family.neediest()
 	if g == nil {
-		if from.spec.Past || p.draining || from.spares && p.owed > max(0, p.capacity-p.used) {
-			p.move(now, e, closing)
-			return Turn[C]{End: true, Arc: from.spec.Arc}
-		}
-		p.move(now, e, idle)
-		return Turn[C]{Arc: from.spec.Arc}
+		return p.rest(now, e)
 	}
 	t := Turn[C]{Run: true, Claim: p.shift(g), Start: schema.StartSpecialised, Arc: g.spec.Arc}
 	if began {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/internal/token"
+	"github.com/hearth-run/hearth/internal/wholefile"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -103,8 +104,8 @@ func parse(text []byte, manager string, mono time.Duration) (r ring, why string)
 	return r, ""
 }
 
-// save writes the file beside and renames it, so that nobody ever reads half of it.
-func (r *ring) save(dir, manager string) (err error) {
+// save writes the file.
+func (r *ring) save(dir, manager string) error {
 	file := keyFile{V: schema.Version, Manager: manager}
 	for _, k := range r.keys {
 		file.Keys = append(file.Keys, storedKey{Seed: k.private.Seed(), State: k.state, Made: k.made})
@@ -114,26 +115,8 @@ func (r *ring) save(dir, manager string) (err error) {
 		return fmt.Errorf("write the keys for tokens: %w", err)
 	}
 	path := filepath.Join(dir, FileName(manager))
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("keep the keys for tokens %s: %w", path, err)
-		}
-	}()
-	f, err := os.CreateTemp(dir, ".tokens-*") // 0600
-	if err != nil {
-		return err
+	if err := wholefile.Write(path, append(text, '\n')); err != nil {
+		return fmt.Errorf("keep the keys for tokens %s: %w", path, err)
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(append(text, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return nil
 }

@@ -168,6 +168,16 @@ func (s *Service) wanted(id uint64) {
 	s.wg.Go(a.run)
 }
 
+// waits is the time until a helper is tried again; false where the attachment is closed meanwhile.
+func (a *Attachment) waits() bool {
+	select {
+	case <-a.closing:
+		return false
+	case <-time.After(againTime):
+		return true
+	}
+}
+
 // run has the attachment served by a helper, and by the next one if that ends, until it is closed or nothing needs one.
 func (a *Attachment) run() {
 	s := a.service
@@ -177,11 +187,9 @@ func (a *Attachment) run() {
 		h, err := s.serving()
 		if err != nil {
 			s.cfg.Log.Error("the network of environments does not start: their connections wait", "error", err)
-			select {
-			case <-a.closing:
+			if !a.waits() {
 				a.finish()
 				return
-			case <-time.After(againTime):
 			}
 			continue
 		}
@@ -200,11 +208,9 @@ func (a *Attachment) run() {
 				told = true
 				s.cfg.Log.Warn("the network of environments has no room for another, whose connections wait")
 			}
-			select {
-			case <-a.closing:
+			if !a.waits() {
 				a.finish()
 				return
-			case <-time.After(againTime):
 			}
 			continue
 		case <-h.done:
