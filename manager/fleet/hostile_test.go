@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/internal/link"
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -78,7 +80,11 @@ func (k *taken) stored(subject string, v any) uint64 {
 	if err != nil {
 		k.b.t.Fatal(err)
 	}
-	m, err := k.nc.Request(subject, b, patience)
+	var m *nats.Msg
+	natstest.Eventually(k.b.t, patience, func() bool { // the manager may not be listening yet
+		m, err = k.nc.Request(subject, b, patience)
+		return !errors.Is(err, nats.ErrNoResponders)
+	}, "nobody answers at "+subject)
 	var ack jetstream.PubAck
 	if err == nil {
 		err = json.Unmarshal(m.Data, &ack)
