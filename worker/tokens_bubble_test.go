@@ -48,6 +48,13 @@ func (p *provider) set(err error, hangs bool) {
 	p.err, p.hangs = err, hangs
 }
 
+// seen is what was hidden and how many tries failed, until now.
+func (p *provider) seen() (hidden string, fails int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.hidden, " "), p.fails
+}
+
 // keep runs the tokens of a provider in a bubble.
 func keep(t *testing.T, p *provider) *tokens {
 	hide := func(text string) { p.mu.Lock(); p.hidden = append(p.hidden, text); p.mu.Unlock() }
@@ -84,7 +91,7 @@ func TestTokensRenew(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		want(t, tok, "t2")
-		if s := strings.Join(p.hidden, " "); s != "t1 t2" {
+		if s, _ := p.seen(); s != "t1 t2" {
 			t.Errorf("hidden: %s", s)
 		}
 		time.Sleep(24 * time.Hour)
@@ -107,8 +114,8 @@ func TestTokensProviderDown(t *testing.T) {
 			want(t, tok, "t1")
 			time.Sleep(time.Second)
 			want(t, tok, "")
-			if p.fails < 5 || p.fails > 100 {
-				t.Errorf("%s: %d tries", name, p.fails)
+			if _, fails := p.seen(); fails < 5 || fails > 100 {
+				t.Errorf("%s: %d tries", name, fails)
 			}
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, errors.New("no time"))
 			defer cancel()
