@@ -165,7 +165,7 @@ func (n *frontendNode) startFrontend(ctx context.Context, u *up) (err error) {
 
 func (n *frontendNode) startControl(ctx context.Context, u *up) (err error) {
 	n.control, err = control.New(n.nc, n.frontend, control.Config{
-		Names: u.names, Build: semantic(u.cfg.Build), Logger: u.cfg.Logger, Tenants: u.tenants,
+		Names: u.names, Build: semantic(u.cfg.Build), Logger: u.cfg.Logger,
 	})
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ func TestTenants(t *testing.T) {
 	}
 	g := newGate(t) // at this host, which the sandbox reaches where it is let
 	f := fabric.Start(t, fabric.Options{Managers: 2, Capacity: 20, Driver: "native",
-		Flags: []string{"--set", "start-by=60s", "--allow-local", g.l.Addr().String()}})
+		Flags: []string{"--set", "start-by=60s", "--set", "growth=1000000", "--allow-local", g.l.Addr().String()}})
 	f.DeployFn("shop", "--timeout", "60s", "--tenancy", "per-tenant", "--egress", g.l.Addr().String(), "--publish")
 	c := f.Anonymous()
 	call := func(t *testing.T, tenant, words string) *client.Answer {
@@ -93,35 +93,56 @@ func TestTenants(t *testing.T) {
 // leavesNothing: what a sub-tenant leaves in memory and in files it alone finds, and no environment ever serves two (S61). There is room
 // for fewer environments than sub-tenants, so idle ones go all the time, and none of them comes back as another's (S67).
 func leavesNothing(t *testing.T, call func(t *testing.T, tenant, words string) *client.Answer) {
-	calls, tenants, callers := 90, 50, 2
+	calls, callers := 90, 2
 	if os.Getenv("HEARTH_LONG") != "" {
 		calls, callers = 10_000, 6
 	}
-	var mu sync.Mutex
-	served := map[string]string{}
-	kept := 0
+	traces := &traces{served: map[string]string{}}
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
 			for range calls / callers {
-				tenant := fmt.Sprint("t", rand.IntN(tenants))
-				a := call(t, tenant, "keep "+tenant)
-				found := strings.Fields(strings.Trim(string(a.Payload), "[]\""))
-				mu.Lock()
-				if owner, ok := served[a.Environment]; ok && owner != tenant {
-					t.Errorf("%s served %s and %s", a.Environment, owner, tenant)
-				}
-				served[a.Environment] = tenant
-				kept += len(found)
-				mu.Unlock()
-				if slices.ContainsFunc(found, func(s string) bool { return s != tenant }) || a.Start != schema.StartWarm && len(found) > 0 {
-					t.Errorf("%s finds %q (%s)", tenant, found, a.Start)
-				}
+				tenant := oneOfMany()
+				traces.note(t, tenant, call(t, tenant, "keep "+tenant))
 			}
 		})
 	}
 	wg.Wait()
-	if kept == 0 || len(served) <= tenants/2 {
-		t.Errorf("%d traces were found and %d environments made: this proves nothing", kept, len(served))
+	traces.prove(t)
+}
+
+// manyTenants share one function where traces are looked for.
+const manyTenants = 50
+
+func oneOfMany() string { return fmt.Sprint("t", rand.IntN(manyTenants)) }
+
+// traces are what calls of many sub-tenants found of those before: each leaves its name by "keep NAME".
+type traces struct {
+	mu     sync.Mutex
+	served map[string]string // environment to sub-tenant
+	kept   int
+}
+
+// note checks what a call found: its own sub-tenant's name alone, and that only in an environment which that one had before.
+func (x *traces) note(t *testing.T, tenant string, a *client.Answer) {
+	found := strings.Fields(strings.Trim(string(a.Payload), "[]\""))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if owner, ok := x.served[a.Environment]; ok && owner != tenant {
+		t.Errorf("%s served %s and %s", a.Environment, owner, tenant)
+	}
+	x.served[a.Environment] = tenant
+	x.kept += len(found)
+	if slices.ContainsFunc(found, func(s string) bool { return s != tenant }) || a.Start != schema.StartWarm && len(found) > 0 {
+		t.Errorf("%s finds %q (%s)", tenant, found, a.Start)
+	}
+}
+
+// prove fails a test in which nothing could have been found.
+func (x *traces) prove(t *testing.T) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.kept == 0 || len(x.served) <= manyTenants/2 {
+		t.Errorf("%d traces were found and %d environments made: this proves nothing", x.kept, len(x.served))
 	}
 }

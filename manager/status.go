@@ -77,6 +77,9 @@ func (m *Manager) tellAll(whole bool) {
 		s = m.statusWhole(t, whole)
 	}
 	if s.Number != 0 {
+		if w, ok := m.worker.(Isolating); ok {
+			s.Tenants = w.Tenants()
+		}
 		if w, ok := m.worker.(Stocked); ok && !s.Partial {
 			s.Stock = w.Stock()
 		}

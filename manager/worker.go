@@ -17,6 +17,11 @@ type Worker interface {
 	End(id string)
 }
 
+// Isolating is the ability of a worker to tell whether it keeps sub-tenants apart now; who cannot tell does not.
+type Isolating interface {
+	Tenants() bool
+}
+
 // Stocked is the rare ability of a worker to tell what it keeps ready; nil where it keeps nothing.
 type Stocked interface {
 	Stock() *schema.Stock

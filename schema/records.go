@@ -154,6 +154,7 @@ type ManagerStatus struct {
 	Reserved    int         `msgpack:"reserved"`
 	Surplus     int         `msgpack:"surplus"`
 	Arcs        []ArcStatus `msgpack:"arcs,omitempty"`
+	Tenants     bool        `msgpack:"apart,omitempty"` // a worker of it keeps sub-tenants apart
 	Stock       *Stock      `msgpack:"stock,omitempty"` // of the worker in the manager's process; nil: not in a partial status, or it keeps none
 
 	// Partial says that Arcs are only those that changed, with everything else as in the last whole status of this life. A member

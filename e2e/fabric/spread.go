@@ -18,6 +18,7 @@ type SpreadOptions struct {
 	Frontends int      // f1, f2, …; 0 means 1
 	Workers   int      // w1, w2, … in processes of their own, shared by the managers in turn, which have no others then
 	Capacity  int      // of each manager, or worker; 0 means 20
+	Driver    string   // of each manager, or worker; "": process
 	Set       []string // KEY=VALUE, numbers of the fabric
 	Proxied   []string // roles that reach the server through a proxy of their own
 	Disk      *Disk    // of the server's streams; nil: a folder of the test
@@ -72,7 +73,7 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 		if o.Workers > 0 {
 			args = append(args, "--driver", "none")
 		} else {
-			args = append(args, "--capacity", fmt.Sprint(orElse(o.Capacity, 20)))
+			args = append(args, environments(o)...)
 		}
 		for _, kv := range o.Set {
 			args = append(args, "--set", kv)
@@ -87,8 +88,8 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 	}
 	for i := range o.Workers {
 		id, manager := fmt.Sprintf("w%d", i+1), fmt.Sprintf("m%d", i%managers+1)
-		s.Workers = append(s.Workers, s.role(t, "worker", id, o, "--manager", manager, "--data", filepath.Join(t.TempDir(), id),
-			"--capacity", fmt.Sprint(orElse(o.Capacity, 20))))
+		args := []string{"--manager", manager, "--data", filepath.Join(t.TempDir(), id)}
+		s.Workers = append(s.Workers, s.role(t, "worker", id, o, append(args, environments(o)...)...))
 	}
 	// A frontend is ready when somebody is on the ring, and managers agree on who makes their key, so all may start at once.
 	var all conc.WaitGroup
@@ -119,6 +120,15 @@ func (s *Spread) credential(role ...string) (block string) {
 
 // seed is the file of a role's credential.
 func (s *Spread) seed(id string) string { return filepath.Join(s.home, id+".nk") }
+
+// environments are the flags of who runs some.
+func environments(o SpreadOptions) []string {
+	args := []string{"--capacity", fmt.Sprint(orElse(o.Capacity, 20))}
+	if o.Driver != "" {
+		args = append(args, "--driver", o.Driver)
+	}
+	return args
+}
 
 func orElse(n, other int) int {
 	if n == 0 {

@@ -17,7 +17,7 @@
 //	"big N"         answer N bytes
 //	"last"          the last status remembered
 //	"count"         how many calls this environment has had
-//	"keep WORD"     keep WORD in memory and in a file; the words that are in either already are the answer, as a list
+//	"keep WORD"     keep WORD in memory, in files and in a process that stays; the words that are there already are the answer, as a list
 //	"env NAME"      the value of a variable
 //	"leave"         answer, then exit 0 before asking for the next call
 //	"say WORDS"     write the words to standard output as one line, with an escape sequence before the last
@@ -40,6 +40,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == stays {
+		stay(os.Args[2])
+	}
 	switch os.Getenv("FN_INIT") {
 	case "exit":
 		os.Exit(7)
@@ -93,18 +96,6 @@ type runtime struct {
 	last string
 	told net.Conn // of "tell"
 	kept []string
-}
-
-// keep gives what was kept before. /tmp is the environment's own.
-func (r *runtime) keep(word string) (before []string) {
-	const file = "/tmp/kept"
-	b, _ := os.ReadFile(file)
-	before = append(strings.Fields(string(b)), r.kept...)
-	r.kept = append(r.kept, word)
-	if err := os.WriteFile(file, append(b, word+"\n"...), 0o600); err != nil {
-		before = append(before, err.Error())
-	}
-	return before
 }
 
 func (r *runtime) serve(id string, payload []byte, calls int) {

@@ -50,10 +50,6 @@ type Config struct {
 	Settle   time.Duration  // how long a change waits until every frontend has seen it; 0 means 1 s (DESIGN 9)
 	Build    string         // semantic version told by PING and INFO; "" means 0.0.0
 	Logger   *slog.Logger   // nil means none
-
-	// Tenants says that the driver of the fabric's workers keeps sub-tenants apart; else functions that have them are
-	// refused (SECURITY 3).
-	Tenants bool
 }
 
 // Service is the operations of `hearth.api` on one frontend. It is safe for concurrent use.

@@ -24,11 +24,10 @@ func (s *Service) createFunction(ctx context.Context, account string, request []
 	if err := validated(in, in.ValidateCreate); err != nil {
 		return nil, err
 	}
-	if in.TenancyConfig != nil && !s.cfg.Tenants {
-		return nil, schema.Invalid(schema.FieldError{
-			Field: "TenancyConfig.TenantIsolationMode", Got: in.TenancyConfig.TenantIsolationMode,
-			Allowed: "left out: the driver of this fabric does not keep sub-tenants apart",
-		})
+	if in.TenancyConfig != nil {
+		if err := s.keptApart(in.TenancyConfig.TenantIsolationMode); err != nil {
+			return nil, err
+		}
 	}
 	if other, _, err := s.load(ctx, account, in.FunctionName); err == nil {
 		return nil, alreadyExists(other)

@@ -118,7 +118,7 @@ func bare(t *testing.T, change ...func(*control.Config)) *bundle {
 	b := &bundle{Fabric: natstest.Start(t), logs: new(syncBuffer)}
 	b.nc = b.Connect(t)
 	b.js = b.JetStream(t)
-	b.view = &kvView{names: b.Names, js: b.js}
+	b.view = &kvView{names: b.Names, js: b.js, managers: []schema.ManagerStatus{{ID: "m1", Capacity: 8, Tenants: true}}}
 	key, err := seal.Draft(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func bare(t *testing.T, change ...func(*control.Config)) *bundle {
 func (b *bundle) another(t *testing.T, change ...func(*control.Config)) *control.Service {
 	t.Helper()
 	cfg := control.Config{
-		Names: b.Names, Tenants: true, Keep: time.Nanosecond, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Names: b.Names, Keep: time.Nanosecond, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
 		f(&cfg)

@@ -80,6 +80,8 @@ type Fleet struct {
 var (
 	_ manager.Worker  = (*Fleet)(nil)
 	_ manager.Stocked = (*Fleet)(nil)
+
+	_ manager.Isolating = (*Fleet)(nil)
 )
 
 // Stock is what the worker of this process keeps ready.
@@ -88,6 +90,21 @@ func (f *Fleet) Stock() *schema.Stock {
 		return w.Stock()
 	}
 	return nil
+}
+
+// Tenants reports whether a worker that is here keeps sub-tenants apart.
+func (f *Fleet) Tenants() bool {
+	if f.cfg.Local != nil && f.cfg.LocalPlaces > 0 && f.cfg.LocalTenants {
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.sessions {
+		if s.up && !s.draining && s.capacity > 0 && s.tenants {
+			return true
+		}
+	}
+	return false
 }
 
 // New makes the fleet of a manager over that one's connection, so that offers, statuses and orders leave in their order.
