@@ -200,7 +200,7 @@ func TestIdleIsReadBeforeTheNextCall(t *testing.T) {
 		return c.call.Reason == schema.ReasonSpillover
 	}, "does not drain")
 	b.nothingInFlight(t)
-	for i := range 200 {
+	for i := range natstest.Fewer(200, 20) {
 		sub := b.send(t, "f", one())
 		members.pull(t)
 		msg, err := members.sub.NextMsg(patience)

@@ -77,7 +77,7 @@ func TestBurst(t *testing.T) {
 	g := newGate()
 	var nodes []*node
 	places := 40
-	if racing {
+	if natstest.Raced {
 		places = 10
 	}
 	burst := 5 * places

@@ -41,13 +41,13 @@ type setting func(*manager.Config, *echoWorker)
 
 // many is for tests with several managers, and ofMany for their caller: few arcs where a race is looked for.
 func many(c *manager.Config, w *echoWorker) {
-	if racing {
+	if natstest.Raced {
 		fewArcs(c, w)
 	}
 }
 
 func ofMany(c *caller) *caller {
-	if racing {
+	if natstest.Raced {
 		c.arcs = 8
 	}
 	return c

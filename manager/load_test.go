@@ -27,8 +27,8 @@ func TestClosedLoop(t *testing.T) {
 	key := c.deploy("resize")
 	const callers = 4
 	calls := int64(5000)
-	if racing {
-		calls = 1000
+	if natstest.Raced {
+		calls = 400
 	}
 	var wg sync.WaitGroup
 	failed := make(chan error, calls)

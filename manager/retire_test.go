@@ -181,7 +181,7 @@ func TestPublishersRaceTheRetiring(t *testing.T) {
 	t.Parallel()
 	_, _, c := setReserved(t, "m1", "m2")
 	r := &race{crowd: c, function: "resize"}
-	rounds := 30
+	rounds := natstest.Fewer(30, 8)
 	if os.Getenv("HEARTH_LONG") != "" {
 		rounds = 1000
 	}
@@ -207,17 +207,14 @@ func TestTwoControllersRace(t *testing.T) {
 		})
 	}
 	r := &race{crowd: c, function: "resize"}
-	r.settle(40, func(int) {})
+	r.settle(natstest.Fewer(40, 8), func(int) {})
 }
 
 // Two hundred reservations open together: more than three shards hold.
 func TestManyReservationsOpen(t *testing.T) {
 	t.Parallel()
 	_, _, c := setReserved(t, "m1", "m2", "m3")
-	n := 200
-	if natstest.Raced {
-		n = topology.ReservedArcs + 6
-	}
+	n := natstest.Fewer(200, topology.ReservedArcs+6)
 	for i := range n {
 		c.limit(fmt.Sprint("f", i), 2)
 	}

@@ -90,7 +90,7 @@ func TestRedeliveredStartsOnce(t *testing.T) {
 	th := c.thief()
 	a := c.listen()
 	rounds := int64(200)
-	if racing {
+	if natstest.Raced {
 		rounds = 50
 	}
 	for round := range rounds {

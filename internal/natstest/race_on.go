@@ -2,6 +2,5 @@
 
 package natstest
 
-// Raced says that the race detector runs, under which everything takes five to ten times as long: who proves by numbers takes
-// smaller ones there, for the plain run has proved the large ones.
+// Raced says that the race detector runs, under which everything takes five to ten times as long. See [Fewer].
 const Raced = true
