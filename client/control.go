@@ -163,6 +163,23 @@ func (c *Client) DeleteConcurrency(ctx context.Context, function string) error {
 	return c.do(ctx, c.account, "DeleteFunctionConcurrency", schema.ConcurrencyInput{FunctionName: function}, nil)
 }
 
+// TenantConcurrency is how many environments and calls in flight each sub-tenant of a function may have; empty without such a limit.
+func (c *Client) TenantConcurrency(ctx context.Context, function string) (*schema.TenantConcurrencyOutput, error) {
+	return typed[schema.TenantConcurrencyOutput](ctx, c, c.account, "GetTenantConcurrency", schema.TenantConcurrencyInput{FunctionName: function})
+}
+
+// SetTenantConcurrency limits how many environments (on a manager) and calls in flight (at a frontend) each sub-tenant of a function may
+// have, at least 1. [schema.CodeInvalidParameter]: the function has no sub-tenants.
+func (c *Client) SetTenantConcurrency(ctx context.Context, function string, n int) (*schema.TenantConcurrencyOutput, error) {
+	return typed[schema.TenantConcurrencyOutput](ctx, c, c.account, "PutTenantConcurrency",
+		schema.TenantConcurrencyInput{FunctionName: function, TenantConcurrency: &n})
+}
+
+// DeleteTenantConcurrency takes that limit away.
+func (c *Client) DeleteTenantConcurrency(ctx context.Context, function string) error {
+	return c.do(ctx, c.account, "DeleteTenantConcurrency", schema.TenantConcurrencyInput{FunctionName: function}, nil)
+}
+
 // Reserve keeps n environments of a published version, named by its number or by an alias, initialised ahead of calls. It answers
 // at once; [Client.Reservations] tells when they are there. [schema.CodeConflict]: somebody else changed it meanwhile;
 // [schema.CodeInvalidParameter]: more than is free, or no published version.

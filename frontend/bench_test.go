@@ -57,6 +57,7 @@ func TestHotPathAllocations(t *testing.T) {
 	}
 	reserved := f.reserveBench(t)
 	subject := f.names.Invoke(subjects.DefaultAccount, "echo", "")
+	free, limited := benchTenant(0), benchTenant(4)
 	for name, do := range map[string]func(){
 		"parse":  func() { f.names.ParseInvoke(subject) },
 		"admit":  func() { _, _ = f.admit(r) },
@@ -68,8 +69,10 @@ func TestHotPathAllocations(t *testing.T) {
 				t.Error("not reserved")
 			}
 		},
-		"shard": func() { f.streamNamed([]byte("HEARTH_CALLS_R3")) },
-		"ack":   func() { pubAck([]byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)) },
+		"free":    func() { f.count(free) },
+		"limited": func() { f.count(limited) },
+		"shard":   func() { f.streamNamed([]byte("HEARTH_CALLS_R3")) },
+		"ack":     func() { pubAck([]byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)) },
 	} {
 		do()
 		if n := testing.AllocsPerRun(100, do); n != 0 {
@@ -150,5 +153,37 @@ func BenchmarkAckSequence(b *testing.B) {
 		if _, _, ok := pubAck(ack); !ok {
 			b.Fatal("not read")
 		}
+	}
+}
+
+// benchTenant is a call of a sub-tenant of a function with this limit, 0 for none.
+func benchTenant(limit int) *call {
+	record := *benchFunction().record
+	record.PerTenant = true
+	if limit > 0 {
+		record.TenantConcurrency = &limit
+	}
+	fn := newFunction(&record, 1, nil)
+	fn.tenants.enter("another", 1)
+	return &call{version: fn.versions[""], tenant: "acme", attempt: 1}
+}
+
+// count counts a call to its sub-tenant's and out again.
+func (f *Frontend) count(c *call) {
+	if f.enterTenant(c) == nil {
+		c.leaveTenant()
+	}
+}
+
+// BenchmarkTenantLimit is what a limit by sub-tenant adds to a call at the frontend.
+func BenchmarkTenantLimit(b *testing.B) {
+	for name, limit := range map[string]int{"off": 0, "on": 4} {
+		b.Run(name, func(b *testing.B) {
+			f, c := benchFrontend(b), benchTenant(limit)
+			b.ReportAllocs()
+			for b.Loop() {
+				f.count(c)
+			}
+		})
 	}
 }

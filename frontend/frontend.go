@@ -182,10 +182,13 @@ func (f *Frontend) start(ctx, run context.Context) error {
 	if err := f.subscribe(f.inbox+">", f.received); err != nil {
 		return err
 	}
+	if err := f.statuses.subscribe(f.nc, f.inbox+string(kindEndsNow)); err != nil {
+		return err
+	}
 	if err := f.statuses.subscribe(f.nc, f.names.StatusAll()); err != nil {
 		return err
 	}
-	f.subs = append(f.subs, f.statuses.sub)
+	f.subs = append(f.subs, f.statuses.subs...)
 	f.loops.Go(func() { f.statuses.run(run, f.heard) })
 	listening := time.Now()
 	if err := f.awaitSetUp(ctx, js); err != nil {

@@ -32,15 +32,17 @@ type function struct {
 	read     bool                // brought by a read that was ahead of the watch
 	versions map[string]*version // by number, and under "" and [schema.Latest]
 	routed   *routed
+	tenants  *tenantCalls
 }
 
 // version is one version of a function as calls see it.
 type version struct {
 	function *schema.FunctionRecord
 	record   *schema.VersionRecord
-	key      schema.Key // of calls that name no sub-tenant
-	tally    *tally     // outlives a change of the record
-	routed   *routed    // of the function
+	key      schema.Key   // of calls that name no sub-tenant
+	tally    *tally       // outlives a change of the record
+	routed   *routed      // of the function
+	tenants  *tenantCalls // of the function
 	arc      atomic.Pointer[unreservedArc]
 }
 
@@ -115,12 +117,16 @@ func (fs *functions) found(t target, record *schema.FunctionRecord, revision uin
 func newFunction(record *schema.FunctionRecord, revision uint64, old *function) *function {
 	fn := &function{
 		record: record, revision: revision, versions: make(map[string]*version, len(record.Versions)+2), routed: new(routed),
+		tenants: new(tenantCalls),
 	}
 	if old != nil {
 		fn.routed = old.routed // counted by name
+		if old.record.ID == record.ID {
+			fn.tenants = old.tenants
+		}
 	}
 	add := func(name string, v *schema.VersionRecord) *version {
-		made := &version{function: record, record: v, key: schema.VersionKey(record, v, ""), routed: fn.routed}
+		made := &version{function: record, record: v, key: schema.VersionKey(record, v, ""), routed: fn.routed, tenants: fn.tenants}
 		if old != nil && old.record.ID == record.ID && old.versions[name] != nil {
 			made.tally = old.versions[name].tally
 		} else {

@@ -18,6 +18,7 @@ const (
 	kindLook    = 'g' // whether its message is still in the stream
 	kindStream  = 'i' // a stream of calls after a reconnect; ends in its number
 	kindEnds    = 'e' // schema.Ends
+	kindEndsNow = 't' // the same of one call whose sub-tenant is limited, before its answer: it comes to the queue of statuses
 	kindBeat    = 'b' // schema.Beat
 	kindFetch   = 'f' // a claimer asks for the payload of the call that it has claimed
 
@@ -45,15 +46,7 @@ func (f *Frontend) received(m *nats.Msg) {
 	if len(rest) == 1 {
 		switch rest[0] {
 		case kindEnds:
-			var e schema.Ends
-			if err := schema.Unmarshal(m.Data, &e); err != nil {
-				f.log.Warn("end notice cannot be read", "error", err)
-				return
-			}
-			tick := f.clock.now()
-			for _, token := range e.Tokens {
-				f.pending.end(token, tick)
-			}
+			f.told(m)
 		case kindBeat:
 			var b schema.Beat
 			if err := schema.Unmarshal(m.Data, &b); err != nil {
@@ -88,6 +81,19 @@ func (f *Frontend) received(m *nats.Msg) {
 		f.streamSeen(token, m)
 	case kindFetch:
 		f.asked(token, m.Reply)
+	}
+}
+
+// told takes in which calls have ended.
+func (f *Frontend) told(m *nats.Msg) {
+	var e schema.Ends
+	if err := schema.Unmarshal(m.Data, &e); err != nil {
+		f.log.Warn("end notice cannot be read", "error", err)
+		return
+	}
+	tick := f.clock.now()
+	for _, token := range e.Tokens {
+		f.pending.end(token, tick)
 	}
 }
 

@@ -27,6 +27,7 @@ type call struct {
 	published uint64        // tick of its publication
 	hopeless  time.Time     // by then it has ended if it ever started, even where nobody can tell
 	repeats   bool          // its payload may be asked for after its start: it can be published again, or is an event's
+	limited   bool          // it counts to its sub-tenant's calls (tenantcalls.go)
 
 	span telemetry.Span // of the whole call; ended by whoever takes it out of the pending calls
 
@@ -118,6 +119,12 @@ func (p *pending) tally(v *version, by int64) int64 {
 	return n
 }
 
+// uncount takes a call out of C of its version and of its sub-tenant's calls.
+func (p *pending) uncount(c *call) {
+	p.tally(c.version, -1)
+	c.leaveTenant()
+}
+
 // with runs do on a call under its lock, if it is in flight. do must not block; it reports whether the call leaves, and
 // then with gives it back.
 func (p *pending) with(token uint64, do func(*call) (leaves bool)) *call {
@@ -162,7 +169,7 @@ func (p *pending) leave(s *shard, c *call) {
 	p.count.Add(-1)
 	p.held.give(c)
 	if c.over == 0 {
-		p.tally(c.version, -1)
+		p.uncount(c)
 	}
 }
 
@@ -184,7 +191,7 @@ func (p *pending) end(token, tick uint64) {
 			return true
 		}
 		c.over = tick
-		p.tally(c.version, -1)
+		p.uncount(c)
 		return false
 	})
 }

@@ -210,9 +210,13 @@ func (f *Frontend) publish(subject string, h nats.Header, env *schema.Call) (siz
 }
 
 // register counts a call in, with its payload where that is held, and gives C of its version at this frontend, the call
-// included. An error says that there are too many.
+// included. An error says that there are too many, here or of its sub-tenant.
 func (f *Frontend) register(c *call) (inFlight int64, err error) {
+	if err := f.enterTenant(c); err != nil {
+		return 0, err
+	}
 	if err := f.hold(c); err != nil {
+		c.leaveTenant()
 		return 0, err
 	}
 	inFlight, ok := f.pending.enter(c)
@@ -220,6 +224,7 @@ func (f *Frontend) register(c *call) (inFlight int64, err error) {
 		return inFlight, nil
 	}
 	f.pending.held.give(c)
+	c.leaveTenant()
 	return 0, &schema.Error{
 		Code: schema.CodeThrottled, Reason: "CallerRateLimitExceeded",
 		Message: fmt.Sprintf("this frontend has %d calls in flight, its limit", f.pending.limit),

@@ -14,14 +14,15 @@ const pendingStatuses = 8192
 
 // statusQueue makes one queue of statuses and calls, though they come by different subscriptions: a call is routed after all
 // that was told before it arrived. A manager tells that a member is idle before it answers the call that made it so; without
-// this the caller's next call would be decided on the view of before (DESIGN 5).
+// this the caller's next call would be decided on the view of before (DESIGN 5). So are the ends of calls whose sub-tenant is limited: they
+// are told before the answer, and looked at before another call of it is throttled.
 //
 //	read loop     status ──► channel, counted     call ──► the endpoint's queue
 //	statuses' loop    │ taken in, counted             │
 //	                  ▼                               ▼
 //	call              waits until as many are taken in as had come
 type statusQueue struct {
-	sub   *nats.Subscription
+	subs  []*nats.Subscription // do not change once calls come
 	came  chan *nats.Msg
 	taken atomic.Int64
 
@@ -37,13 +38,13 @@ func newStatusQueue() *statusQueue {
 	return q
 }
 
-// subscribe begins to listen.
+// subscribe begins to listen, to one more subject. It is done before run.
 func (q *statusQueue) subscribe(nc *nats.Conn, subject string) error {
 	sub, err := nc.ChanSubscribe(subject, q.came)
 	if err != nil {
 		return fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
-	q.sub = sub
+	q.subs = append(q.subs, sub)
 	return nil
 }
 
@@ -74,11 +75,15 @@ func (q *statusQueue) run(ctx context.Context, heard func(*nats.Msg)) {
 // catchUp returns once everything is taken in that had come before it was called: at once, most often. It waits for another
 // goroutine of this process, never for the network.
 func (q *statusQueue) catchUp() {
-	if q.sub == nil {
-		return
+	var came int64
+	for _, sub := range q.subs {
+		n, err := sub.Delivered() // counts what nats.go's read loop put into the channel
+		if err != nil {
+			return
+		}
+		came += n
 	}
-	came, err := q.sub.Delivered() // counts what nats.go's read loop put into the channel
-	if err != nil || q.taken.Load() >= came {
+	if q.taken.Load() >= came {
 		return
 	}
 	q.mu.Lock()

@@ -128,8 +128,12 @@ func (f *Frontend) inFlight() map[string]int {
 	return out
 }
 
-// heard takes in a status. Statuses that cannot be read, or whose subject is not their sender's, are left aside.
+// heard takes in a status, or the end of a call that is told with them. Statuses that cannot be read, or whose subject is not their sender's, are left aside.
 func (f *Frontend) heard(m *nats.Msg) {
+	if strings.HasPrefix(m.Subject, f.inbox) {
+		f.told(m)
+		return
+	}
 	kind, _, _ := strings.Cut(strings.TrimPrefix(m.Subject, f.statusPrefix), ".")
 	switch kind {
 	case "manager":

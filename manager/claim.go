@@ -35,6 +35,7 @@ type claim struct {
 	run        schema.Run
 	started    time.Duration
 	ended      bool   // guarded by Manager.mu
+	limited    bool   // its sub-tenant is: its frontend hears of its end before its caller
 	asked      bool   // it was given to another frontend ([schema.Ask]), which counts on beats; guarded by Manager.mu
 	prev, next *claim // in Manager.running or Manager.waiting; guarded by Manager.mu
 	in         *claims
@@ -158,6 +159,9 @@ func (m *Manager) decide(c *claim, g *generation) {
 		}
 		if c.target.Reserved {
 			d.Action = pool.Refuse // nothing is made, nor ended, for a call of a reserved arc
+			if c.call.Tenant != "" && m.pool.Full(c.call.Account, c.call.Function, c.home) {
+				d.Action = pool.Throttle
+			}
 			m.decided(c, g, &d, now)
 			return
 		}
@@ -218,6 +222,8 @@ func (m *Manager) decided(c *claim, g *generation, d *pool.Decision, now time.Ti
 	switch {
 	case d.Action == pool.Run:
 		m.begin(c, d.Environment, d.Start, 0)
+	case d.Action == pool.Throttle:
+		m.turnedAway(c, m.tenantThrottled(c))
 	case d.Action == pool.Refuse && move:
 		m.overflow(c) // it came by the pull of one that is another sub-tenant's, and would again
 	case d.Action == pool.Refuse && c.ack.Delivered > 1:
@@ -306,7 +312,7 @@ func (m *Manager) crossed(c *claim, l line, environment string, start schema.Sta
 		Start: start, InitDuration: init, Ended: func(_ *schema.Run, o *schema.Outcome) { m.end(c, o) },
 	}
 	m.mu.Lock()
-	c.started = m.now()
+	c.started, c.limited = m.now(), m.limited(c)
 	m.running.add(c)
 	m.acks.add(c.ackReply, c.started)
 	busier := m.busier(c.home)
@@ -416,6 +422,7 @@ func (m *Manager) answerError(c *claim, err error) {
 func (m *Manager) answerUnstarted(ctx context.Context, c *claim, answer func()) {
 	m.mu.Lock()
 	m.waiting.remove(c)
+	c.limited = m.limited(c)
 	m.mu.Unlock()
 	if l := m.lock(ctx, c); l != crossed {
 		m.count.uncrossed.Add(1)
@@ -423,6 +430,6 @@ func (m *Manager) answerUnstarted(ctx context.Context, c *claim, answer func()) 
 		return
 	}
 	c.traceEnd("refused")
-	answer()
 	m.tellEnd(c)
+	answer()
 }

@@ -34,9 +34,13 @@ func newEnds() *ends {
 }
 
 // tellEnd has the frontend of a call hear of its end, unless the answer goes there: a notice beside it would cost every event and
-// every HTTP call a message more.
+// every HTTP call a message more. Where its sub-tenant is limited it hears it at once, so that the caller's next call is not one too many.
 func (m *Manager) tellEnd(c *claim) {
-	if !subjects.PassesFrontend(c.call.Reply, c.call.Frontend) {
+	switch {
+	case subjects.PassesFrontend(c.call.Reply, c.call.Frontend):
+	case c.limited:
+		m.tell(subjects.FrontendInbox(c.call.Frontend, "t"), schema.Ends{Manager: m.cfg.ID, Incarnation: m.incarnation, Tokens: []uint64{c.call.Token}})
+	default:
 		m.ends.add(c.call.Frontend, c.call.Token)
 	}
 }

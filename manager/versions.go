@@ -142,6 +142,11 @@ func (m *Manager) functionChanged(key string, rec *schema.FunctionRecord, _ uint
 	if limitOf(before) != limitOf(rec) || before == nil || deleted {
 		m.permits.recountFunction(key)
 	}
+	if deleted {
+		m.limitTenants(before, nil)
+	} else {
+		m.limitTenants(before, rec)
+	}
 	retain := func(id string, current func(schema.Key) bool) {
 		m.mu.Lock()
 		plan := m.pool.Retain(now, id, current)

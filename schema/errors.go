@@ -26,6 +26,7 @@ const (
 	CodeMethodNotAllowed   Code = "MethodNotAllowed"
 	CodeUnknownOperation   Code = "UnknownOperationException"
 	CodeThrottled          Code = "TooManyRequestsException"
+	CodeTenantLimit        Code = "TenantLimitExceeded"
 	CodeCapacityExceeded   Code = "CapacityExceeded"
 	CodeUnavailable        Code = "Unavailable"
 	CodeNoAnswer           Code = "NoAnswer"
@@ -44,7 +45,7 @@ const (
 	CodeNoToken            Code = "Hearth.TokenUnavailable"
 )
 
-// Reasons of a [CodeThrottled] or [CodeCapacityExceeded], Lambda's whole enum that applies here (B3).
+// Reasons of a [CodeThrottled], [CodeTenantLimit] or [CodeCapacityExceeded], Lambda's whole enum that applies here (B3).
 const (
 	ThrottleConcurrency         = "ConcurrentInvocationLimitExceeded"                 // of the account, the fabric, a sub-tenant
 	ThrottleFunctionConcurrency = "ReservedFunctionConcurrentInvocationLimitExceeded" // the function's cap
@@ -83,6 +84,7 @@ var table = [...]Row{
 	{CodeMethodNotAllowed, 405, "InvalidParameterValueException", false, 2, 0, "use the method that the operation has in Lambda's API"},
 	{CodeUnknownOperation, 404, "", false, 2, 0, "check the path or the operation's name"},
 	{CodeThrottled, 429, "", true, 3, time.Second, "wait as the hint says, then call again, or raise the cap"},
+	{CodeTenantLimit, 429, "TooManyRequestsException", true, 3, time.Second, "wait as the hint says, then call again; `hearth limit NAME N --per-tenant` sets another limit"},
 	{CodeCapacityExceeded, 429, "TooManyRequestsException", true, 3, time.Second, "it certainly did not start: call again later, or add capacity"},
 	{CodeUnavailable, 503, "ServiceException", true, 4, time.Second, "it certainly did not start: call again; `hearth ring` shows who is there"},
 	{CodeNoAnswer, 503, "ServiceException", false, 4, 0, "it may still run: look at its effects before calling again, or allow more time"},

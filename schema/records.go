@@ -18,6 +18,9 @@ type FunctionRecord struct {
 	Tags        map[string]string        `msgpack:"tags,omitempty"`
 	Event       *EventInvokeConfigRecord `msgpack:"event,omitempty"`
 	Concurrency *int                     `msgpack:"concurrency,omitempty"` // most environments of all versions; nil: no limit of its own
+
+	// TenantConcurrency is the most environments, and calls in flight, of each sub-tenant; nil: no limit (DESIGN 7).
+	TenantConcurrency *int `msgpack:"tenant_concurrency,omitempty"`
 }
 
 // VersionRecord is one version: immutable once published.

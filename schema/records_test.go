@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "rewrite the golden files under testdata
 var made = time.Date(2026, 11, 23, 20, 15, 30, 123456789, time.UTC)
 
 func sampleFunction() *schema.FunctionRecord {
-	retries, concurrency := 1, 30
+	retries, concurrency, each := 1, 30, 4
 	return &schema.FunctionRecord{
 		V: 1, Account: "default", Name: "resize", ID: "6f1e0d2c4b5a69788796a5b4c3d2e1f0", PerTenant: true, Created: made, NextVersion: 2,
 		Latest: schema.VersionRecord{
@@ -36,6 +36,7 @@ func sampleFunction() *schema.FunctionRecord {
 		Aliases: map[string]schema.AliasRecord{"live": {Name: "live", Version: "1", SecondVersion: "2", SecondWeight: 0.25, Description: "d", RevisionID: "0c"}},
 		Tags:    map[string]string{"team": "images"},
 		Event:   &schema.EventInvokeConfigRecord{Retries: &retries, MaxAge: time.Hour, OnFailure: "arn:aws:nats:::failed"}, Concurrency: &concurrency,
+		TenantConcurrency: &each,
 	}
 }
 

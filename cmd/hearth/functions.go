@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -32,6 +34,10 @@ type functionLine struct {
 	Egress     []string `json:"egress,omitempty"`
 	Audiences  []string `json:"audiences,omitempty"`
 	Idempotent bool     `json:"idempotent,omitempty"`
+
+	// Of `describe` alone; left out where there is none.
+	Limit          *int `json:"limit,omitempty"`
+	LimitPerTenant *int `json:"limit_per_tenant,omitempty"`
 
 	modified time.Time
 }
@@ -146,6 +152,9 @@ func (a *app) runDescribe(cmd *cobra.Command, name string) error {
 	case schema.CodeOf(err) != schema.CodeNotFound:
 		return err
 	}
+	if err := limits(cmd.Context(), c.Client, &out.functionLine); err != nil {
+		return err
+	}
 	for v, err := range c.ListVersions(cmd.Context(), name) {
 		if err != nil {
 			return err
@@ -170,11 +179,38 @@ func (a *app) runDescribe(cmd *cobra.Command, name string) error {
 	return a.printDescription(out.functionLine, out.Events, out.Versions, out.Aliases)
 }
 
+// limits reads what a function and each of its sub-tenants may have.
+func limits(ctx context.Context, c *client.Client, f *functionLine) error {
+	whole, err := c.Concurrency(ctx, f.Function)
+	if err != nil {
+		return err
+	}
+	f.Limit = whole.ReservedConcurrentExecutions
+	if f.Tenancy == "" {
+		return nil
+	}
+	each, err := c.TenantConcurrency(ctx, f.Function)
+	if err != nil {
+		return err
+	}
+	f.LimitPerTenant = each.TenantConcurrency
+	return nil
+}
+
+// limitText is a limit for people, "" where there is none.
+func limitText(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return plural(*n, "environment", "environments")
+}
+
 func (a *app) printDescription(f functionLine, events *eventsLine, versions []functionLine, aliases []aliasLine) error {
 	t := a.table(f.Function, "")
 	for _, row := range append([][2]string{
 		{"state", f.State}, {"runtime", f.Runtime}, {"handler", f.Handler}, {"memory", mb(f.MemoryMB)}, {"time-out", seconds(f.TimeoutS)},
 		{"code", fmt.Sprintf("%s (%d bytes)", f.CodeSHA256, f.CodeSize)}, {"modified", localTime(f.modified)}, {"tenancy", f.Tenancy},
+		{"limit", limitText(f.Limit)}, {"per sub-tenant", limitText(f.LimitPerTenant)},
 		{"variables", strings.Join(f.Env, ", ")}, {"egress", strings.Join(f.Egress, ", ")}, {"audiences", strings.Join(f.Audiences, ", ")},
 		{"arn", f.ARN},
 	}, events.rows()...) {

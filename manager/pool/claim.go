@@ -20,6 +20,8 @@ const (
 	Wait
 	// Refuse: nothing covers it and there is no room. The pool has forgotten it.
 	Refuse
+	// Throttle: its sub-tenant has as many environments here as it may, and none that is idle. The pool has forgotten it.
+	Throttle
 )
 
 // Make asks for an environment.
@@ -36,7 +38,7 @@ type Decision struct {
 	Environment string       // of Run
 	Start       schema.Start // of Run: warm, it was idle; specialised: it was generic
 	Make        []Make       // an environment to make for it, or those that take the places of a reservation's that was bound
-	End         []string     // environments evicted for them
+	End         []string     // environments evicted for them, or because its sub-tenant has as many as it may
 
 	Idle, Cover, Waiting, Room int // of its home (Room: of the pool) as the claim met them
 	Places                     int // that an environment of its home takes
@@ -137,7 +139,7 @@ type Turn[C comparable] struct {
 	Start schema.Start  // of Run: cold for an environment's first call if it went there straight from its init; see Decision
 	Init  time.Duration // of a cold Run
 	First bool          // its init has just succeeded
-	End   bool          // end the environment: nobody will name its home again, a reserved home lacks its places, or a cap is exceeded
+	End   bool          // end the environment: nobody will name its home again, a reserved home lacks its places, or a cap or limit is exceeded
 	Arc   string        // of the environment; "" if it got no turn, or is generic and unreserved
 	More  *Plan[C]      // what is to be done because a reservation's generic one was bound; nil: nothing
 }
@@ -218,7 +220,7 @@ func (p *Pool[C]) Finished(now time.Time, id string, reusable bool) (arc string)
 	if e == nil || e.state != busy {
 		return ""
 	}
-	if reusable && p.sheds(e.group) {
+	if reusable && (e.group.tenant.over() || p.sheds(e.group)) {
 		e.unasked, reusable = true, false
 	}
 	if reusable {

@@ -35,6 +35,9 @@ func (p *Pool[C]) Restore(now time.Time, id string) (turn Turn[C], ok bool) {
 	if e == nil || e.state != closing {
 		return turn, false
 	}
+	if t := e.group.tenant; t.limited() && t.ready() >= t.of.most {
+		return Turn[C]{End: true, Arc: e.group.spec.Arc}, true
+	}
 	p.used += e.group.spec.Places
 	return p.turn(now, e), true
 }

@@ -27,7 +27,7 @@ import (
 type family[C comparable] struct {
 	generic *group[C]
 	bound   []*group[C]
-	short   []*group[C] // those of bound with a need
+	short   []*group[C] // those of bound with a need, as a heap: first the one whose claim has needed a generic one for longest
 	need    int
 	left    int // members of the share that were bound and not replaced yet
 }
@@ -53,7 +53,9 @@ func (p *Pool[C]) join(g *group[C]) {
 		generic = p.newGroup(at, g.spec)
 	}
 	g.family = generic.family
+	g.at = len(g.family.bound)
 	g.family.bound = append(g.family.bound, g)
+	p.serve(g)
 }
 
 // leave takes a group that is empty out of its family. It reports false for a generic one of which others are left.
@@ -62,7 +64,10 @@ func (p *Pool[C]) leave(g *group[C]) bool {
 	switch {
 	case f == nil:
 	case f.generic != g:
-		f.bound = slices.DeleteFunc(f.bound, func(other *group[C]) bool { return other == g })
+		last := len(f.bound) - 1
+		f.bound[g.at], f.bound[last].at = f.bound[last], g.at
+		f.bound[last], f.bound = nil, f.bound[:last]
+		p.unserve(g)
 	default:
 		return len(f.bound) == 0
 	}
@@ -76,11 +81,18 @@ func (p *Pool[C]) settleNeed(g *group[C]) (waiting int) {
 		return f.need
 	}
 	need := max(0, len(g.claims)-g.fresh)
+	if need > 0 {
+		g.since = g.came[g.fresh]
+	}
 	switch {
-	case need > 0 && g.need == 0:
+	case need > 0 && g.short == 0:
 		f.short = append(f.short, g)
-	case need == 0 && g.need > 0:
-		f.short = slices.DeleteFunc(f.short, func(other *group[C]) bool { return other == g })
+		g.short = len(f.short)
+		f.sift(g)
+	case need > 0:
+		f.sift(g)
+	case g.short > 0:
+		f.unshort(g)
 	}
 	f.need += need - g.need
 	g.need = need
@@ -88,13 +100,44 @@ func (p *Pool[C]) settleNeed(g *group[C]) (waiting int) {
 }
 
 // neediest is the group whose claim has needed a generic environment for longest, nil if none does. Its oldest claim gets it.
-func (f *family[C]) neediest() (first *group[C]) {
-	for _, g := range f.short {
-		if first == nil || g.came[g.fresh] < first.came[first.fresh] {
-			first = g
-		}
+func (f *family[C]) neediest() *group[C] {
+	if len(f.short) == 0 {
+		return nil
 	}
-	return first
+	return f.short[0]
+}
+
+// sift moves a group of short to where it belongs: as many may wait as there are sub-tenants, and each environment that becomes ready
+// asks for the first.
+func (f *family[C]) sift(g *group[C]) {
+	for at := g.short; at > 1 && g.since < f.short[at/2-1].since; at = g.short {
+		f.swap(at, at/2)
+	}
+	for at := g.short; 2*at <= len(f.short); at = g.short {
+		next := 2 * at
+		if next < len(f.short) && f.short[next].since < f.short[next-1].since {
+			next++
+		}
+		if g.since <= f.short[next-1].since {
+			return
+		}
+		f.swap(at, next)
+	}
+}
+
+func (f *family[C]) swap(i, j int) {
+	f.short[i-1], f.short[j-1] = f.short[j-1], f.short[i-1]
+	f.short[i-1].short, f.short[j-1].short = i, j
+}
+
+// unshort takes a group out of short.
+func (f *family[C]) unshort(g *group[C]) {
+	at, last := g.short, len(f.short)
+	f.swap(at, last)
+	f.short[last-1], f.short, g.short = nil, f.short[:last-1], 0
+	if at < last {
+		f.sift(f.short[at-1])
+	}
 }
 
 // newest is the group with a need whose claim came last.
@@ -144,7 +187,7 @@ func (p *Pool[C]) claimBound(now time.Time, home Home, spec *Spec, claim C, may 
 	generic := p.groups[home.generic()]
 	g := p.groups[home]
 	own := g != nil && (g.idle > 0 || len(g.claims) < g.fresh)
-	if !may && (p.draining || !own && (home.Reservation == 0 || generic == nil || generic.idle == 0)) {
+	if !may && (p.draining || !own && (home.Reservation == 0 || generic == nil || generic.idle == 0 || p.barred(generic, home.Tenant))) {
 		return Decision{}
 	}
 	switch {
@@ -158,8 +201,9 @@ func (p *Pool[C]) claimBound(now time.Time, home Home, spec *Spec, claim C, may 
 	default:
 		g = p.newGroup(home, *spec)
 	}
-	f := g.family
+	f, t := g.family, g.tenant
 	generic = f.generic
+	full := t.full()
 	d := Decision{Idle: g.idle + generic.idle, Cover: g.fresh + generic.start, Waiting: len(g.claims), Room: p.Room(), Places: g.spec.Places}
 	defer p.settle(g)
 	switch {
@@ -171,17 +215,23 @@ func (p *Pool[C]) claimBound(now time.Time, home Home, spec *Spec, claim C, may 
 		p.move(now, g.top, busy)
 		return d
 	case len(g.claims) < g.fresh:
+	case full && t.idlest() == nil:
+		d.Action = Throttle
+		return d
 	case generic.top != nil:
+		p.exchange(now, t, full, &d)
 		d.Action, d.Environment, d.Start = Run, generic.top.id, schema.StartSpecialised
 		p.bind(now, generic.top, g)
 		p.replace(now, f, &d)
 		return d
 	case f.need < generic.start:
+		p.exchange(now, t, full, &d)
 	case home.Reservation != 0 || p.Room() < g.spec.Places:
 		d.Action = Refuse
 		return d
 	default:
-		d.End = p.clear(now, g.spec.Places)
+		p.exchange(now, t, full, &d)
+		d.End = append(d.End, p.clear(now, g.spec.Places)...)
 		d.Make = []Make{p.make(now, generic)}
 	}
 	p.came++
@@ -189,6 +239,19 @@ func (p *Pool[C]) claimBound(now time.Time, home Home, spec *Spec, claim C, may 
 	p.waiting++
 	d.Action = Wait
 	return d
+}
+
+// barred reports whether nothing more may be bound to a sub-tenant.
+func (p *Pool[C]) barred(generic *group[C], name string) bool {
+	t := p.tenant(&generic.spec, name)
+	return t.full() && t.idlest() == nil
+}
+
+// exchange ends the sub-tenant's idle environment that it used least recently, if it is to get another and has as many as it may.
+func (p *Pool[C]) exchange(now time.Time, t *tenant[C], full bool, d *Decision) {
+	if full {
+		d.End = append(d.End, p.end(now, t.idlest()))
+	}
 }
 
 // coveredBound is Covered for a sub-tenant.
@@ -212,11 +275,15 @@ func (p *Pool[C]) replace(now time.Time, f *family[C], d *Decision) {
 
 // redeemGeneric is Redeem of a generic member for a sub-tenant.
 func (p *Pool[C]) redeemGeneric(now time.Time, e *environment[C], home Home) Decision {
+	if p.barred(e.group, home.Tenant) {
+		return Decision{}
+	}
 	g := p.groups[home]
 	if g == nil {
 		g = p.newGroup(home, e.group.spec)
 	}
 	d := Decision{Action: Run, Environment: e.id, Start: schema.StartSpecialised, Places: g.spec.Places}
+	p.exchange(now, g.tenant, g.tenant.full(), &d)
 	p.bind(now, e, g)
 	p.replace(now, g.family, &d)
 	return d

@@ -7,12 +7,13 @@ import (
 
 func (n *naive) promise(p *pool.Pool[int], h pool.Home, s pool.Spec, order int) {
 	number, arc := p.Promise(n.now, h)
-	there := n.in(h, "idle")
+	there, barred := n.in(h, "idle"), false
 	if h.Tenant != "" && h.Reservation != 0 && len(there) == 0 {
+		barred = n.barred(h)
 		s = n.specs[generic(h)]
 		there = n.in(generic(h), "idle")
 	}
-	if len(there) == 0 || h.Tenant == "" && s.Tenants {
+	if len(there) == 0 || h.Tenant == "" && s.Tenants || barred {
 		if number != 0 {
 			n.t.Fatalf("promise %d, want none", number)
 		}
@@ -28,12 +29,13 @@ func (n *naive) promise(p *pool.Pool[int], h pool.Home, s pool.Spec, order int) 
 func (n *naive) redeem(p *pool.Pool[int], e *naiveEnvironment, h pool.Home, order int) {
 	s := n.specs[h]
 	d := p.Redeem(n.now, h, e.number)
-	if e.state == "promised" && h.Tenant != "" && e.home == generic(h) {
+	if e.state == "promised" && h.Tenant != "" && e.home == generic(h) && !n.barred(h) {
 		if d.Action != pool.Run || d.Environment != e.id || d.Start != schema.StartSpecialised {
 			n.t.Fatalf("redeem: %+v, want %s specialised", d, e.id)
 		}
+		end := n.exchange(h, d.End)
 		n.bind(e, h, order)
-		n.replaced(d.Make, d.End, h, order)
+		n.replaced(d.Make, end, h, order)
 		return
 	}
 	if e.state != "promised" || e.home != h || h.Tenant == "" && s.Tenants {

@@ -9,12 +9,13 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// tenantHomes are those of two functions with sub-tenants, one of them reserved: each's generic home, and some sub-tenants'.
+// tenantHomes are those of two functions with sub-tenants, one of them reserved and not reserved too: each's generic home, and some
+// sub-tenants'.
 func tenantHomes(specs map[pool.Home]pool.Spec, places func() int) (homes []pool.Home) {
-	for i, reservation := range []uint64{0, 9} {
+	for i, reservation := range []uint64{0, 9, 0} {
 		n := places()
 		for _, tenant := range []string{"", "a", "b", "c"} {
-			h := home(fmt.Sprint("t", i))
+			h := home(fmt.Sprint("t", (i+1)/2))
 			h.Reservation, h.Tenant = reservation, tenant
 			s := pool.Spec{Account: "default", Function: h.FunctionID, Arc: "u.1", Places: n, Tenants: true}
 			switch {
@@ -112,6 +113,12 @@ func (n *naive) claimBound(d pool.Decision, h pool.Home, s pool.Spec, id, order 
 		n.claims = append(n.claims, naiveClaim{h, id})
 	}
 	own, spare := n.in(h, "idle"), n.in(root, "idle")
+	covered := func() {
+		if end := n.exchange(h, d.End); len(end) > 0 {
+			n.t.Fatalf("claim of %v: too much ends: %v", h, end)
+		}
+		waits(0)
+	}
 	switch {
 	case len(own) > 0:
 		e := own[len(own)-1]
@@ -124,18 +131,25 @@ func (n *naive) claimBound(d pool.Decision, h pool.Home, s pool.Spec, id, order 
 		e.calls++
 	case len(n.waiting(h)) < n.fresh(h):
 		waits(0)
+	case n.barred(h) && n.known(root):
+		if d.Action != pool.Throttle || len(d.End)+len(d.Make) > 0 {
+			n.t.Fatalf("claim of %v: %+v, want it throttled", h, d)
+		}
 	case len(spare) > 0:
 		e := spare[len(spare)-1]
 		run(e, schema.StartSpecialised)
+		end := n.exchange(h, d.End)
 		n.bind(e, h, order)
-		n.replaced(d.Make, d.End, h, order)
+		n.replaced(d.Make, end, h, order)
 	case n.beyond(root) < len(n.in(root, "starting")) && n.known(root):
-		waits(0)
+		covered()
 	default:
 		var ids []string
 		ok := false
-		if h.Reservation == 0 {
-			ids, ok = n.evict(s.Places, n.room())
+		end := d.End
+		if room := n.room(); h.Reservation == 0 && room >= s.Places {
+			end = n.exchange(h, end)
+			ids, ok = n.evict(s.Places, room)
 		}
 		if !ok {
 			if d.Action != pool.Refuse {
@@ -144,7 +158,7 @@ func (n *naive) claimBound(d pool.Decision, h pool.Home, s pool.Spec, id, order 
 			return
 		}
 		waits(1)
-		if !slices.Equal(d.End, ids) {
+		if !slices.Equal(end, ids) {
 			n.t.Fatalf("claim of %v: %+v, want %v evicted", h, d, ids)
 		}
 		n.made(d.Make, root, order)
@@ -197,6 +211,9 @@ func (n *naive) parkedGeneric(turn pool.Turn[int], e *naiveEnvironment, order in
 
 func (n *naive) coveredFamily(h pool.Home, spec pool.Spec, plan *pool.Plan[int], order int) {
 	root := generic(h)
+	if h.Tenant != "" {
+		n.trim(h, plan)
+	}
 	for {
 		w, spare := n.needy(h), n.in(root, "idle")
 		if len(w) == 0 || len(spare) == 0 {

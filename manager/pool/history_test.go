@@ -23,7 +23,8 @@ type naive struct {
 	shares   map[pool.Home]*naiveShare
 	shared   []pool.Home // of shares, oldest first
 	specs    map[pool.Home]pool.Spec
-	over     int // places that were too many when the pool became smaller
+	over     int                    // places that were too many when the pool became smaller
+	limits   map[string]*naiveLimit // by sub-tenant, of functions
 }
 
 type naiveEnvironment struct {
@@ -35,6 +36,7 @@ type naiveEnvironment struct {
 	number uint64 // of its promise
 	stale  bool   // finishing for longer than Patience at a tick
 	calls  int    // that it ran
+	shed   bool   // dying, because its sub-tenant has too many
 	order  int    // of its last change of state, to order equal times
 }
 
@@ -209,7 +211,7 @@ func history(t *testing.T, seed uint64, steps int) {
 	p := pool.New[int]("e", capacity)
 	n := &naive{t: t, capacity: capacity, now: t0, past: make(map[pool.Home]bool), shares: make(map[pool.Home]*naiveShare)}
 	specs := make(map[pool.Home]pool.Spec)
-	n.specs = specs
+	n.specs, n.limits = specs, make(map[string]*naiveLimit)
 	var homes []pool.Home
 	if r.IntN(2) == 0 {
 		homes = tenantHomes(specs, func() int { return 1 + r.IntN(places) })
@@ -240,6 +242,8 @@ func history(t *testing.T, seed uint64, steps int) {
 		}
 		what := r.IntN(14)
 		switch {
+		case s.Tenants && r.IntN(40) == 0:
+			n.setLimit(p, s.Function, max(0, r.IntN(6)-1))
 		case what < 3 && s.Tenants:
 			if h.Tenant != "" {
 				claims++
@@ -259,11 +263,21 @@ func history(t *testing.T, seed uint64, steps int) {
 		case sick && what < 6 && e != nil && e.home.Reservation != 0 && e.home.Tenant == "" && (e.state == "starting" || e.state == "idle" && e.calls == 0):
 			n.gone(p, e, specs[e.home], step)
 		case what < 6 && e != nil:
-			n.parked(p.Parked(n.now, e.id, time.Millisecond), e, step, e.state == "starting" || e.state == "finishing")
+			turn := p.Parked(n.now, e.id, time.Millisecond)
+			if e.shed && e.state == "dying" {
+				if !turn.End || turn.Run {
+					t.Fatalf("seed %d step %d: %+v, want %s ended", seed, step, turn, e.id)
+				}
+				e.state = "closing"
+				break
+			}
+			n.parked(turn, e, step, e.state == "starting" || e.state == "finishing")
 		case what == 6 && e != nil:
 			reusable := r.IntN(8) > 0
 			p.Finished(n.now, e.id, reusable)
 			if e.state == "busy" {
+				e.shed = reusable && n.overLimit(e.home)
+				reusable = reusable && !e.shed
 				e.state, e.since, e.order, e.stale = "finishing", n.now, step, false
 				if !reusable {
 					e.state = "dying"
@@ -295,6 +309,7 @@ func history(t *testing.T, seed uint64, steps int) {
 		}
 		n.settleShares(p)
 		n.families(homes)
+		n.bounded()
 		if got, want := p.Room(), n.room(); got != want {
 			t.Fatalf("seed %d step %d: room %d, want %d", seed, step, got, want)
 		}

@@ -52,6 +52,8 @@ type Pool[C comparable] struct {
 	changed      []*group[C]    // whose counts may have, since somebody asked
 	idle         sequence[C]    // idle ones that may be evicted, least recently used first
 	shed         map[Scope]int  // busy ones that are too many for a cap
+	tenants      map[Scope]*tenants[C]
+	limits       int // of these, that have a limit
 	promises     map[uint64]*environment[C]
 	promise      uint64      // the last one
 	promised     sequence[C] // promised ones, oldest first
@@ -76,6 +78,7 @@ type environment[C comparable] struct {
 	group   *group[C]
 	state   state
 	since   time.Time // in this state
+	rested  uint64    // Pool.freed when it went idle, which orders those that did
 	init    time.Duration
 	calls   int    // given to it
 	promise uint64 // while it is promised
@@ -110,8 +113,12 @@ type group[C comparable] struct {
 	share    *share
 
 	family *family[C] // of a function with sub-tenants, else nil
+	tenant *tenant[C] // whose it is, in such a family
+	at     int        // in family.bound
+	short  int        // in family.short, 1 the first; 0: it has no need
 	came   []uint64   // of claims, in such a family: their order among all its claims
 	need   int        // counted in family.need
+	since  uint64     // of the claim that has needed a generic one for longest, while there is a need: what orders family.short
 }
 
 // newGroup makes the group of a home known.
@@ -139,6 +146,7 @@ func New[C comparable](prefix string, capacity int) *Pool[C] {
 		arcs:         make(map[string]int),
 		surplus:      make(map[string]int),
 		shed:         make(map[Scope]int),
+		tenants:      make(map[Scope]*tenants[C]),
 		promises:     make(map[uint64]*environment[C]),
 	}
 }
@@ -227,80 +235,6 @@ func (p *Pool[C]) Changed(yield func(Group) bool) {
 // Waiting is how many claims wait.
 func (p *Pool[C]) Waiting() int { return p.waiting }
 
-// Counts are the environments of a pool or of a group by state. Closing ones have been told to end or end by
-// themselves, and have not gone yet.
-type Counts struct{ Starting, Idle, Busy, Finishing, Promised, Closing int }
-
-// Counts are the environments of the whole pool.
-func (p *Pool[C]) Counts() Counts {
-	return Counts{
-		p.states[starting], p.states[idle], p.states[busy], p.states[finishing], p.states[promised],
-		p.states[dying] + p.states[closing],
-	}
-}
-
-// Group is what a pool has of one home.
-type Group struct {
-	Home    Home
-	Spec    Spec
-	Counts  Counts
-	Waiting int
-	Share   Share  // of a reserved one
-	Unable  bool   // its share has not fitted for a while
-	Failing string // why its members cannot be made, "" while they can
-}
-
-// Ready is how many of them have been initialised and have not been told to end.
-func (n Counts) Ready() int { return n.Idle + n.Busy + n.Finishing + n.Promised }
-
-// Groups calls yield for every home that has an environment, a waiting claim or a share, until it returns false.
-func (p *Pool[C]) Groups(yield func(Group) bool) {
-	for _, g := range p.groups {
-		if !yield(g.told(p.now)) {
-			return
-		}
-	}
-}
-
-// Above calls yield for every reserved home that has more members than its share here, until it returns false.
-func (p *Pool[C]) Above(yield func(Group) bool) {
-	for _, g := range p.shared {
-		if g.ready() > g.share.Members && !yield(g.told(p.now)) {
-			return
-		}
-	}
-}
-
-// Group is what the pool has of this home; false if it has nothing of it.
-func (p *Pool[C]) Group(home Home) (Group, bool) {
-	g := p.groups[home]
-	if g == nil {
-		return Group{}, false
-	}
-	return g.told(p.now), true
-}
-
-func (g *group[C]) told(now time.Time) Group {
-	counts := Counts{Starting: g.start, Idle: g.idle, Busy: g.busy, Finishing: g.finish, Promised: g.promised}
-	counts.Closing = g.all - g.members()
-	t := Group{Home: g.home, Spec: g.spec, Counts: counts, Waiting: len(g.claims)}
-	if g.share != nil {
-		t.Share, t.Unable, t.Failing = g.share.Share, g.share.unable(now), g.share.failing()
-	}
-	return t
-}
-
-// Environments appends the ids of all environments that have not gone to dst.
-func (p *Pool[C]) Environments(dst []string) []string {
-	for id := range p.environments {
-		dst = append(dst, id)
-	}
-	return dst
-}
-
-// Live is how many environments have not gone, closing ones too.
-func (p *Pool[C]) Live() int { return len(p.environments) }
-
 // make adds an environment to a group. The caller has seen to its places.
 func (p *Pool[C]) make(now time.Time, g *group[C]) Make {
 	p.now = now
@@ -351,6 +285,7 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 	switch to {
 	case idle:
 		p.freed++
+		e.rested = p.freed
 		g.idle++
 		g.stack(e)
 		if g.spares {

@@ -11,7 +11,9 @@ const PromiseFor = 100 * time.Millisecond
 func (p *Pool[C]) Promise(now time.Time, home Home) (number uint64, arc string) {
 	g := p.groups[home]
 	if home.Tenant != "" && home.Reservation != 0 && (g == nil || g.top == nil) {
-		g = p.groups[home.generic()]
+		if g = p.groups[home.generic()]; g != nil && p.barred(g, home.Tenant) {
+			return 0, ""
+		}
 	}
 	if p.draining || g == nil || g.spec.Past || g.top == nil || home.Tenant == "" && g.family != nil {
 		return 0, ""

@@ -1,0 +1,132 @@
+package pool_test
+
+import (
+	"slices"
+
+	"github.com/hearth-run/hearth/manager/pool"
+)
+
+// naiveLimit is a function's limit by sub-tenant, and what its sub-tenants may have beyond it because they had it when it was set.
+type naiveLimit struct {
+	most  int
+	above map[string]int
+}
+
+// ofTenant are the homes of a sub-tenant of a function.
+func (n *naive) ofTenant(h pool.Home) (homes []pool.Home) {
+	for other := range n.specs {
+		if other.Tenant == h.Tenant && n.specs[other].Function == n.specs[h].Function {
+			homes = append(homes, other)
+		}
+	}
+	return homes
+}
+
+func (n *naive) readyOf(h pool.Home) (ready int) {
+	for _, of := range n.ofTenant(h) {
+		ready += n.ready(of)
+	}
+	return ready
+}
+
+// takes is what a sub-tenant has, and will when its claims have theirs.
+func (n *naive) takes(h pool.Home) int {
+	takes := n.readyOf(h)
+	for _, of := range n.ofTenant(h) {
+		takes += max(0, len(n.waiting(of))-n.fresh(of))
+	}
+	return takes
+}
+
+func (n *naive) most(h pool.Home) int {
+	if l := n.limits[n.specs[h].Function]; l != nil && h.Tenant != "" {
+		return l.most
+	}
+	return 0
+}
+
+func (n *naive) full(h pool.Home) bool { return n.most(h) > 0 && n.takes(h) >= n.most(h) }
+
+func (n *naive) overLimit(h pool.Home) bool { return n.most(h) > 0 && n.readyOf(h) > n.most(h) }
+
+// victim is the idle environment of a sub-tenant that it used least recently.
+func (n *naive) victim(h pool.Home) (first *naiveEnvironment) {
+	for _, of := range n.ofTenant(h) {
+		for _, e := range n.in(of, "idle") {
+			if first == nil || e.order < first.order {
+				first = e
+			}
+		}
+	}
+	return first
+}
+
+func (n *naive) barred(h pool.Home) bool { return n.full(h) && n.victim(h) == nil }
+
+// exchange ends a sub-tenant's own idle environment in place of which it gets another, and gives the rest of what ends.
+func (n *naive) exchange(h pool.Home, end []string) []string {
+	if !n.full(h) {
+		return end
+	}
+	e := n.victim(h)
+	if len(end) == 0 || end[0] != e.id {
+		n.t.Fatalf("%v end, want %s of %v first: it has as many as it may", end, e.id, h)
+	}
+	e.state = "closing"
+	return end[1:]
+}
+
+// trim is what a sub-tenant's claims lose that do not fit into its limit any more.
+func (n *naive) trim(h pool.Home, plan *pool.Plan[int]) {
+	for n.most(h) > 0 && n.takes(h) > n.most(h) && len(n.waiting(h)) > n.fresh(h) {
+		if e := n.victim(h); e != nil {
+			if len(plan.End) == 0 || plan.End[0] != e.id {
+				n.t.Fatalf("plan %+v, want %s ended", plan, e.id)
+			}
+			e.state, plan.End = "closing", plan.End[1:]
+			continue
+		}
+		w := n.waiting(h)
+		if last := w[len(w)-1]; len(plan.Refuse) == 0 || plan.Refuse[0] != last {
+			n.t.Fatalf("plan %+v, want claim %d refused", plan, last)
+		}
+		n.drop(plan.Refuse[0])
+		plan.Refuse = plan.Refuse[1:]
+	}
+}
+
+func (n *naive) setLimit(p *pool.Pool[int], function string, most int) {
+	got := slices.Sorted(slices.Values(p.SetTenantLimit(n.now, pool.Scope{Account: "default", Function: function}, most)))
+	l := &naiveLimit{most, make(map[string]int)}
+	n.limits[function] = l
+	var want []string
+	for h, s := range n.specs {
+		if s.Function != function || h.Tenant == "" {
+			continue
+		}
+		for n.overLimit(h) && n.victim(h) != nil {
+			e := n.victim(h)
+			e.state = "closing"
+			want = append(want, e.id)
+		}
+		l.above[h.Tenant] = n.takes(h)
+	}
+	if slices.Sort(want); !slices.Equal(got, want) {
+		n.t.Fatalf("limit %d of %s: %v end, want %v", most, function, got, want)
+	}
+}
+
+// bounded looks that nobody has more than it may, but for what it had already when that was set.
+func (n *naive) bounded() {
+	for h, s := range n.specs {
+		most, takes := n.most(h), 0
+		if most == 0 {
+			continue
+		}
+		above := n.limits[s.Function].above
+		if takes = n.takes(h); takes > max(most, above[h.Tenant]) {
+			n.t.Fatalf("sub-tenant %s of %s has %d, may have %d", h.Tenant, s.Function, takes, most)
+		}
+		above[h.Tenant] = min(above[h.Tenant], takes)
+	}
+}

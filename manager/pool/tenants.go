@@ -1,0 +1,159 @@
+package pool
+
+import (
+	"slices"
+	"time"
+)
+
+// tenants are the sub-tenants of one function that have something here, or wait for it, and how much each may have.
+//
+// The limit bounds the environments that are bound to a sub-tenant, idle ones too, and the claims of it that will bind one more: over all
+// versions and reservations of the function, on this manager. What it asks for beyond that gets the place of an idle one of its own, the
+// least recently used (one of another version, or off the reserved arc, else the call would be warm there), or is throttled. So nobody
+// else's environments pay for a noisy sub-tenant.
+type tenants[C comparable] struct {
+	most int // each; 0: no limit
+	of   map[string]*tenant[C]
+}
+
+// tenant is what one sub-tenant of a function has here.
+type tenant[C comparable] struct {
+	of     *tenants[C]
+	groups []*group[C] // one a version and reservation, so that looking at all of them is cheap
+}
+
+// SetTenantLimit sets how many environments each sub-tenant of a function may have here; 0 is no limit. Where one has more, idle ones end,
+// whose ids it gives, least recently used first, and the others when their calls have ended.
+func (p *Pool[C]) SetTenantLimit(now time.Time, of Scope, most int) (end []string) {
+	p.now = now
+	t := p.tenants[of]
+	switch {
+	case t == nil && most <= 0:
+		return nil
+	case t == nil:
+		t = &tenants[C]{of: make(map[string]*tenant[C])}
+		p.tenants[of] = t
+	}
+	if t.most > 0 {
+		p.limits--
+	}
+	if t.most = max(0, most); t.most > 0 {
+		p.limits++
+	} else if len(t.of) == 0 {
+		delete(p.tenants, of)
+	}
+	for _, one := range t.of {
+		for one.over() {
+			e := one.idlest()
+			if e == nil {
+				break
+			}
+			end = append(end, p.end(now, e))
+		}
+	}
+	return end
+}
+
+// TenantsLimited reports whether the sub-tenants of a function are limited. Where none is it looks nothing up.
+func (p *Pool[C]) TenantsLimited(of Scope) bool {
+	if p.limits == 0 {
+		return false
+	}
+	t := p.tenants[of]
+	return t != nil && t.most > 0
+}
+
+// Full reports whether the sub-tenant of a home has as many environments here as it may, and none that is idle.
+func (p *Pool[C]) Full(account, function string, home Home) bool {
+	t := p.tenant(&Spec{Account: account, Function: function}, home.Tenant)
+	return t.full() && t.idlest() == nil
+}
+
+// tenant is what a sub-tenant has here, nil if nothing.
+func (p *Pool[C]) tenant(spec *Spec, name string) *tenant[C] {
+	if t := p.tenants[Scope{spec.Account, spec.Function}]; t != nil {
+		return t.of[name]
+	}
+	return nil
+}
+
+// serve makes a group one of its sub-tenant's.
+func (p *Pool[C]) serve(g *group[C]) {
+	of := Scope{g.spec.Account, g.spec.Function}
+	t := p.tenants[of]
+	if t == nil {
+		t = &tenants[C]{of: make(map[string]*tenant[C])}
+		p.tenants[of] = t
+	}
+	one := t.of[g.home.Tenant]
+	if one == nil {
+		one = &tenant[C]{of: t}
+		t.of[g.home.Tenant] = one
+	}
+	one.groups = append(one.groups, g)
+	g.tenant = one
+}
+
+// unserve undoes serve for a group that has nothing.
+func (p *Pool[C]) unserve(g *group[C]) {
+	one := g.tenant
+	one.groups = slices.DeleteFunc(one.groups, func(other *group[C]) bool { return other == g })
+	if len(one.groups) > 0 {
+		return
+	}
+	delete(one.of.of, g.home.Tenant)
+	if len(one.of.of) == 0 && one.of.most == 0 {
+		delete(p.tenants, Scope{g.spec.Account, g.spec.Function})
+	}
+}
+
+// limited reports whether there is a limit.
+func (t *tenant[C]) limited() bool { return t != nil && t.of.most > 0 }
+
+// ready is how many environments are bound to it; those told to end, or about to end by themselves, do not count.
+func (t *tenant[C]) ready() (n int) {
+	for _, g := range t.groups {
+		n += g.ready()
+	}
+	return n
+}
+
+// takes is how many it will have when its claims have theirs. Its groups are settled.
+func (t *tenant[C]) takes() (n int) {
+	for _, g := range t.groups {
+		n += g.ready() + g.need
+	}
+	return n
+}
+
+// full reports whether one more would be one too many.
+func (t *tenant[C]) full() bool { return t.limited() && t.takes() >= t.of.most }
+
+// over reports whether it has more than it may.
+func (t *tenant[C]) over() bool { return t.limited() && t.ready() > t.of.most }
+
+// idlest is the idle one that was used least recently, nil if none is idle.
+func (t *tenant[C]) idlest() (first *environment[C]) {
+	if t == nil {
+		return nil
+	}
+	for _, g := range t.groups {
+		if e := g.bottom; e != nil && (first == nil || e.rested < first.rested) {
+			first = e
+		}
+	}
+	return first
+}
+
+// trim has a group's claims fit into its sub-tenant's limit again, after one that it waited for turned out to cover nothing: an idle one of
+// its own makes way, else the claim that came last is let go, to be throttled when it comes again.
+func (p *Pool[C]) trim(now time.Time, g *group[C], plan *Plan[C]) {
+	for t := g.tenant; t.limited() && g.need > 0 && t.takes() > t.of.most; {
+		if e := t.idlest(); e != nil {
+			plan.End = append(plan.End, p.end(now, e))
+			continue
+		}
+		p.refuseLast(g, plan)
+		p.settle(g)
+	}
+}

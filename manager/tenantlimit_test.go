@@ -1,0 +1,215 @@
+package manager_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/manager"
+	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
+)
+
+// each limits every sub-tenant of a function.
+func each(n int) func(*schema.FunctionRecord) {
+	return func(rec *schema.FunctionRecord) { rec.PerTenant, rec.TenantConcurrency = true, &n }
+}
+
+// tenantThrottled wants the refusal of a call whose sub-tenant has what its limit allows.
+func tenantThrottled(t *testing.T, m *nats.Msg, tenant string) {
+	t.Helper()
+	e := schema.ParseErrorHeaders(m.Header.Get(schema.HeaderErrorCode), m.Header.Get(schema.HeaderError))
+	if refused(m) == nil || e.Code != schema.CodeTenantLimit || e.Reason != schema.ThrottleConcurrency || e.Retry <= 0 ||
+		!strings.Contains(e.Message, fmt.Sprintf("%q", tenant)) {
+		t.Errorf("answered %q, %v, want sub-tenant %s throttled", m.Data, m.Header, tenant)
+	}
+}
+
+// S66: whatever frontends let in, a sub-tenant has no more environments at a manager than its limit says, over all versions: its own idle
+// one of another version makes way, else it is throttled. Its neighbour's environment stays and stays warm. A limit set below what runs is
+// kept as the calls end.
+func TestTenantLimit(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	g := newGate()
+	n := startNode(t, f, f.Connect(t), "m0", capacity(10), func(_ *manager.Config, w *echoWorker) {
+		w.run = func(r *schema.Run) {
+			if r.Call.Tenant == "noisy" && r.Call.Qualifier == "hold" {
+				g.pass(r)
+			}
+		}
+	})
+	c := newCaller(t, f, "f1")
+	opened(t, g)
+	settled(t, c, []*node{n})
+	latest := c.deploy("shop", each(2), second)
+	of := func(version, tenant string) schema.Key {
+		k := latest
+		k.Version, k.Tenant = version, tenant
+		return k
+	}
+	hold := func(version string) *answers {
+		t.Helper()
+		a := c.listen()
+		call := c.call("shop", of(version, "noisy"), a.inbox)
+		call.Qualifier = "hold"
+		c.publish(call)
+		return a
+	}
+	quiet := c.invoke("shop", of(schema.Latest, "quiet")).Header.Get(schema.HeaderEnvironment)
+	idle := c.invoke("shop", of("1", "noisy")).Header.Get(schema.HeaderEnvironment)
+	var all []*answers
+	for i := range 2 { // the second takes the place of the idle one
+		all = append(all, hold(schema.Latest))
+		natstest.Eventually(t, patience, func() bool { return g.held() == i+1 }, "the call runs")
+	}
+	natstest.Eventually(t, patience, func() bool { return n.worker.live() == 3 }, "its idle one has gone")
+	for _, version := range []string{schema.Latest, "1"} {
+		tenantThrottled(t, hold(version).want(1)[0], "noisy")
+	}
+	for range 3 {
+		m := c.invoke("shop", of(schema.Latest, "quiet"))
+		if start(m) != schema.StartWarm || m.Header.Get(schema.HeaderEnvironment) != quiet {
+			t.Errorf("the neighbour: %s in %s, want warm in %s", start(m), m.Header.Get(schema.HeaderEnvironment), quiet)
+		}
+	}
+	c.deploy("shop", each(3), second)
+	var third *answers
+	natstest.Eventually(t, patience, func() bool {
+		if third == nil {
+			third = hold("1")
+		}
+		if g.held() == 3 {
+			return true
+		}
+		if m, err := third.sub.NextMsg(time.Millisecond); err == nil { // the manager did not know the new limit yet
+			tenantThrottled(t, m, "noisy")
+			third = nil
+		}
+		return false
+	}, "with a higher limit it runs")
+	all = append(all, third)
+	c.deploy("shop", each(1), second)
+	close(g.open)
+	for _, a := range all {
+		if m := a.want(1)[0]; refused(m) != nil || m.Header.Get(schema.HeaderEnvironment) == idle {
+			t.Errorf("held: %v in %s", refused(m), m.Header.Get(schema.HeaderEnvironment))
+		}
+	}
+	natstest.Eventually(t, patience, func() bool { return n.worker.live() == 2 }, "one of each is left")
+}
+
+// second gives a function a version 1.
+func second(rec *schema.FunctionRecord) {
+	v := rec.Latest
+	v.Version = "1"
+	rec.Versions = append(rec.Versions, v)
+}
+
+// On a reserved arc the member goes to another sub-tenant, and who may have no more is throttled there, without a move.
+func TestTenantLimitOfAReservation(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	g := newGate()
+	r := reserveFor(t, f, 1, each(1), func(_ *manager.Config, w *echoWorker) {
+		w.run = func(run *schema.Run) {
+			if run.Call.Tenant == "noisy" {
+				g.pass(run)
+			}
+		}
+	})
+	opened(t, g)
+	r.nodes[0].MakeGeneric(r.arc(), r.key, 2)
+	r.offered(2)
+	a := r.listen()
+	for i := range 2 {
+		call := r.reserved(a.inbox)
+		call.Tenant = "noisy"
+		r.publishReserved(call)
+		if i == 0 {
+			natstest.Eventually(t, patience, func() bool { return g.held() == 1 }, "the first runs")
+		}
+	}
+	tenantThrottled(t, a.want(1)[0], "noisy")
+	if m := r.as("quiet"); start(m) != schema.StartSpecialised {
+		t.Errorf("the neighbour: %s", start(m))
+	}
+	close(g.open)
+	a.want(1)
+	if n := r.sum(moved); n != 0 {
+		t.Errorf("%d calls were moved", n)
+	}
+}
+
+// generic are the environments that are idle and nobody's.
+func (w *echoWorker) generic() (ids []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, e := range w.environments {
+		if e.tenant == "" && !e.busy && !e.ended {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// S62 on the wire: two sub-tenants race for the last generic member, again and again. No environment serves two, and somebody has it.
+func TestTenantsRace(t *testing.T) {
+	t.Parallel()
+	rounds := 20
+	if os.Getenv("HEARTH_LONG") != "" {
+		rounds = 1000
+	}
+	f := natstest.Start(t)
+	r := reserveFor(t, f, 2, perTenant, set("reclaim", "1h"), set("growth", "100000"))
+	n := r.nodes[0]
+	n.MakeGeneric(r.arc(), r.key, 1)
+	r.offered(1)
+	owner := make(map[string]string)
+	specialised := 0
+	for round := range rounds {
+		var last string
+		natstest.Eventually(t, patience, func() bool {
+			generic := n.worker.generic()
+			if len(generic) == 1 {
+				last = generic[0]
+			}
+			return len(generic) == 1 && n.Settled()
+		}, "the share is whole")
+		var all [2]*answers
+		for i := range all {
+			all[i] = r.listen()
+			call := r.reserved(all[i].inbox)
+			call.Tenant = fmt.Sprintf("%c%d", 'a'+i, round)
+			if err := r.tryPublish(call); err != nil {
+				t.Fatal(err)
+			}
+		}
+		took := 0
+		for i := range all {
+			m := all[i].want(1)[0]
+			tenant, id := fmt.Sprintf("%c%d", 'a'+i, round), m.Header.Get(schema.HeaderEnvironment)
+			if was, ok := owner[id]; ok || refused(m) != nil || start(m) == schema.StartWarm {
+				t.Fatalf("round %d: %s: %s in %s, which served %q; %v", round, tenant, start(m), id, was, refused(m))
+			}
+			owner[id] = tenant
+			if id == last {
+				took++
+				if start(m) == schema.StartSpecialised && subjects.IsReservedName(m.Header.Get(schema.HeaderArc)) {
+					specialised++
+				}
+			}
+		}
+		if took != 1 {
+			t.Fatalf("round %d: %d got the last generic member", round, took)
+		}
+	}
+	if specialised != rounds {
+		t.Errorf("it was bound on its arc in %d of %d rounds", specialised, rounds)
+	}
+}
