@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"regexp"
 	"strings"
@@ -37,6 +38,12 @@ type Options struct {
 	InboxPrefix string
 	// NATS are further options of the connection, applied last: TLS, an in-process server, handlers.
 	NATS []nats.Option
+}
+
+// LogValue says where the fabric is and as whom to come, and no password.
+func (o Options) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("url", schema.Redacted(o.URL)), slog.String("prefix", o.Prefix), slog.String("account", o.Account),
+		slog.String("creds", o.Creds), slog.String("user", o.User), slog.Bool("password", o.Password != ""))
 }
 
 // Client is a connection to a fabric.

@@ -254,3 +254,15 @@ func pages[T any](fetch func(marker string) (items []T, next string, err error))
 		}
 	}
 }
+
+// LogLevel changes from which level on nodes log while they run, for a while or until they end, or tells how it stands where no level is
+// named. Nodes of one process log together. [schema.CodeNotFound]: no such node is there.
+func (c *Client) LogLevel(ctx context.Context, in schema.LevelInput) (*schema.LevelOutput, error) {
+	return typed[schema.LevelOutput](ctx, c, subjects.FabricAccount, "SetLogLevel", in)
+}
+
+// Trace is the story of one call: every decision on its way, as the nodes that had it in hands remember it.
+// [schema.CodeNotFound]: none of them knows the id (any more); each remembers its last [schema.StoriesKept] calls.
+func (c *Client) Trace(ctx context.Context, requestID string) (*schema.Story, error) {
+	return typed[schema.Story](ctx, c, c.account, "GetTrace", schema.StoryInput{RequestID: requestID})
+}

@@ -83,6 +83,17 @@ type Config struct {
 	Telemetry *telemetry.Telemetry // nil records no spans; who made it shuts it down
 }
 
+// LogValue is what was asked for, without a password in a URL.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("data", c.DataDir), slog.String("http", c.HTTP), slog.String("nats", c.NATS), slog.String("server", schema.Redacted(c.ServerURL)),
+		slog.String("creds", c.Creds), slog.Int("managers", c.Managers), slog.Int("frontends", c.Frontends), slog.Int("capacity", c.Capacity), slog.String("driver", c.Driver))
+}
+
+// LogValue is where the server is, without a password in its URL.
+func (s Server) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("url", schema.Redacted(s.URL)), slog.String("creds", s.Creds))
+}
+
 // Dial connects to a NATS server with these options, which come after its own.
 type Dial func(...nats.Option) (*nats.Conn, error)
 

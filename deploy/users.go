@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,6 +25,11 @@ type login struct {
 	key    nkeys.KeyPair
 	public string
 	rights *rights
+}
+
+// LogValue names it, and nothing of the key.
+func (l login) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("name", l.name), slog.String("public", l.public))
 }
 
 func newLogin(role, id string, r *rights) (login, error) {

@@ -179,8 +179,16 @@ func (l *ledger) call(function, words string, patience time.Duration) end {
 
 // publish hands in one event and reports whether it was accepted.
 func (l *ledger) publish(ctx context.Context, function, words string) bool {
+	return l.publishAs(ctx, function, words, "")
+}
+
+// publishAs is publish under a request id, unless that is "".
+func (l *ledger) publishAs(ctx context.Context, function, words, id string) bool {
 	tag := l.tag("e")
 	m := message("hearth.event.default.", function)
+	if id != "" {
+		m.Header.Set(schema.HeaderRequestID, id)
+	}
 	m.Data = []byte(l.payload(tag, words))
 	a, err := l.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {

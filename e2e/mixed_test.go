@@ -16,8 +16,8 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// TestMixed is S07: whatever calls and events do, and whether their callers stay or go, nothing of them is left. The full number
-// runs where HEARTH_LONG is set.
+// TestMixed is S07: whatever calls and events do, and whether their callers stay or go, nothing of them is left, and the story of each
+// is told whole. The full number runs where HEARTH_LONG is set.
 func TestMixed(t *testing.T) {
 	t.Parallel()
 	t.Run("S07", func(t *testing.T) {
@@ -32,14 +32,15 @@ func TestMixed(t *testing.T) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 7))
+		var s stories
 		crew := pool.New().WithMaxGoroutines(12).WithErrors()
 		for range calls {
 			kind, async := random.IntN(200), random.IntN(4) == 0
 			crew.Go(func() error {
 				if async {
-					return mixedEvent(l, kind)
+					return mixedEvent(l, &s, kind)
 				}
-				return mixedCall(c, kind)
+				return mixedCall(c, &s, kind)
 			})
 		}
 		if err := crew.Wait(); err != nil {
@@ -64,15 +65,16 @@ func TestMixed(t *testing.T) {
 		if len(dead) != failing {
 			t.Errorf("%d events that fail always were accepted, %d are dead", failing, len(dead))
 		}
+		s.check(t, &f.Door)
 	})
 }
 
 // mixedEvent is [mixedCall] as an event: one that is done, fails, crashes or hangs in each of its tries, or whose publisher
 // does not wait.
-func mixedEvent(l *ledger, kind int) error {
+func mixedEvent(l *ledger, s *stories, kind int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	words := "nap 5"
+	words, ends := "nap 5", told{status: schema.StoryError}
 	switch {
 	case kind == 0:
 		words = "hang"
@@ -86,16 +88,18 @@ func mixedEvent(l *ledger, kind int) error {
 		l.publish(gone, "fn", words)
 		return nil
 	case kind < 100:
-		words = ""
+		words, ends.status = "", schema.StoryOK
+	default:
+		ends.status = schema.StoryOK
 	}
-	if !l.publish(ctx, "fn", words) {
+	if !l.publishAs(ctx, "fn", words, s.draw(ends)) {
 		return fmt.Errorf("an event (%s) was not accepted", words)
 	}
 	return nil
 }
 
 // mixedCall is a success, an error, a crash, a time-out, or a caller who does not wait, by kind of 0 to 199.
-func mixedCall(c *client.Client, kind int) error {
+func mixedCall(c *client.Client, s *stories, kind int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	payload, failure := `"fine"`, ""
@@ -112,7 +116,11 @@ func mixedCall(c *client.Client, kind int) error {
 		_, _ = c.Invoke(gone, client.Call{Function: "fn", Payload: []byte(payload)})
 		return nil
 	}
-	a, err := c.Invoke(ctx, client.Call{Function: "fn", Payload: []byte(payload)})
+	ends := told{schema.StoryOK, 1}
+	if failure != "" {
+		ends.status = schema.StoryError
+	}
+	a, err := c.Invoke(ctx, client.Call{Function: "fn", Payload: []byte(payload), RequestID: s.draw(ends)})
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", payload, err)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -17,6 +19,7 @@ func (f *Frontend) refuse(c *call, err error) {
 	}
 	f.counters.refuse(err)
 	c.settle()
+	c.story.Add(story.Refused(c.publication(), err))
 	c.fail(schema.CodeOf(err), err.Error())
 	if c.waiter != nil {
 		c.waiter(ended{err: err})
@@ -34,6 +37,7 @@ func (f *Frontend) refuse(c *call, err error) {
 func (f *Frontend) lose(c *call) {
 	if c.waiter == nil && c.reply == "" {
 		f.counters.untold.Add(1)
+		c.story.Add(story.Untold(c.publication()))
 		c.settle()
 		c.span.End()
 		return // answered already, or its caller has gone: only the notice of its end got lost
@@ -42,7 +46,9 @@ func (f *Frontend) lose(c *call) {
 		return
 	}
 	f.counters.lost.Add(1)
+	c.story.Add(story.Lost(c.publication()))
 	c.settle()
+	f.log.Warn("call lost", c.logged(), "function", c.name(), "arc", c.arcName(), "attempt", c.attempt)
 	c.fail(schema.CodeExecutionLost, lostText)
 	m := &nats.Msg{Subject: c.reply, Header: lostHeader(c), Data: lostBody(c.requestID, lostText)}
 	if c.waiter != nil {
@@ -90,7 +96,7 @@ func (f *Frontend) again(c *call) bool {
 	next := &call{
 		version: c.version, tenant: c.tenant, requestID: c.requestID, attempt: c.attempt + 1, reply: c.reply,
 		startBy: min(fabric.StartBy, left), repeats: c.repeats, payload: c.payload, again: c.again, giveUp: c.giveUp, waiter: c.waiter,
-		span: c.span,
+		span: c.span, story: c.story,
 	}
 	next.token, _ = f.random.draw()
 	env := *c.again
@@ -99,7 +105,7 @@ func (f *Frontend) again(c *call) bool {
 		env.Reply = tokenSubject(f.answerInbox, next.token)
 	}
 	if err := f.launch(next, &env, fabric); err != nil {
-		f.log.Info("lost call of an idempotent function not published again", "request", c.requestID, "error", err)
+		f.log.Info("lost call of an idempotent function not published again", c.logged(), "error", err)
 		return false
 	}
 	f.counters.again.Add(1)
@@ -109,7 +115,7 @@ func (f *Frontend) again(c *call) bool {
 // send publishes an answer. What NATS does not take cannot be told to the caller either; it is logged.
 func (f *Frontend) send(m *nats.Msg) {
 	if err := f.nc.PublishMsg(m); err != nil {
-		f.log.Warn("answer not sent", "error", err)
+		f.log.Warn("answer not sent", telemetry.LogCall(m.Header.Get(schema.HeaderRequestID), ""), "error", err)
 	}
 }
 

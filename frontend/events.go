@@ -93,7 +93,7 @@ func (f *Frontend) join(ctx context.Context, t *events.Try, v *version) bool {
 		token: token, version: v, tenant: t.Request.Tenant, requestID: t.Request.RequestID, attempt: 1, startBy: events.MaxStartBy,
 		hopeless:  time.Now().Add(events.MaxStartBy + v.record.Timeout + initTime + ttlGrace*time.Second),
 		published: f.clock.now(), stream: f.stream(0), floor: f.stream(0).floor(), waiter: resultTo(t), asked: asked,
-		repeats: true,
+		repeats: true, tries: triesOf(t.Event),
 	}
 	if len(t.Request.Payload) > schema.MaxCarried {
 		c.payload = t.Request.Payload // who holds its call unstarted asks here for it from now on
@@ -107,6 +107,7 @@ func (f *Frontend) join(ctx context.Context, t *events.Try, v *version) bool {
 	if _, err := f.register(c); err != nil {
 		return false
 	}
+	c.story = f.stories.Open(c.requestID, c.storyOf())
 	f.pending.add(c)
 	if err = f.nc.Publish(f.names.StatusAsk(), ask); err == nil {
 		wait := time.NewTimer(askWait)

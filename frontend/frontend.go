@@ -19,6 +19,7 @@ import (
 	"github.com/hearth-run/hearth/frontend/callers"
 	"github.com/hearth-run/hearth/frontend/events"
 	"github.com/hearth-run/hearth/internal/lifecycle"
+	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/internal/watch"
 	"github.com/hearth-run/hearth/schema"
@@ -59,6 +60,7 @@ type Frontend struct {
 	tel         *telemetry.Telemetry
 	random      *names
 	counters    *counters
+	stories     *story.Book
 	functions   *functions
 	pending     *pending
 	startBys    *wheel
@@ -126,7 +128,7 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	f := &Frontend{
 		nc: nc, names: cfg.Names, id: id, stable: cfg.Stable, incarnation: randomID(),
 		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("frontend", id), tel: cfg.Telemetry,
-		random: newNames(), counters: newCounters(), functions: newFunctions(),
+		random: newNames(), counters: newCounters(), functions: newFunctions(), stories: story.NewBook(schema.StoryFrontend, id),
 		pending:  newPending(cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight), cmp.Or(cfg.MaxHeld, DefaultMaxHeld)),
 		callers:  callers.New(callers.Config{}),
 		startBys: newWheel(), view: newView(), statuses: newStatusQueue(),
@@ -189,6 +191,9 @@ func (f *Frontend) start(ctx, run context.Context) error {
 		return err
 	}
 	f.subs = append(f.subs, f.statuses.subs...)
+	if err := f.subscribe(f.names.TraceAll(), f.told); err != nil {
+		return err
+	}
 	f.loops.Go(func() { f.statuses.run(run, f.heard) })
 	listening := time.Now()
 	if err := f.awaitSetUp(ctx, js); err != nil {

@@ -20,6 +20,7 @@ const (
 	kindEnds    = 'e' // schema.Ends
 	kindEndsNow = 't' // the same of one call whose sub-tenant is limited, before its answer: it comes to the queue of statuses
 	kindBeat    = 'b' // schema.Beat
+	kindLevel   = 'l' // schema.LevelOrder
 	kindFetch   = 'f' // a claimer asks for the payload of the call that it has claimed
 
 	kindDeleteReserved = 'D' // the same of a message in a shard of reserved arcs: moved.go
@@ -56,6 +57,8 @@ func (f *Frontend) received(m *nats.Msg) {
 			tick := f.clock.now()
 			f.view.beat(b.Manager, tick)
 			f.pending.named(&b, tick)
+		case kindLevel:
+			f.setLevel(m)
 		}
 		return
 	}

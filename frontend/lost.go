@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -91,6 +92,7 @@ func (f *Frontend) left(token uint64, shard bool) {
 	f.pending.with(token, func(c *call) bool {
 		if c.gone == 0 && c.onShard() == shard {
 			c.gone = tick
+			c.story.Add(story.Gone(c.publication(), c.expired))
 		}
 		return false
 	})

@@ -18,9 +18,10 @@ func TestLostBeforeItsFirstBeat(t *testing.T) {
 	t.Parallel()
 	b := setup(t, settings{})
 	sub := b.send(t, "echo", nil)
-	b.claimer(t, "echo").claim(t).ack(t)
+	c := b.claimer(t, "echo").claim(t).ack(t)
 	wantLost(t, next(t, sub))
 	b.nothingInFlight(t)
+	b.wantStory(t, c.call.RequestID, "admitted decided published stored taken lost")
 	if got := b.f.Counters().Lost; got != 1 {
 		t.Errorf("%d calls counted as lost, want 1", got)
 	}
@@ -150,6 +151,7 @@ func TestIdempotentRunsAgain(t *testing.T) {
 	if c := b.f.Counters(); c.Again != 1 || c.Lost != 0 {
 		t.Errorf("counters %+v", c)
 	}
+	b.wantStory(t, first.call.RequestID, "admitted decided published stored taken again decided published stored ended")
 }
 
 // Each attempt of it is routed anew: here both to the reserved arc.

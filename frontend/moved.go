@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
@@ -37,11 +38,13 @@ func (f *Frontend) stored(token uint64, s *stream, sequence uint64) {
 		switch {
 		case c.stream == s:
 			c.sequence, c.fallback = sequence, nil
+			c.story.Add(story.Stored(c.publication(), s.name, sequence))
 		case c.onShard() && s == f.stream(0):
 			moved, late, span = true, c.expired, c.span
 			c.unreserve(f, schema.ReasonOverflow)
 			c.sequence, c.fallback, c.seen = sequence, nil, f.clock.now()
 			arc = c.arc
+			c.story.Add(story.Overflowed(c.publication(), arc, s.name, sequence))
 		}
 		return false
 	})
@@ -83,6 +86,7 @@ func (f *Frontend) spill(token uint64, crowded bool) bool {
 		found.unreserve(f, reason)
 		found.fallback = nil
 		next.env.Reason = reason
+		c.story.Add(story.Spilled(c.publication(), reason, c.arc))
 		return false
 	})
 	if next == nil {

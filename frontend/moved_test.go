@@ -125,6 +125,7 @@ func TestRefusedByItsReservedArc(t *testing.T) {
 			}
 			c.end(t)
 			b.nothingInFlight(t)
+			b.wantStory(t, c.call.RequestID, "admitted decided published spilled stored ended")
 			if got := b.f.Counters(); got.Spilled != 1 || got.Routed[frontendName("f")] != (frontend.Reasons{Unreserved: 1}) {
 				t.Errorf("counted %+v", got)
 			}
@@ -227,6 +228,7 @@ func TestMovedCall(t *testing.T) {
 		wantRefusal(t, next(t, sub), schema.CodeCapacityExceeded, "start-by")
 		b.empty(t)
 		b.nothingInFlight(t)
+		b.wantStory(t, c.call.RequestID, "admitted decided published stored overflow refused")
 		if got := b.f.Counters().Routed[frontendName("f")]; got != (frontend.Reasons{Overflow: 1}) {
 			t.Errorf("counted %+v", got)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
@@ -29,7 +30,9 @@ type call struct {
 	repeats   bool          // its payload may be asked for after its start: it can be published again, or is an event's
 	limited   bool          // it counts to its sub-tenant's calls (tenantcalls.go)
 
-	span telemetry.Span // of the whole call; ended by whoever takes it out of the pending calls
+	span  telemetry.Span // of the whole call; ended by whoever takes it out of the pending calls
+	story story.Call
+	tries int // of an event that was joined: those that it has had
 
 	// Only of idempotent functions: what to publish again, and until when.
 	again  *schema.Call
@@ -187,6 +190,7 @@ func (p *pending) end(token, tick uint64) {
 		if c.over != 0 {
 			return false
 		}
+		c.story.Add(story.Ended(c.publication()))
 		if c.waiter == nil {
 			return true
 		}
@@ -202,6 +206,7 @@ func (p *pending) answered(token uint64, m *nats.Msg) bool {
 	var waiter func(ended)
 	p.done(token, func(c *call) bool {
 		c.told()
+		c.storyAnswered(m)
 		waiter, c.waiter = c.waiter, nil
 		return c.reply == ""
 	})
@@ -216,6 +221,7 @@ func (c *call) told() {
 	if c.asked != nil {
 		close(c.asked)
 		c.asked = nil
+		c.story.Add(story.Joined(c.publication(), c.tries))
 	}
 }
 
@@ -223,6 +229,7 @@ func (c *call) told() {
 func (p *pending) abandon(token uint64) {
 	p.done(token, func(c *call) bool {
 		c.waiter = nil
+		c.story.Add(story.Abandoned(c.publication()))
 		return c.over != 0
 	})
 }
@@ -233,6 +240,9 @@ func (p *pending) named(b *schema.Beat, tick uint64) {
 	for _, token := range b.Tokens {
 		p.with(token, func(c *call) bool {
 			c.told()
+			if c.beat == 0 {
+				c.story.Add(story.Named(c.publication(), b.Manager))
+			}
 			c.beat, c.manager = tick, b.Manager
 			if !c.repeats {
 				p.held.give(c)

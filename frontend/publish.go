@@ -136,6 +136,7 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 	}
 	err := f.launch(c, &env, fabric)
 	if err != nil {
+		f.storyUnpublished(c, &env, err)
 		c.fail(schema.CodeOf(err), err.Error())
 	}
 	return c, err
@@ -178,6 +179,7 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 	}
 	c.published, c.floor = f.clock.now(), c.stream.floor()
 	f.spanDecision(c, decision)
+	f.storyDecided(c, env, &decision)
 	if decision.Reserved {
 		c.fallback = &fallback{*env, now.Add(c.startBy)}
 	}

@@ -224,6 +224,20 @@ func (f *Frontend) Managers() []schema.ManagerStatus {
 	return out
 }
 
+// Frontends are the ids of this frontend and of those that were heard within a second, sorted.
+func (f *Frontend) Frontends() []string {
+	f.view.mu.Lock()
+	defer f.view.mu.Unlock()
+	ids := []string{f.id}
+	for id, other := range f.view.frontends {
+		if id != f.id && time.Since(other.at) <= frontendSilence {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
 // places is the capacity of the managers that take calls.
 func (v *view) places() (n int) {
 	if v.deserted() {

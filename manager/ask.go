@@ -3,6 +3,7 @@ package manager
 import (
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -23,6 +24,7 @@ func (m *Manager) asked(msg *nats.Msg) {
 		// A call that has not ended is answered, and its end told, only after Manager.mu was held for its end: none of the three
 		// is read before.
 		c.call.Frontend, c.call.Token, c.call.Reply, c.asked = ask.Frontend, ask.Token, ask.Reply, true
+		c.story.Add(story.Redirected(ask.Frontend))
 	}
 	m.mu.Unlock()
 	if c == nil {

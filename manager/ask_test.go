@@ -136,6 +136,7 @@ func TestAskedForAnEvent(t *testing.T) {
 			t.Errorf("the call of token %d is not there and was given", token)
 		}
 	}
+	c.wantStory("m1", call.RequestID, "claimed waits redirected environment acked started redirected finished")
 	if got := n.Counters().Redirected; got != 2 {
 		t.Errorf("given away %d times", got)
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -76,6 +77,7 @@ func (m *Manager) catch(c *claim, g *generation) {
 			return
 		}
 		m.catcher.mu.Lock()
+		c.story.Add(story.Kept(wait))
 		m.catcher.kept = append(m.catcher.kept, kept{c, g, m.now() + wait})
 		m.catcher.mu.Unlock()
 		signal(m.catcher.wake)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
@@ -32,6 +33,8 @@ type claim struct {
 	line    *lineup       // where it waits for its acknowledgement with others; nil off the goroutine of its delivery
 
 	span       telemetry.Span
+	story      story.Call
+	locked     bool // it took the lock, and not an acknowledgement
 	run        schema.Run
 	started    time.Duration
 	ended      bool   // guarded by Manager.mu
@@ -59,6 +62,7 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 	now := m.now()
 	m.judge(c, now)
 	m.traceArrival(c)
+	m.storyArrival(c, pulledBy(g.kind))
 	if c.age > c.call.StartBy {
 		m.drop(c)
 		m.spend(g)
@@ -80,6 +84,7 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 // by that that it never started. Where the frontend is dead the message's TTL does it.
 func (m *Manager) drop(c *claim) {
 	m.count.dropped.Add(1)
+	c.story.Add(story.Dropped())
 	c.traceEnd("past its start-by")
 }
 
@@ -208,6 +213,7 @@ func (m *Manager) decided(c *claim, g *generation, d *pool.Decision, now time.Ti
 	case pool.Run:
 		g.arc.needed = now
 	case pool.Wait:
+		c.story.Add(story.Waits(d.Make != nil))
 		g.arc.needed = now
 		m.waiting.add(c)
 	case pool.Refuse:
@@ -294,6 +300,7 @@ func (m *Manager) inDoubt(c *claim, now time.Duration) bool {
 // beginLocked begins a claim in doubt.
 func (m *Manager) beginLocked(c *claim, environment string, start schema.Start, init time.Duration) {
 	m.spawn(func() {
+		c.locked = true
 		m.crossed(c, m.lock(m.life, c), environment, start, init)
 	})
 }
@@ -301,12 +308,12 @@ func (m *Manager) beginLocked(c *claim, environment string, start schema.Start, 
 // crossed starts a claim that is ours, and lets go of any other.
 func (m *Manager) crossed(c *claim, l line, environment string, start schema.Start, init time.Duration) {
 	if l != crossed {
-		m.count.uncrossed.Add(1)
-		c.traceEnd(l.String())
+		m.uncrossed(c, l)
 		m.release(environment)
 		return
 	}
 	c.traceStart(environment, start, init)
+	c.story.Add(story.Started(environment, start, init, m.now()-c.came, c.locked))
 	c.run = schema.Run{
 		Call: &c.call, Subject: c.subject, Environment: environment, Arc: c.arc, Rank: c.rank, Manager: m.cfg.ID,
 		Start: start, InitDuration: init, Ended: func(_ *schema.Run, o *schema.Outcome) { m.end(c, o) },
@@ -335,6 +342,7 @@ func (m *Manager) end(c *claim, o *schema.Outcome) {
 		return
 	}
 	c.ended = true
+	c.story.Add(story.Finished(o))
 	m.running.remove(c)
 	within, above := m.offers.top(m, m.pool.Finished(time.Now(), c.run.Environment, reusable))
 	m.late.add(c.call.Frontend, c.call.Token, m.now())
@@ -387,6 +395,7 @@ func (m *Manager) fail(c *claim, failure *schema.FunctionError) {
 			Call: &c.call, Subject: c.subject, Arc: c.arc, Rank: c.rank, Manager: m.cfg.ID, Start: schema.StartCold,
 			Ended: func(*schema.Run, *schema.Outcome) {},
 		}
+		c.story.Add(story.InitFailed())
 		m.worker.Refuse(&c.run, failure)
 	})
 }
@@ -395,7 +404,7 @@ func (m *Manager) fail(c *claim, failure *schema.FunctionError) {
 // manager could not find out.
 func (m *Manager) cannotRun(c *claim, err error) {
 	if schema.CodeOf(err) == schema.CodeInternal {
-		m.log.Warn("look up the function of a call", "request", c.call.RequestID, "error", err)
+		m.log.Warn("look up the function of a call", telemetry.LogCall(c.call.RequestID, c.call.Traceparent), "error", err)
 		m.giveBack(c)
 		return
 	}
@@ -404,7 +413,10 @@ func (m *Manager) cannotRun(c *claim, err error) {
 
 // refuse answers a claim with an error, if it is ours to answer.
 func (m *Manager) refuse(c *claim, err error) {
-	m.answerUnstarted(m.life, c, func() { m.answerError(c, err) })
+	m.answerUnstarted(m.life, c, func() {
+		c.story.Add(story.TurnedDown(err))
+		m.answerError(c, err)
+	})
 }
 
 func (m *Manager) answerError(c *claim, err error) {
@@ -414,7 +426,7 @@ func (m *Manager) answerError(c *claim, err error) {
 	msg.Header.Set(schema.HeaderError, text)
 	msg.Header.Set(schema.HeaderRequestID, c.call.RequestID)
 	if err := m.nc.PublishMsg(msg); err != nil {
-		m.log.Warn("refuse a call", "request", c.call.RequestID, "error", err)
+		m.log.Warn("refuse a call", telemetry.LogCall(c.call.RequestID, c.call.Traceparent), "error", err)
 	}
 }
 
@@ -425,8 +437,7 @@ func (m *Manager) answerUnstarted(ctx context.Context, c *claim, answer func()) 
 	c.limited = m.limited(c)
 	m.mu.Unlock()
 	if l := m.lock(ctx, c); l != crossed {
-		m.count.uncrossed.Add(1)
-		c.traceEnd(l.String())
+		m.uncrossed(c, l)
 		return
 	}
 	c.traceEnd("refused")

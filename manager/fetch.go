@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -33,7 +35,9 @@ const (
 
 // nakAbsentBody gives back a claim whose payload is not to be had: its frontend has gone, or is reconnecting, or nobody
 // waits for the call any more. It comes again a few times until it is deleted or its time to live is over.
-var nakAbsentBody = []byte(`-NAK {"delay":500000000}`)
+var nakAbsentBody = fmt.Appendf(nil, `-NAK {"delay":%d}`, int64(absentFor))
+
+const absentFor = 500 * time.Millisecond
 
 // errAbsent says that a frontend answered, and has no such payload.
 var errAbsent = errors.New("the frontend holds no payload for it")
@@ -160,19 +164,21 @@ func (m *Manager) fetch(c *claim) error {
 	}
 	c.call.Payload = msg.Data
 	m.count.fetched.Add(1)
+	c.story.Add(story.Fetched(len(msg.Data)))
 	return nil
 }
 
 // unfetched gives back a claim whose payload did not come.
 func (m *Manager) unfetched(c *claim, err error) {
 	m.count.unfetched.Add(1)
-	m.log.Warn("fetch the payload of a call", "request", c.call.RequestID, "frontend", c.call.Frontend, "error", err)
+	m.log.Warn("fetch the payload of a call", telemetry.LogCall(c.call.RequestID, c.call.Traceparent), "frontend", c.call.Frontend, "error", err)
 	if !errors.Is(err, errAbsent) {
 		m.giveBack(c)
 		return
 	}
 	m.count.nacks.Add(1)
 	c.traceEnd("without its payload")
+	c.story.Add(story.GivenBack(noPayload, absentFor))
 	m.publish(c.ackReply, nakAbsentBody)
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -62,6 +64,7 @@ func (m *Manager) handOn(c *claim, g *generation, to string, w warmth) {
 	number := m.askFor(c, to)
 	if number == 0 {
 		m.count.unpromised.Add(1)
+		c.story.Add(story.Unpromised(to))
 		m.peers.cold(to, w)
 		m.decide(c, &generation{arc: g.arc, kind: g.kind, rank: g.rank, retire: true})
 		return
@@ -76,11 +79,12 @@ func (m *Manager) handOn(c *claim, g *generation, to string, w warmth) {
 		Call: schema.EncodeCall(make([]byte, 0, schema.CallSize(&call)), &call),
 	}})
 	if err != nil {
-		m.log.Error("hand a claim over", "to", to, "error", err)
+		m.log.Error("hand a claim over", telemetry.LogCall(call.RequestID, call.Traceparent), "to", to, "error", err)
 		return
 	}
 	m.count.handedOver.Add(1)
 	c.traceEnd("handed over")
+	c.story.Add(story.HandedOn(to))
 	m.publish(m.names.ManagerClaim(to), body)
 }
 
@@ -163,6 +167,7 @@ func (m *Manager) takeOver(h *schema.HandedClaim) bool {
 	c.age, c.touched = max(c.age, h.Age), c.came-h.Untouched
 	c.doubt = c.doubt || c.age >= unseen || h.Untouched >= unseen
 	m.traceArrival(c)
+	m.storyArrival(c, story.PullNone)
 	if c.age > c.call.StartBy {
 		m.drop(c)
 		return true

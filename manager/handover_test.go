@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,6 +53,10 @@ func TestHandOver(t *testing.T) {
 		}
 		if got := answer.Header.Get(schema.HeaderManager); got != second.ID() || start(answer) != schema.StartWarm {
 			t.Errorf("the call is %s at %s, want warm at %s", start(answer), got, second.ID())
+		}
+		c.wantStory(first.ID(), call.RequestID, "claimed handed_over")
+		if words, _ := c.story(second.ID(), call.RequestID); !strings.HasPrefix(words, "claimed environment ") || !strings.HasSuffix(words, " started finished") {
+			t.Errorf("%s tells %q", second.ID(), words)
 		}
 		if over, taken := one.HandedOver-before[0].HandedOver, two.TakenOver-before[1].TakenOver; over != 1 || taken != 1 {
 			t.Errorf("handed over %d, taken over %d in try %d, unpromised %d", over, taken, try, one.Unpromised)

@@ -19,6 +19,7 @@ func (m *Manager) hear() error {
 		m.names.ManagerStatuses():        m.heard,
 		m.names.FrontendStatuses():       m.heardFrontend,
 		m.names.ManagerClaim(m.cfg.ID):   m.given,
+		m.names.TraceAll():               m.told,
 	} {
 		sub, err := m.nc.Subscribe(subject, handle)
 		if err != nil {
@@ -41,6 +42,8 @@ func (m *Manager) ordered(msg *nats.Msg) {
 	if err != nil {
 		m.count.garbage.Add(1)
 		err = schema.Errorf(schema.CodeInvalidRequest, "read the order: %w", err)
+	} else if order.Op == schema.ControlLevel {
+		answer.Data, err = m.setLevel(order.Level)
 	} else {
 		var out schema.DrainOutput
 		if out, err = m.obey(&order); err == nil {

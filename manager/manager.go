@@ -18,6 +18,7 @@ import (
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/lifecycle"
+	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/internal/watch"
 	"github.com/hearth-run/hearth/manager/pool"
@@ -114,6 +115,7 @@ type Manager struct {
 	flow    flow
 	ends    *ends
 	count   counters
+	stories *story.Book
 	peers   peers
 	returns returns
 	catcher catcher
@@ -177,7 +179,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 		cfg: cfg, nc: nc, js: js, worker: w, log: cfg.Logger, names: cfg.Names, group: topology.PriorityGroup,
 		incarnation: random(), born: time.Now(), arcNames: arcNames(),
 		renewNow: make(chan struct{}, 1), statusKick: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), setUpKick: make(chan struct{}, 1),
-		ends: newEnds(), fetches: newFetches(),
+		ends: newEnds(), fetches: newFetches(), stories: story.NewBook(schema.StoryManager, cfg.ID),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)

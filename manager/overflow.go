@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -59,8 +61,7 @@ func (m *Manager) left(c *claim) time.Duration { return c.call.StartBy - (c.age 
 
 func (m *Manager) move(c *claim) {
 	if l := m.lock(m.life, c); l != crossed {
-		m.count.uncrossed.Add(1)
-		c.traceEnd(l.String())
+		m.uncrossed(c, l)
 		return
 	}
 	left := m.left(c)
@@ -81,17 +82,19 @@ func (m *Manager) move(c *claim) {
 	if err != nil {
 		c.traceEnd("not moved")
 		if !errors.Is(err, nats.ErrConnectionClosed) {
-			m.log.Warn("move a call off a reserved arc", "request", call.RequestID, "arc", c.arc, "error", err)
+			m.log.Warn("move a call off a reserved arc", telemetry.LogCall(call.RequestID, call.Traceparent), "arc", c.arc, "error", err)
 		}
 		m.unmoved(c, schema.Errorf(schema.CodeUnavailable, "the call could not be moved to an unreserved arc"))
 		return
 	}
 	m.count.moved.Add(1)
 	c.traceEnd("moved")
+	c.story.Add(story.MovedOff(arc))
 }
 
 // unmoved answers a call that is in no stream any more and certainly did not start.
 func (m *Manager) unmoved(c *claim, err error) {
+	c.story.Add(story.TurnedDown(err))
 	m.answerError(c, err)
 	m.tellEnd(c)
 }

@@ -246,6 +246,14 @@ func TestCatcherMovesOnce(t *testing.T) {
 			if n := r.sum(moved); n != 1 {
 				t.Errorf("%d moves", n)
 			}
+			tells := ""
+			for _, n := range r.nodes {
+				words, _ := r.story(n.ID(), call.RequestID)
+				tells += words + " "
+			}
+			if !strings.Contains(tells, "moved") || strings.Count(tells, "started") != 1 || strings.Count(tells, "finished") != 1 {
+				t.Errorf("told as %s", tells)
+			}
 		})
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/story"
+	"github.com/hearth-run/hearth/internal/telemetry"
 )
 
 // The start line (DESIGN 3): in the stream = not started; gone = may have started.
@@ -193,7 +195,7 @@ func (m *Manager) lock(ctx context.Context, c *claim) line {
 	body := `{"seq":` + strconv.FormatUint(c.ack.StreamSeq, 10) + `,"no_erase":true}`
 	msg, err := m.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.DELETE."+c.ack.Stream, []byte(body))
 	if err != nil {
-		m.log.Warn("lock a call", "request", c.call.RequestID, "error", err)
+		m.log.Warn("lock a call", telemetry.LogCall(c.call.RequestID, c.call.Traceparent), "error", err)
 		return unclear
 	}
 	var answer struct {
@@ -204,7 +206,7 @@ func (m *Manager) lock(ctx context.Context, c *claim) line {
 		} `json:"error"`
 	}
 	if err := json.Unmarshal(msg.Data, &answer); err != nil {
-		m.log.Warn("lock a call", "request", c.call.RequestID, "error", fmt.Errorf("read the answer: %w", err))
+		m.log.Warn("lock a call", telemetry.LogCall(c.call.RequestID, c.call.Traceparent), "error", fmt.Errorf("read the answer: %w", err))
 		return unclear
 	}
 	if answer.Success {
@@ -233,6 +235,7 @@ func (m *Manager) giveBack(c *claim) {
 	}
 	m.count.nacks.Add(1)
 	c.traceEnd("given back")
+	c.story.Add(story.GivenBack(noUse, later))
 	m.publish(c.ackReply, nakLaterBody)
 }
 
@@ -240,6 +243,7 @@ func (m *Manager) giveBack(c *claim) {
 func (m *Manager) giveBackNow(c *claim) {
 	m.count.nacks.Add(1)
 	c.traceEnd("given back")
+	c.story.Add(story.GivenBack(noUse, 0))
 	m.publish(c.ackReply, nakBody)
 }
 
@@ -249,6 +253,7 @@ func (m *Manager) giveBackLater(c *claim) {
 	delay := min(laterMost, later<<min(8, (max(2, c.ack.Delivered)-2)/2))
 	m.count.nacks.Add(1)
 	c.traceEnd("given back")
+	c.story.Add(story.GivenBack(noRoom, delay))
 	m.publish(c.ackReply, fmt.Appendf(nil, `-NAK {"delay":%d}`, int64(delay)))
 }
 

@@ -8,6 +8,9 @@ const (
 	ControlState   ControlOp = "state"   // change nothing
 	ControlDrain   ControlOp = "drain"   // leave the ring in order and stay
 	ControlUndrain ControlOp = "undrain" // come back onto it
+
+	// ControlLevel changes from which level on it logs, and is answered with a [NodeLevel].
+	ControlLevel ControlOp = "log-level"
 )
 
 // KeyAsk is how a manager that joins asks another for the key to which variables are sealed, on `hearth.m.<manager>.key`.
@@ -27,4 +30,6 @@ type KeyAnswer struct {
 type Control struct {
 	V  int       `msgpack:"v"`
 	Op ControlOp `msgpack:"op"`
+
+	Level *LevelOrder `msgpack:"l,omitempty"` // of ControlLevel
 }

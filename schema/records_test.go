@@ -89,7 +89,7 @@ func samples() map[string]any {
 			V: 1, Event: *filledEvent(), Reason: schema.DeadRetriesExhausted, Died: made,
 			Error: &schema.EventError{Code: "Oops", Message: "no", Status: 200, Body: []byte(`{"errorType":"Oops"}`), Version: "3"},
 		},
-		"control":      &schema.Control{V: 1, Op: schema.ControlDrain},
+		"control":      &schema.Control{V: 1, Op: schema.ControlLevel, Level: &schema.LevelOrder{V: 1, Level: "debug", For: time.Minute}},
 		"key_ask":      &schema.KeyAsk{V: 1, Manager: "m1", Public: make([]byte, 32)},
 		"key_answer":   &schema.KeyAnswer{V: 1, Sealed: []byte{1, 2, 3, 0xff}},
 		"worker":       &schema.WorkerRecord{V: 1, ID: "w1", Manager: "m1", Incarnation: "7c", State: schema.MemberActive, Capacity: 64, Driver: "native", Tenants: true, Limits: true, Build: "v0.1.0", Reads: 1},
@@ -112,6 +112,15 @@ func samples() map[string]any {
 		"worker_report": &schema.WorkerReport{
 			V: 1, Drain: true, Bye: true, Answered: 2, Ended: &schema.WorkerEnded{Run: 3, Reusable: true, Error: "Oops", Duration: time.Millisecond},
 			Event: &schema.WorkerEvent{Environment: "7c-1", Kind: schema.EnvironmentFailed, Init: time.Millisecond, Type: "Oops", Message: "no", Body: []byte(`{}`)},
+		},
+		"node_level":  &schema.NodeLevel{V: 1, Kind: schema.StoryManager, ID: "m1", Level: "debug", Until: made},
+		"level_order": &schema.LevelOrder{V: 1, Level: "debug", For: time.Minute},
+		"story_ask":   &schema.StoryAsk{V: 1, RequestID: "0b1fe5b4-9e7e-4b1c-8a4e-2f6f3a1b6c11", Account: "default"},
+		"story_part": &schema.StoryPart{
+			V: 1, Node: schema.StoryNode{Kind: schema.StoryManager, ID: "m1", Clock: "5eed"},
+			Calls: []schema.StoryTold{{Function: "resize", Version: "1", Tenant: "t", Left: 2, Steps: []schema.StoryStep{
+				{At: made, What: "claimed", Text: "claimed", Facts: map[string]string{"rank": "0"}, Publication: 1 << 63, Stage: 3},
+			}}},
 		},
 		"beat": &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}, Late: []uint64{290}},
 	}

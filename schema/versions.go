@@ -25,6 +25,10 @@ func (p Promise) version() int      { return p.V }
 func (c Control) version() int      { return c.V }
 func (a KeyAsk) version() int       { return a.V }
 func (a KeyAnswer) version() int    { return a.V }
+func (a StoryAsk) version() int     { return a.V }
+func (l NodeLevel) version() int    { return l.V }
+func (o LevelOrder) version() int   { return o.V }
+func (p StoryPart) version() int    { return p.V }
 
 func (r WorkerRecord) version() int { return r.V }
 func (l WorkerLease) version() int  { return l.V }

@@ -98,6 +98,12 @@ func (n Names) FrontendStatuses() string { return n.prefix + ".status.frontend.*
 // StatusAll is the filter of all statuses.
 func (n Names) StatusAll() string { return n.prefix + ".status.>" }
 
+// Trace is where all frontends and managers are asked for what they know of a call.
+func (n Names) Trace(requestID string) string { return n.prefix + ".trace." + Escape(requestID) }
+
+// TraceAll is the filter of those questions.
+func (n Names) TraceAll() string { return n.prefix + ".trace.*" }
+
 // Bench is a subject for the echo that measurements compare with.
 func (n Names) Bench(id string) string { return n.prefix + ".bench." + Escape(id) }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/hearth-run/hearth/internal/answer"
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -55,10 +56,10 @@ func (w *Worker) answer(e *environment, run *schema.Run, o *schema.Outcome) {
 	switch err := answer.Publish(w.cfg.Publish, run, o, e != nil); {
 	case errors.Is(err, answer.ErrNowhere):
 		w.count.unanswered.Add(1)
-		w.log.Warn("an answer has nowhere to go", "request", run.Call.RequestID, "reply", run.Call.Reply)
+		w.log.Warn("an answer has nowhere to go", telemetry.LogCall(run.Call.RequestID, run.Call.Traceparent), "reply", run.Call.Reply)
 	case err != nil:
 		w.count.unanswered.Add(1)
-		w.log.Error("publish an answer", "request", run.Call.RequestID, "reply", run.Call.Reply, "error", err)
+		w.log.Error("publish an answer", telemetry.LogCall(run.Call.RequestID, run.Call.Traceparent), "reply", run.Call.Reply, "error", err)
 	}
 	if run.Answered != nil {
 		run.Answered(run)

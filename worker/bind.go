@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -59,7 +60,7 @@ func (e *environment) mismatch(run *schema.Run) {
 	w := e.worker
 	w.count.mismatches.Add(1)
 	w.log.Error("a call met an environment of another binding: the environment is killed", "environment", e.id,
-		"request", run.Call.RequestID, "subject", run.Subject, "bound", e.binding.Function, "version", e.binding.Version)
+		telemetry.LogCall(run.Call.RequestID, run.Call.Traceparent), "subject", run.Subject, "bound", e.binding.Function, "version", e.binding.Version)
 	e.kill()
 	w.count.refused.Add(1)
 	w.conclude(nil, execution{run: run}, &schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeBindingMismatch),

@@ -174,7 +174,7 @@ func (e *environment) notBegun(err error) {
 	if !ok {
 		return
 	}
-	w.log.Warn("start a call", "environment", e.id, "request", x.run.Call.RequestID, "error", err)
+	w.log.Warn("start a call", "environment", e.id, telemetry.LogCall(x.run.Call.RequestID, x.run.Call.Traceparent), "error", err)
 	w.count.refused.Add(1)
 	o := &schema.Outcome{Error: lostError()}
 	switch {

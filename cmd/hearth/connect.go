@@ -139,37 +139,6 @@ func (a *app) connect(cmd *cobra.Command) (*conn, error) {
 	return t.connect(cmd.Context())
 }
 
-// functionNames are the names of the fabric's functions for completion and suggestions; whatever goes wrong, there are
-// none.
-func functionNames(ctx context.Context, c *client.Client) []string {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	var names []string
-	for f, err := range c.ListFunctions(ctx) {
-		if err != nil {
-			return names
-		}
-		names = append(names, f.FunctionName)
-	}
-	return names
-}
-
-// completeFunction completes the first argument with the functions that there are.
-func (a *app) completeFunction(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 || a.settings.resolve(cmd, a.lookup) != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second) // of somebody who pressed a key
-	defer cancel()
-	cmd.SetContext(ctx)
-	c, err := a.connect(cmd)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer c.Close()
-	return functionNames(ctx, c.Client), cobra.ShellCompDirectiveNoFileComp
-}
-
 // named adds the nearest function to an error about one that is not known.
 func named(ctx context.Context, c *client.Client, function string, err error) error {
 	if schema.CodeOf(err) != schema.CodeNotFound {

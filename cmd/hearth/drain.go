@@ -26,6 +26,8 @@ active, so leave it stopped to keep it out. Ctrl-C ends the waiting, not the dra
 		Example: "  hearth drain m2\n  hearth drain m2 --cancel\n  hearth drain m2 --json",
 		GroupID: groupFabric,
 		Args:    exactly("MANAGER"),
+
+		ValidArgsFunction: a.completeManager,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect(cmd)
 			if err != nil {

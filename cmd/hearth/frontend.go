@@ -50,6 +50,6 @@ first SIGINT or SIGTERM lets calls that it has taken end, for at most --drain-ti
 	flags.StringVar(&f.id, "id", "", "name that its credential's rights go by (default: another one for each start)")
 	flags.StringVar(&http, "http", deploy.DefaultHTTP, "loopback address of the HTTP listener; port 0 picks a free one, none leaves it out")
 	flags.BoolVar(&noAnonymous, "no-anonymous", false, "no calls over HTTP without a credential, from this host neither")
-	f.add(flags)
+	f.add(cmd)
 	return cmd
 }

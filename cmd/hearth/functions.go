@@ -258,7 +258,7 @@ that run end as they would have; new ones are refused. It asks once on a termina
 		Example:           "  hearth rm count\n  hearth rm count:3 --yes\n  hearth rm count:live",
 		GroupID:           groupFunctions,
 		Args:              exactly("NAME"),
-		ValidArgsFunction: a.completeFunction,
+		ValidArgsFunction: a.completeQualified,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, qualifier, err := schema.ParseFunctionName(args[0])
 			if err != nil {

@@ -37,7 +37,7 @@ with retries, whatever dies. An event that cannot run (no such function or versi
   echo '{"csv": "a,b\n1,2\n"}' | hearth invoke sums --payload - --log`,
 		GroupID:           groupFunctions,
 		Args:              exactly("NAME"),
-		ValidArgsFunction: a.completeFunction,
+		ValidArgsFunction: a.completeQualified,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case async && (log || a.settings.given("timeout")):

@@ -32,7 +32,7 @@ days, within a bound of size.`,
   hearth logs count --request 8476a536-e9f4-4e89-9739-2dfe598c3fcd --json`,
 		GroupID:           groupSee,
 		Args:              exactly("NAME"),
-		ValidArgsFunction: a.completeFunction,
+		ValidArgsFunction: a.completeQualified,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, qualifier, err := schema.ParseFunctionName(args[0])
 			if err != nil {

@@ -69,7 +69,7 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 	flags.StringVar(&driver, "driver", "", driverHelp)
 	flags.StringArrayVar(&set, "set", nil, setHelp)
 	flags.StringArrayVar(&allowLocal, "allow-local", nil, allowLocalHelp)
-	f.add(flags)
+	f.add(cmd)
 	flags.BoolVar(&ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
 	_ = flags.MarkHidden("ephemeral")
 	_ = cmd.RegisterFlagCompletionFunc("driver", completeDriver)

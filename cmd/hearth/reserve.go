@@ -30,7 +30,7 @@ they go as they become idle. With --delete, or N = 0, all of them do. The comman
 		Example:           "  hearth reserve count:1 10 --wait\n  hearth reserve count:live 4\n  hearth reserve count:1 --delete",
 		GroupID:           groupFunctions,
 		Args:              between(1, "NAME:VERSION", "N"),
-		ValidArgsFunction: a.completeFunction,
+		ValidArgsFunction: a.completeReserved,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, qualifier, err := schema.ParseFunctionName(args[0])
 			switch {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"github.com/synadia-io/orbit.go/natscontext"
 
 	"github.com/hearth-run/hearth/deploy"
@@ -25,11 +24,13 @@ type roleFlags struct {
 }
 
 // add puts the flags after those of the role alone.
-func (f *roleFlags) add(flags *pflag.FlagSet) {
+func (f *roleFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write its id and URLs to, as JSON, while it serves")
-	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&f.logLevel, "log-level", "info", logLevelHelp)
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	completeLogFlags(cmd)
 }
 
 // logger checks the flags and gives where the role logs.

@@ -63,7 +63,7 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 			}
 		})
 	}
-	for _, later := range []string{"trace", "sim"} {
+	for _, later := range []string{"sim"} {
 		if all["hearth "+later] != nil {
 			t.Errorf("there is a command %s, whose work is not there", later)
 		}
@@ -166,6 +166,8 @@ func TestBadUsage(t *testing.T) {
 		{"logs x --since -1s", "--since is -1s"},
 		{"logs x --tenant *", "TenantId"},
 		{"rm a:b:c:d", "NAME: is"},
+		{"trace", "misses REQUEST-ID"},
+		{"trace 17", "REQUEST-ID is \"17\"; a UUID"},
 		{"deploy a/b . --runtime provided", "NAME: is"},
 		{"deploy x . --runtime wasm", "--runtime: is \"wasm\""},
 		{"deploy x . --runtime provided --memory 1", "--memory: is \"1\""},

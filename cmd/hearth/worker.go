@@ -74,9 +74,10 @@ has the manager make nothing more here and lets running calls end, for at most -
 	flags.IntVar(&capacity, "capacity", 0, "environments of 128 MB (default: 3/4 of the free memory)")
 	flags.StringVar(&driver, "driver", "", workerDriverHelp)
 	flags.StringArrayVar(&allowLocal, "allow-local", nil, allowLocalHelp)
-	f.add(flags)
+	f.add(cmd)
 	flags.BoolVar(&ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
 	_ = flags.MarkHidden("ephemeral")
 	_ = cmd.RegisterFlagCompletionFunc("driver", completeDriver)
+	_ = cmd.RegisterFlagCompletionFunc("manager", a.completeManager)
 	return cmd
 }

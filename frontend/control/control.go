@@ -28,6 +28,8 @@ type View interface {
 	Fabric() schema.Fabric
 	// Managers are the latest statuses of the managers that tell theirs.
 	Managers() []schema.ManagerStatus
+	// Frontends are the ids of the frontends that tell their status, this one among them.
+	Frontends() []string
 	// ArcLength is the stored length of unreserved arc nn, 0 if none.
 	ArcLength(nn int) int
 	// Function is the record of a function and its revision in bucket functions, if this frontend has seen one.

@@ -66,6 +66,7 @@ func operations() []operation {
 		{name: "DeleteTenantConcurrency", do: (*Service).deleteTenantConcurrency},
 		{name: "ListReservations", do: (*Service).listReservations},
 		{name: "GetLogs", do: (*Service).getLogs},
+		{name: "GetTrace", do: (*Service).getTrace},
 		{name: "PutFunctionEventInvokeConfig", do: (*Service).putEventConfig},
 		{name: "UpdateFunctionEventInvokeConfig", do: (*Service).updateEventConfig},
 		{name: "GetFunctionEventInvokeConfig", do: (*Service).getEventConfig},
@@ -80,6 +81,7 @@ func operations() []operation {
 		{name: "GetTokenKeys", ofFabric: true, do: (*Service).getTokenKeys},
 		{name: "PutFabric", ofFabric: true, do: (*Service).putFabric},
 		{name: "DrainManager", ofFabric: true, do: (*Service).drainManager},
+		{name: "SetLogLevel", ofFabric: true, do: (*Service).setLogLevel},
 	}
 }
 

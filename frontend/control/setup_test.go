@@ -44,6 +44,8 @@ type kvView struct {
 	js       jetstream.JetStream
 	managers []schema.ManagerStatus
 
+	frontends []string
+
 	mu     sync.Mutex
 	waited []uint64
 	wait   func(context.Context) error // nil: at once
@@ -78,6 +80,8 @@ func (v *kvView) Fabric() (f schema.Fabric) {
 }
 
 func (v *kvView) Managers() []schema.ManagerStatus { return v.managers }
+
+func (v *kvView) Frontends() []string { return v.frontends }
 
 func (v *kvView) ArcLength(int) int { return 0 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"golang.org/x/crypto/nacl/box"
 )
@@ -26,6 +27,9 @@ func (w *Wish) Public() []byte { return bytes.Clone(w.once.public[:]) }
 
 // String hides the wish from logs.
 func (w *Wish) String() string { return "***" }
+
+// LogValue hides the wish from logs that encode what they are given.
+func (w *Wish) LogValue() slog.Value { return slog.StringValue("***") }
 
 // GoString hides the wish from %#v too.
 func (w *Wish) GoString() string { return "***" }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,6 +85,9 @@ func (k *Key) ID() string { return KeyID(k.public[:]) }
 
 // String hides the key from logs.
 func (k *Key) String() string { return "***" }
+
+// LogValue hides the key from logs that encode what they are given.
+func (k *Key) LogValue() slog.Value { return slog.StringValue("***") }
 
 // GoString hides the key from %#v too.
 func (k *Key) GoString() string { return "***" }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/hearth-run/hearth/internal/answer"
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -197,6 +198,6 @@ func (f *Fleet) lose(run *schema.Run, why string) {
 
 func (f *Fleet) answer(run *schema.Run, o *schema.Outcome) {
 	if err := answer.Publish(f.nc.PublishMsg, run, o, false); err != nil {
-		f.log.Warn("answer a call", "request", run.Call.RequestID, "error", err)
+		f.log.Warn("answer a call", telemetry.LogCall(run.Call.RequestID, run.Call.Traceparent), "error", err)
 	}
 }

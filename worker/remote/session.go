@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/internal/link"
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -196,7 +197,7 @@ func (s *session) start(st *schema.WorkerStart) {
 	r.spawn(func() {
 		if call.Held > 0 {
 			if err := s.fetch(st.Run, &call); err != nil {
-				r.log.Warn("ask for the payload of a call", "request", call.RequestID, "error", err)
+				r.log.Warn("ask for the payload of a call", telemetry.LogCall(call.RequestID, call.Traceparent), "error", err)
 				what.Environment = "" // it is in no environment's hands: the worker answers that it is lost
 				defer r.worker.End(st.Environment)
 			}

@@ -1,0 +1,193 @@
+package story
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+const (
+	inline  = 6   // steps that a record holds by itself: those of a warm call at any node
+	most    = 32  // steps of one call; the others are counted
+	spare   = 8   // of these, for what is not one more delivery
+	longest = 36  // bytes of a request id: it is a UUID
+	page    = 500 // records that are made at once, when they are needed
+	buckets = 1 << 14
+	shared  = 256 // names that are kept for the next call of the same function
+)
+
+// Book is the stories of one node's last [schema.StoriesKept] calls. A nil one records nothing. It is safe for concurrent use.
+//
+// Records lie in a ring and are used again, oldest first; the index by request id is chains through the records. Pages of it are made
+// as the first calls come, so that a node that takes none has none.
+type Book struct {
+	node schema.StoryNode
+	seed maphash.Seed
+
+	mu     sync.Mutex
+	pages  [schema.StoriesKept / page]*[page]record
+	first  [buckets]uint32 // of a chain: 1 + its slot; 0: none
+	opened uint64          // records, ever
+	names  [shared]string
+}
+
+// record is one call. It points to nothing but shared strings, and to the rest of its steps where there are many.
+type record struct {
+	turn     uint64 // of its opening, from 1 on; 0: never used
+	after    uint32 // in its chain: 1 + slot
+	bucket   uint16
+	length   uint8 // of id
+	n        uint8 // steps
+	left     uint32
+	id       [longest]byte
+	of       Of
+	steps    [inline]Step
+	overflow *[most - inline]Step
+}
+
+// Of says whose call it is.
+type Of struct {
+	Account, Function, Version, Tenant string
+}
+
+// NewBook makes the book of a node.
+func NewBook(kind, id string) *Book {
+	return &Book{node: schema.StoryNode{Kind: kind, ID: id, Clock: Clock()}, seed: maphash.MakeSeed()}
+}
+
+// Call is where the steps of one call go. The zero value goes nowhere.
+type Call struct {
+	book *Book
+	turn uint64
+}
+
+// Open begins the story of a call at this node, or goes on with it where this node knows the id already: of a claim that comes
+// again, or a retry. Steps without a time get that of now.
+func (b *Book) Open(id string, of Of, steps ...Step) Call {
+	if b == nil || id == "" || len(id) > longest {
+		return Call{}
+	}
+	now := time.Now().UnixNano()
+	bucket := b.bucket(id)
+	b.mu.Lock()
+	r := b.find(bucket, id, &of)
+	if r == nil {
+		r = b.take(bucket, id)
+		r.of = Of{b.share(of.Account), b.share(of.Function), "", b.share(of.Tenant)}
+	}
+	if r.of.Version != of.Version {
+		r.of.Version = b.share(of.Version)
+	}
+	for i := range steps {
+		r.add(&steps[i], now)
+	}
+	c := Call{b, r.turn}
+	b.mu.Unlock()
+	return c
+}
+
+// Add tells what happened next. A call whose record has gone to another meanwhile tells nothing more.
+func (c Call) Add(steps ...Step) {
+	if c.book == nil {
+		return
+	}
+	now := time.Now().UnixNano()
+	c.book.mu.Lock()
+	if r := c.book.at(uint32((c.turn - 1) % schema.StoriesKept)); r.turn == c.turn {
+		for i := range steps {
+			r.add(&steps[i], now)
+		}
+	}
+	c.book.mu.Unlock()
+}
+
+func (r *record) add(s *Step, now int64) {
+	if int(r.n) >= most-spare && s.Code.again() || r.n >= most {
+		r.left++
+		return
+	}
+	var at *Step
+	if i := int(r.n); i < inline {
+		at = &r.steps[i]
+	} else {
+		if r.overflow == nil {
+			r.overflow = new([most - inline]Step) // more than a warm call has: the one allocation that there is
+		}
+		at = &r.overflow[i-inline]
+	}
+	*at = *s
+	if at.At == 0 {
+		at.At = now
+	}
+	r.n++
+}
+
+func (r *record) step(i int) *Step {
+	if i < inline {
+		return &r.steps[i]
+	}
+	return &r.overflow[i-inline]
+}
+
+// is reports whether a record is of this call. b.mu is held.
+func (r *record) is(id string, of *Of) bool {
+	return r.named(id) && r.of.Function == of.Function && r.of.Account == of.Account && r.of.Tenant == of.Tenant
+}
+
+func (r *record) named(id string) bool { return string(r.id[:r.length]) == id }
+
+func (b *Book) bucket(id string) uint16 { return uint16(maphash.String(b.seed, id) % buckets) }
+
+func (b *Book) at(slot uint32) *record { return &b.pages[slot/page][slot%page] }
+
+func (b *Book) find(bucket uint16, id string, of *Of) *record {
+	for next := b.first[bucket]; next != 0; {
+		r := b.at(next - 1)
+		if r.is(id, of) {
+			return r
+		}
+		next = r.after
+	}
+	return nil
+}
+
+// take makes the oldest record one of this id.
+func (b *Book) take(bucket uint16, id string) *record {
+	slot := uint32(b.opened % schema.StoriesKept)
+	b.opened++
+	if b.pages[slot/page] == nil {
+		b.pages[slot/page] = new([page]record)
+	}
+	r := b.at(slot)
+	if r.turn != 0 {
+		b.unlink(r, slot)
+	}
+	r.turn, r.bucket, r.n, r.left, r.overflow = b.opened, bucket, 0, 0, nil
+	r.length = uint8(copy(r.id[:], id))
+	r.after, b.first[bucket] = b.first[bucket], slot+1
+	return r
+}
+
+func (b *Book) unlink(gone *record, slot uint32) {
+	for at := &b.first[gone.bucket]; *at != 0; at = &b.at(*at - 1).after {
+		if *at == slot+1 {
+			*at = gone.after
+			return
+		}
+	}
+}
+
+// share gives a string that many calls have once for all of them: one that was cut out of a call's message would keep that alive.
+func (b *Book) share(s string) string {
+	if s == "" {
+		return ""
+	}
+	at := &b.names[maphash.String(b.seed, s)%shared]
+	if *at != s {
+		*at = strings.Clone(s)
+	}
+	return *at
+}

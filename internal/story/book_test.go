@@ -1,0 +1,177 @@
+package story_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hearth-run/hearth/internal/story"
+	"github.com/hearth-run/hearth/schema"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var resize = story.Of{Account: "default", Function: "resize", Version: "1"}
+
+// id is the request id of call n.
+func id(n int) string { return fmt.Sprintf("%08x-0000-4000-8000-000000000000", n) }
+
+func told(t *testing.T, b *story.Book, id string) []schema.StoryStep {
+	t.Helper()
+	part := b.Tell("default", id)
+	if len(part.Calls) > 1 {
+		t.Fatalf("%s: %d calls", id, len(part.Calls))
+	}
+	if len(part.Calls) == 0 {
+		return nil
+	}
+	return part.Calls[0].Steps
+}
+
+// The last ones are kept, each with its own steps, and no older one; what comes late for one that has gone is nobody else's.
+func TestTheLastCallsAreKept(t *testing.T) {
+	t.Parallel()
+	b := story.NewBook(schema.StoryManager, "m1")
+	const more = 700
+	var calls []story.Call
+	for n := range schema.StoriesKept + more {
+		calls = append(calls, b.Open(id(n), resize, story.Claimed(&story.Claim{Arc: "u.1", Sequence: uint64(n)})))
+	}
+	for n, c := range calls {
+		c.Add(story.Started(fmt.Sprint("e", n), schema.StartWarm, 0, 0, false))
+	}
+	for n := range calls {
+		steps := told(t, b, id(n))
+		switch {
+		case n < more && steps != nil:
+			t.Fatalf("call %d is known after %d others: %v", n, schema.StoriesKept, steps)
+		case n >= more && (len(steps) != 4 || steps[0].Facts["sequence"] != fmt.Sprint(n) || steps[3].Facts["environment"] != fmt.Sprint("e", n)):
+			t.Fatalf("call %d is told as %v", n, steps)
+		}
+	}
+}
+
+// What comes again under the same id goes on with its story; another function's or sub-tenant's has one of its own, and another
+// account hears of none.
+func TestOneStoryACall(t *testing.T) {
+	t.Parallel()
+	b := story.NewBook(schema.StoryManager, "m1")
+	claim := story.Claimed(&story.Claim{Arc: "u.1"})
+	b.Open(id(1), resize, claim).Add(story.GivenBack("busy", 0))
+	b.Open(id(1), resize, claim).Add(story.Dropped())
+	if steps := told(t, b, id(1)); len(steps) != 4 || steps[3].What != "dropped" {
+		t.Errorf("%v", steps)
+	}
+	other := resize
+	other.Tenant = "acme"
+	b.Open(id(1), other, claim)
+	other.Tenant, other.Account = "", "theirs"
+	b.Open(id(1), other, claim, claim)
+	if calls := b.Tell("default", id(1)).Calls; len(calls) != 2 || len(calls[0].Steps)+len(calls[1].Steps) != 5 {
+		t.Errorf("%+v", calls)
+	}
+	if calls := b.Tell("theirs", id(1)).Calls; len(calls) != 1 || len(calls[0].Steps) != 2 {
+		t.Errorf("another account: %+v", calls)
+	}
+	if calls := b.Tell("nobody", id(1)).Calls; len(calls) != 0 {
+		t.Errorf("of no account of its own: %+v", calls)
+	}
+	for _, bad := range []string{"", id(1) + "0", id(2)} {
+		if bad != id(2) {
+			b.Open(bad, resize, claim).Add(claim)
+		}
+		if calls := b.Tell("default", bad).Calls; len(calls) != 0 {
+			t.Errorf("%q: %+v", bad, calls)
+		}
+	}
+	var none *story.Book
+	none.Open(id(1), resize, claim).Add(claim) // records nothing, and breaks nothing
+}
+
+// A call that goes to and fro takes no more than its share, and its end is told all the same.
+func TestStepsOfOneCallAreBounded(t *testing.T) {
+	t.Parallel()
+	b := story.NewBook(schema.StoryManager, "m1")
+	var c story.Call
+	for n := range 1000 {
+		c = b.Open(id(1), resize, story.Claimed(&story.Claim{Arc: "u.1", Delivery: uint64(n + 1)}))
+		c.Add(story.GivenBack("busy", time.Millisecond))
+	}
+	c.Add(story.Started("e1", schema.StartWarm, 0, 0, true), story.Finished(&schema.Outcome{Reusable: true}))
+	calls := b.Tell("default", id(1)).Calls
+	steps := calls[0].Steps
+	if last := steps[len(steps)-1]; last.What != "finished" || len(steps) > 40 || calls[0].Left != 2000-(len(steps)-4) {
+		t.Errorf("%d steps, %d left out, the last is %q", len(steps), calls[0].Left, last.What)
+	}
+}
+
+func warm(b *story.Book, id string, claim *story.Claim, o *schema.Outcome) {
+	c := b.Open(id, resize, story.Claimed(claim))
+	c.Add(story.Started("e1", schema.StartWarm, 0, time.Millisecond, false))
+	c.Add(story.Finished(o))
+	p := story.Publication{Token: 7, Attempt: 1}
+	c.Add(story.Stored(p, "HEARTH_CALLS_U", 9), story.Answered(p, false))
+}
+
+// A warm call records without allocating, however many were before it.
+func TestRecordingAllocatesNothing(t *testing.T) {
+	b := story.NewBook(schema.StoryFrontend, "f1")
+	ids := make([]string, 2*schema.StoriesKept) // each is forgotten before it comes again
+	for n := range ids {
+		ids[n] = id(n)
+		b.Open(ids[n], resize)
+	}
+	claim, outcome, n := &story.Claim{Arc: "u.1", Reason: schema.ReasonUnreserved}, &schema.Outcome{Reusable: true}, 0
+	if allocs := testing.AllocsPerRun(len(ids), func() {
+		warm(b, ids[n%len(ids)], claim, outcome)
+		n++
+	}); allocs != 0 {
+		t.Errorf("%v allocations a call", allocs)
+	}
+}
+
+// Recording, evicting and telling at once, for the race detector.
+func TestBookHammer(t *testing.T) {
+	t.Parallel()
+	b := story.NewBook(schema.StoryFrontend, "f1")
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for n := range 4000 {
+				c := b.Open(id(n), resize, story.Claimed(&story.Claim{Arc: "u.1"}))
+				for range n % 9 {
+					c.Add(story.GivenBack("busy", 0))
+				}
+				b.Open(id(100_000*(g+1)+n), resize)
+			}
+		})
+		wg.Go(func() {
+			for n := range 1000 {
+				for _, call := range b.Tell("default", id(4*n)).Calls {
+					if len(call.Steps) > 40 {
+						t.Errorf("%d steps", len(call.Steps))
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkWarmCall(b *testing.B) {
+	book := story.NewBook(schema.StoryFrontend, "f1")
+	ids := make([]string, 3*schema.StoriesKept)
+	for n := range ids {
+		ids[n] = id(n)
+		book.Open(ids[n], resize)
+	}
+	claim, outcome, n := &story.Claim{Arc: "u.1", Reason: schema.ReasonUnreserved}, &schema.Outcome{Reusable: true}, 0
+	b.ReportAllocs()
+	for b.Loop() {
+		warm(book, ids[n%len(ids)], claim, outcome)
+		n++
+	}
+}
