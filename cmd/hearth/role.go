@@ -28,7 +28,7 @@ func (f *roleFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write its id and URLs to, as JSON, while it serves")
-	flags.StringVar(&f.logLevel, "log-level", "info", logLevelHelp)
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	completeLogFlags(cmd)
 }

@@ -68,7 +68,7 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither")
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write the URLs to, as JSON, while everything serves")
-	flags.StringVar(&f.logLevel, "log-level", "info", logLevelHelp)
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.BoolVar(&f.noNote, "no-note", false, "do not tell this user's client commands of it")
 	flags.BoolVar(&f.ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
@@ -89,8 +89,6 @@ const (
 	driverHelp     = workerDriverHelp + "; none leaves them to workers (hearth worker)"
 	allowLocalHelp = "HOST:PORT of this host, localhost or an address, that sandboxed functions reach which list it in --egress, by the " +
 		"name host.hearth.internal if it is loopback: for development (repeatable)"
-	logLevelHelp = "debug, info, warn or error; `hearth loglevel` changes it while it runs"
-
 	setHelp = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
 )
 
