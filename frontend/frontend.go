@@ -191,7 +191,7 @@ func (f *Frontend) start(ctx, run context.Context) error {
 		return err
 	}
 	f.subs = append(f.subs, f.statuses.subs...)
-	if err := f.subscribe(f.names.TraceAll(), f.told); err != nil {
+	if err := f.subscribe(f.names.TraceAll(), f.tellStory); err != nil {
 		return err
 	}
 	f.loops.Go(func() { f.statuses.run(run, f.heard) })

@@ -14,8 +14,8 @@ import (
 // This frontend's part of the story of each call (package story, DESIGN 9): what it decided and heard, kept for its last calls and
 // told on hearth.trace.
 
-// told answers whoever asks for the story of a call: a frontend that handles GetTrace.
-func (f *Frontend) told(m *nats.Msg) {
+// tellStory answers whoever asks for the story of a call: a frontend that handles GetTrace.
+func (f *Frontend) tellStory(m *nats.Msg) {
 	if !subjects.FabricReplyAllowed(m.Reply) {
 		f.counters.dropped.Add(1)
 		return
