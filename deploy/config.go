@@ -57,6 +57,8 @@ type Config struct {
 	Creds string
 	// Dial connects to that one instead, where a URL and a credential do not say it all: by a context of the nats CLI.
 	Dial Dial
+	// NoConsole leaves the console out of what HTTP serves: where others of this host must not see what it shows.
+	NoConsole bool
 	// Anonymous lets programs of this host call functions without a credential. It holds only for listeners on loopback.
 	Anonymous bool
 

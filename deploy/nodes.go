@@ -155,6 +155,7 @@ func (n *frontendNode) startFrontend(ctx context.Context, u *up) (err error) {
 		if err != nil {
 			return err
 		}
+		cfg.NoConsole = u.cfg.NoConsole
 		cfg.HTTP, cfg.Anonymous = u.http, u.cfg.Anonymous && loopback(host)
 	}
 	if n.frontend, err = frontend.New(n.nc, cfg); err != nil {
@@ -170,7 +171,11 @@ func (n *frontendNode) startControl(ctx context.Context, u *up) (err error) {
 	if err != nil {
 		return err
 	}
-	return n.control.Start(ctx)
+	if err := n.control.Start(ctx); err != nil {
+		return err
+	}
+	n.frontend.Operate(n.control)
+	return nil
 }
 
 // semantic is the part of a build's name that NATS services may tell as their version, "" if there is none.

@@ -115,6 +115,7 @@ type FrontendConfig struct {
 	// loopback address: this process does not know what isolates the functions that it calls (SECURITY 3).
 	HTTP      string
 	Hosts     []string // as in [Config]
+	NoConsole bool     // as in [Config]
 	Anonymous bool     // programs of this host need no credential over HTTP
 	Prefix    string
 
@@ -195,7 +196,7 @@ func StartFrontend(ctx context.Context, cfg FrontendConfig) (*Node, error) {
 		return nil, schema.Invalid(bad...)
 	}
 	u, err := newRole(Config{
-		HTTP: cfg.HTTP, Hosts: cfg.Hosts, Anonymous: cfg.Anonymous, Prefix: cfg.Prefix, Build: cfg.Build, Logger: cfg.Logger,
+		HTTP: cfg.HTTP, Hosts: cfg.Hosts, NoConsole: cfg.NoConsole, Anonymous: cfg.Anonymous, Prefix: cfg.Prefix, Build: cfg.Build, Logger: cfg.Logger,
 		Telemetry: cfg.Telemetry,
 	}, cfg.Server)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/frontend/console"
 	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
@@ -18,6 +19,7 @@ func (f *Frontend) refuse(c *call, err error) {
 		e.Message = "function " + c.name() + ": " + e.Message
 	}
 	f.counters.refuse(err)
+	c.how = howRefused(err)
 	c.settle()
 	c.story.Add(story.Refused(c.publication(), err))
 	c.fail(schema.CodeOf(err), err.Error())
@@ -47,6 +49,7 @@ func (f *Frontend) lose(c *call) {
 	}
 	f.counters.lost.Add(1)
 	c.story.Add(story.Lost(c.publication()))
+	c.how = how{outcome: console.OutcomeLost, code: string(schema.CodeExecutionLost), manager: c.manager}
 	c.settle()
 	f.log.Warn("call lost", c.logged(), "function", c.name(), "arc", c.arcName(), "attempt", c.attempt)
 	c.fail(schema.CodeExecutionLost, lostText)
@@ -96,7 +99,7 @@ func (f *Frontend) again(c *call) bool {
 	next := &call{
 		version: c.version, tenant: c.tenant, requestID: c.requestID, attempt: c.attempt + 1, reply: c.reply,
 		startBy: min(fabric.StartBy, left), repeats: c.repeats, payload: c.payload, again: c.again, giveUp: c.giveUp, waiter: c.waiter,
-		span: c.span, story: c.story,
+		span: c.span, story: c.story, feed: c.feed,
 	}
 	next.token, _ = f.random.draw()
 	env := *c.again

@@ -138,7 +138,7 @@ func benchLaunch(b *testing.B, f *Frontend, r *schema.Request) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		f.pending.end(c.token, 1)
+		f.pending.end(c.token, 1, how{})
 		if f.startBys.count > 100_000 {
 			f.startBys = newWheel()
 			f.startBys.count = 1

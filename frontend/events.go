@@ -93,7 +93,7 @@ func (f *Frontend) join(ctx context.Context, t *events.Try, v *version) bool {
 		token: token, version: v, tenant: t.Request.Tenant, requestID: t.Request.RequestID, attempt: 1, startBy: events.MaxStartBy,
 		hopeless:  time.Now().Add(events.MaxStartBy + v.record.Timeout + initTime + ttlGrace*time.Second),
 		published: f.clock.now(), stream: f.stream(0), floor: f.stream(0).floor(), waiter: resultTo(t), asked: asked,
-		repeats: true, tries: triesOf(t.Event),
+		repeats: true, tries: triesOf(t.Event), feed: f.feed(),
 	}
 	if len(t.Request.Payload) > schema.MaxCarried {
 		c.payload = t.Request.Payload // who holds its call unstarted asks here for it from now on

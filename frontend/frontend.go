@@ -17,6 +17,7 @@ import (
 	"github.com/sourcegraph/conc"
 
 	"github.com/hearth-run/hearth/frontend/callers"
+	"github.com/hearth-run/hearth/frontend/console"
 	"github.com/hearth-run/hearth/frontend/events"
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/internal/story"
@@ -42,6 +43,7 @@ type Config struct {
 	Names       subjects.Names       // of the fabric; required
 	HTTP        net.Listener         // where the Lambda API is served; nil: nowhere. The frontend closes it
 	Hosts       []string             // names beside localhost and loopback addresses under which HTTP is served
+	NoConsole   bool                 // the console is not served over HTTP
 	Anonymous   bool                 // HTTP callers need not say who they are (on loopback only)
 	MaxInFlight int                  // calls in flight; 0: [DefaultMaxInFlight]
 	MaxHeld     int64                // bytes of payloads over [schema.MaxCarried] at once; 0: [DefaultMaxHeld]
@@ -67,7 +69,8 @@ type Frontend struct {
 	view        *view
 	clock       clock
 	publication publication
-	door        *httpDoor // nil without HTTP
+	door        *httpDoor        // nil without HTTP
+	console     *console.Console // nil without HTTP, and where it is not wanted
 	service     micro.Service
 	misses      chan missedRequest
 	arrived     atomic.Uint64 // requests from NATS that the handler has begun with
@@ -145,6 +148,9 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	}
 	f.events = pollers
 	if cfg.HTTP != nil {
+		if !cfg.NoConsole {
+			f.console = console.New(consoleFabric{f}, f.names, f.log)
+		}
 		f.door = newHTTPDoor(f, cfg.HTTP, cfg.Hosts, cfg.Anonymous, f.log)
 	}
 	return f, nil
@@ -211,6 +217,9 @@ func (f *Frontend) start(ctx, run context.Context) error {
 	f.awaitRound(ctx)
 	if err := f.openEndpoint(); err != nil {
 		return err
+	}
+	if f.console != nil {
+		f.loops.Go(func() { f.console.Run(run) })
 	}
 	if f.door != nil {
 		f.loops.Go(f.door.serve)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/hearth-run/hearth/frontend/console"
 	"github.com/hearth-run/hearth/frontend/lambdaapi"
 	"github.com/hearth-run/hearth/schema"
 )
@@ -14,14 +15,17 @@ import (
 // attacker's DNS points at it, and whoever comes through a proxy (SECURITY 6). Nobody proves who he is yet, so every
 // request is anonymous.
 type guard struct {
-	hosts     map[string]bool // configured names, lower case
-	anonymous bool            // anonymous calls are allowed at all
-	loopback  bool            // the listener is bound to a loopback address
+	hosts     map[string]bool  // configured names, lower case
+	anonymous bool             // anonymous calls are allowed at all
+	loopback  bool             // the listener is bound to a loopback address
+	console   *console.Console // nil: there is none
 	next      http.Handler
 }
 
-func newGuard(listener net.Addr, hosts []string, anonymous bool, next http.Handler) *guard {
-	g := &guard{hosts: make(map[string]bool, len(hosts)), anonymous: anonymous, loopback: loopbackAddr(listener.String()), next: next}
+func newGuard(listener net.Addr, hosts []string, anonymous bool, pages *console.Console, next http.Handler) *guard {
+	g := &guard{
+		hosts: make(map[string]bool, len(hosts)), anonymous: anonymous, loopback: loopbackAddr(listener.String()), console: pages, next: next,
+	}
 	for _, h := range hosts {
 		g.hosts[strings.ToLower(strings.TrimSuffix(h, "."))] = true
 	}
@@ -31,6 +35,10 @@ func newGuard(listener net.Addr, hosts []string, anonymous bool, next http.Handl
 // ServeHTTP refuses, or hands on.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := g.check(r); err != nil {
+		if g.pages(r) {
+			g.console.Refuse(w, err, g.hostAllowed(r.Host) && fromPage(r, true) != nil)
+			return
+		}
 		lambdaapi.WriteError(w, "", err)
 		return
 	}
@@ -41,13 +49,8 @@ func (g *guard) check(r *http.Request) error {
 	if !g.hostAllowed(r.Host) {
 		return schema.Errorf(schema.CodeMisdirected, "host %q is not a name of this service", short(r.Host))
 	}
-	if _, ok := r.Header["Origin"]; ok {
-		return schema.Errorf(schema.CodeAccessDenied, "a request with Origin comes from a page in a browser")
-	}
-	for _, site := range r.Header["Sec-Fetch-Site"] {
-		if site != "none" {
-			return schema.Errorf(schema.CodeAccessDenied, "a request with Sec-Fetch-Site %q comes from a page in a browser", short(site))
-		}
+	if err := fromPage(r, g.pages(r)); err != nil {
+		return err
 	}
 	if r.URL.Path == jwksPath {
 		return nil // what is public anybody may read, from elsewhere and through a proxy too
@@ -61,6 +64,25 @@ func (g *guard) check(r *http.Request) error {
 	for name := range r.Header {
 		if name == "Forwarded" || name == "Via" || strings.HasPrefix(name, "X-Forwarded-") {
 			return schema.Errorf(schema.CodeAccessDenied, "a request with %s comes through a proxy; anonymous calls do not", short(name))
+		}
+	}
+	return nil
+}
+
+// pages reports whether a request is for the console.
+func (g *guard) pages(r *http.Request) bool { return g.console != nil && console.Path(r.URL.Path) }
+
+// fromPage refuses what a page in a browser sends. The console takes what its own pages send, which name themselves as the
+// origin or none; a page of another port of this host is another site to it.
+func fromPage(r *http.Request, own bool) error {
+	for _, origin := range r.Header["Origin"] {
+		if !own || origin != "http://"+r.Host {
+			return schema.Errorf(schema.CodeAccessDenied, "a request with Origin comes from a page in a browser")
+		}
+	}
+	for _, site := range r.Header["Sec-Fetch-Site"] {
+		if site != "none" && !(own && site == "same-origin") {
+			return schema.Errorf(schema.CodeAccessDenied, "a request with Sec-Fetch-Site %q comes from a page in a browser", short(site))
 		}
 	}
 	return nil

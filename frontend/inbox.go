@@ -95,8 +95,8 @@ func (f *Frontend) told(m *nats.Msg) {
 		return
 	}
 	tick := f.clock.now()
-	for _, token := range e.Tokens {
-		f.pending.end(token, tick)
+	for i, token := range e.Tokens {
+		f.pending.end(token, tick, howMarked(e.Mark(i), e.Manager))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hearth-run/hearth/frontend/console"
 	"github.com/hearth-run/hearth/frontend/lambdaapi"
 	"github.com/hearth-run/hearth/schema"
 )
@@ -35,13 +36,17 @@ func newHTTPDoor(f *Frontend, listener net.Listener, hosts []string, anonymous b
 	d := &httpDoor{listener: listener, log: log}
 	api := lambdaapi.New(f)
 	// Not a ServeMux: that one answers paths which are not clean by a redirect, with no error that SDKs can read.
-	d.next = newGuard(listener.Addr(), hosts, anonymous, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	d.next = newGuard(listener.Addr(), hosts, anonymous, f.console, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/healthz":
 			f.health(w, r)
 			return
 		case jwksPath:
 			f.jwks(w, r)
+			return
+		}
+		if f.console != nil && console.Path(r.URL.Path) {
+			f.console.ServeHTTP(w, r)
 			return
 		}
 		api.ServeHTTP(w, r)
@@ -51,6 +56,9 @@ func newHTTPDoor(f *Frontend, listener net.Listener, hosts []string, anonymous b
 		// No time-out for a whole request: a call may run for 15 minutes. The Lambda API bounds its bodies, both ways.
 		ConnState: d.count,
 		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	if f.console != nil {
+		d.server.RegisterOnShutdown(f.console.End) // what is live would be waited for
 	}
 	return d
 }

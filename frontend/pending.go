@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/frontend/console"
 	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
@@ -32,7 +33,8 @@ type call struct {
 
 	span  telemetry.Span // of the whole call; ended by whoever takes it out of the pending calls
 	story story.Call
-	tries int // of an event that was joined: those that it has had
+	tries int           // of an event that was joined: those that it has had
+	feed  *console.Feed // that hears of its end, where somebody watches
 
 	// Only of idempotent functions: what to publish again, and until when.
 	again  *schema.Call
@@ -56,6 +58,7 @@ type call struct {
 	seen     uint64        // tick at which it was last found in the stream
 	gone     uint64        // tick at which it was found to be gone from the stream: it may have started
 	over     uint64        // tick of its end, told before its answer was here
+	how      how           // it ended
 	payload  []byte        // held for whoever claims it; nil where its message carries it (held.go)
 	holds    int           // bytes of payload that count as held
 }
@@ -72,6 +75,7 @@ type pending struct {
 	limit   int64
 	count   atomic.Int64
 	held    held
+	failed  atomic.Uint64 // that were answered with a function's error
 	changed chan struct{} // holds one: C of a version changed that other frontends count
 	shards  [shards]shard
 }
@@ -184,9 +188,12 @@ func (p *pending) take(token uint64, unstarted bool) *call {
 
 // end takes in the notice that a call has ended. C falls at once; a call whose answer is still to pass through this
 // frontend stays until then.
-func (p *pending) end(token, tick uint64) {
+func (p *pending) end(token, tick uint64, h how) {
 	p.done(token, func(c *call) bool {
 		c.told()
+		if c.how = h; h.failed() {
+			p.failed.Add(1)
+		}
 		if c.over != 0 {
 			return false
 		}
@@ -204,12 +211,21 @@ func (p *pending) end(token, tick uint64) {
 // passes through here is told by no other notice.
 func (p *pending) answered(token uint64, m *nats.Msg) bool {
 	var waiter func(ended)
-	p.done(token, func(c *call) bool {
+	if len(m.Header[schema.HeaderFunctionError]) > 0 {
+		p.failed.Add(1)
+	}
+	if c := p.with(token, func(c *call) bool {
 		c.told()
 		c.storyAnswered(m)
 		waiter, c.waiter = c.waiter, nil
 		return c.reply == ""
-	})
+	}); c != nil {
+		if c.feed.Watched() {
+			c.how = howAnswered(m)
+		}
+		c.settle()
+		c.span.End()
+	}
 	if waiter != nil {
 		waiter(ended{answer: m})
 	}

@@ -118,7 +118,7 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 	}
 	c := &call{
 		token: token, version: v, tenant: r.Tenant, requestID: env.RequestID, attempt: 1, reply: reply, startBy: startBy,
-		repeats: v.record.Idempotent || env.Event != "", waiter: waiter,
+		repeats: v.record.Idempotent || env.Event != "", waiter: waiter, feed: f.feed(),
 	}
 	if len(r.Payload) > schema.MaxCarried {
 		env.Held, c.payload = len(r.Payload), r.Payload
@@ -137,6 +137,8 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 	err := f.launch(c, &env, fabric)
 	if err != nil {
 		f.storyUnpublished(c, &env, err)
+		c.how = howRefused(err)
+		c.show()
 		c.fail(schema.CodeOf(err), err.Error())
 	}
 	return c, err

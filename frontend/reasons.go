@@ -48,7 +48,10 @@ func (r *routed) load() Reasons {
 
 // settle counts a call that left for good. A lost one that is published again is counted with its last attempt; a joined
 // event's call has no reason here, for it was another frontend's.
-func (c *call) settle() { c.version.routed.count(c.reason) }
+func (c *call) settle() {
+	c.version.routed.count(c.reason)
+	c.show()
+}
 
 // reasons are those of all functions of which calls have ended here.
 func (fs *functions) reasons() map[FunctionName]Reasons {

@@ -53,6 +53,7 @@ func (f *Frontend) spanDoor(r *schema.Request, http bool) telemetry.Span {
 func (f *Frontend) refused(r *schema.Request, err error, http bool) {
 	f.counters.refuse(err)
 	f.storyRefused(r, err)
+	f.showRefused(r, err)
 	if r == nil || !f.tel.Enabled() {
 		return
 	}

@@ -37,10 +37,11 @@ type claim struct {
 	locked     bool // it took the lock, and not an acknowledgement
 	run        schema.Run
 	started    time.Duration
-	ended      bool   // guarded by Manager.mu
-	limited    bool   // its sub-tenant is: its frontend hears of its end before its caller
-	asked      bool   // it was given to another frontend ([schema.Ask]), which counts on beats; guarded by Manager.mu
-	prev, next *claim // in Manager.running or Manager.waiting; guarded by Manager.mu
+	mark       schema.Mark // how it ended, for its frontend
+	ended      bool        // guarded by Manager.mu
+	limited    bool        // its sub-tenant is: its frontend hears of its end before its caller
+	asked      bool        // it was given to another frontend ([schema.Ask]), which counts on beats; guarded by Manager.mu
+	prev, next *claim      // in Manager.running or Manager.waiting; guarded by Manager.mu
 	in         *claims
 }
 
@@ -341,7 +342,7 @@ func (m *Manager) end(c *claim, o *schema.Outcome) {
 		m.mu.Unlock()
 		return
 	}
-	c.ended = true
+	c.ended, c.mark = true, schema.MarkOf(c.run.Start, o)
 	c.story.Add(story.Finished(o))
 	m.running.remove(c)
 	within, above := m.offers.top(m, m.pool.Finished(time.Now(), c.run.Environment, reusable))
@@ -390,6 +391,7 @@ func (m *Manager) tend(now time.Duration) {
 
 // fail answers a claim whose environment's init failed.
 func (m *Manager) fail(c *claim, failure *schema.FunctionError) {
+	c.mark = schema.MarkFailed
 	m.answerUnstarted(m.life, c, func() {
 		c.run = schema.Run{
 			Call: &c.call, Subject: c.subject, Arc: c.arc, Rank: c.rank, Manager: m.cfg.ID, Start: schema.StartCold,
@@ -441,6 +443,9 @@ func (m *Manager) answerUnstarted(ctx context.Context, c *claim, answer func()) 
 		return
 	}
 	c.traceEnd("refused")
+	if c.mark == 0 {
+		c.mark = schema.MarkRefused
+	}
 	m.tellEnd(c)
 	answer()
 }

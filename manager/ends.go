@@ -23,14 +23,20 @@ const (
 // ends collects the calls that ended.
 type ends struct {
 	mu      sync.Mutex
-	tokens  map[string][]uint64 // by frontend
+	told    map[string]*endings // by frontend
 	waiting int
 	wake    chan struct{} // something waits, or an offer does
 	full    chan struct{} // a batch waits
 }
 
+// endings are those for one frontend.
+type endings struct {
+	tokens []uint64
+	marks  []byte // of each
+}
+
 func newEnds() *ends {
-	return &ends{tokens: make(map[string][]uint64), wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+	return &ends{told: make(map[string]*endings), wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
 }
 
 // tellEnd has the frontend of a call hear of its end, unless the answer goes there: a notice beside it would cost every event and
@@ -39,20 +45,27 @@ func (m *Manager) tellEnd(c *claim) {
 	switch {
 	case subjects.PassesFrontend(c.call.Reply, c.call.Frontend):
 	case c.limited:
-		m.tell(subjects.FrontendInbox(c.call.Frontend, "t"), schema.Ends{Manager: m.cfg.ID, Incarnation: m.incarnation, Tokens: []uint64{c.call.Token}})
+		m.tell(subjects.FrontendInbox(c.call.Frontend, "t"), schema.Ends{
+			Manager: m.cfg.ID, Incarnation: m.incarnation, Tokens: []uint64{c.call.Token}, Marks: []byte{byte(c.mark)},
+		})
 	default:
-		m.ends.add(c.call.Frontend, c.call.Token)
+		m.ends.add(c.call.Frontend, c.call.Token, c.mark)
 	}
 }
 
 // add notes the end of a call. It does not block.
-func (e *ends) add(frontend string, token uint64) {
+func (e *ends) add(frontend string, token uint64, mark schema.Mark) {
 	e.mu.Lock()
 	if e.waiting >= endsMax {
 		e.mu.Unlock()
 		return
 	}
-	e.tokens[frontend] = append(e.tokens[frontend], token)
+	t := e.told[frontend]
+	if t == nil {
+		t = new(endings)
+		e.told[frontend] = t
+	}
+	t.tokens, t.marks = append(t.tokens, token), append(t.marks, byte(mark))
 	e.waiting++
 	first, batch := e.waiting == 1, e.waiting >= endsBatch
 	e.mu.Unlock()
@@ -64,15 +77,15 @@ func (e *ends) add(frontend string, token uint64) {
 	}
 }
 
-func (e *ends) takeAll() map[string][]uint64 {
+func (e *ends) takeAll() map[string]*endings {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.waiting == 0 {
 		return nil
 	}
-	tokens := e.tokens
-	e.tokens, e.waiting = make(map[string][]uint64, len(tokens)), 0
-	return tokens
+	all := e.told
+	e.told, e.waiting = make(map[string]*endings, len(all)), 0
+	return all
 }
 
 func signal(c chan struct{}) {
@@ -106,8 +119,8 @@ func (m *Manager) endsLoop(ctx context.Context) {
 }
 
 func (m *Manager) tellEnds() {
-	for frontend, tokens := range m.ends.takeAll() {
-		m.tell(subjects.FrontendInbox(frontend, "e"), schema.Ends{Manager: m.cfg.ID, Incarnation: m.incarnation, Tokens: tokens})
+	for frontend, t := range m.ends.takeAll() {
+		m.tell(subjects.FrontendInbox(frontend, "e"), schema.Ends{Manager: m.cfg.ID, Incarnation: m.incarnation, Tokens: t.tokens, Marks: t.marks})
 	}
 }
 

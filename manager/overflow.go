@@ -95,6 +95,7 @@ func (m *Manager) move(c *claim) {
 // unmoved answers a call that is in no stream any more and certainly did not start.
 func (m *Manager) unmoved(c *claim, err error) {
 	c.story.Add(story.TurnedDown(err))
+	c.mark = schema.MarkRefused
 	m.answerError(c, err)
 	m.tellEnd(c)
 }

@@ -139,6 +139,15 @@ type Ends struct {
 	Manager     string   `msgpack:"m"`
 	Incarnation string   `msgpack:"i"`
 	Tokens      []uint64 `msgpack:"t"`
+	Marks       []byte   `msgpack:"k,omitempty"` // a [Mark] of each, in the order of Tokens
+}
+
+// Mark is how the call of the i-th token ended.
+func (e *Ends) Mark(i int) Mark {
+	if i >= len(e.Marks) {
+		return 0
+	}
+	return Mark(e.Marks[i])
 }
 
 // Ask is sent to all managers on hearth.status.ask: whoever runs, or holds unstarted, the call with this Event makes it the

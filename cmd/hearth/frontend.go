@@ -11,7 +11,7 @@ import (
 func (a *app) frontend() *cobra.Command {
 	var f roleFlags
 	var http string
-	var noAnonymous bool
+	var noAnonymous, noConsole bool
 	cmd := &cobra.Command{
 		Use:   "frontend",
 		Short: "Run one frontend on a NATS server that runs",
@@ -33,7 +33,7 @@ first SIGINT or SIGTERM lets calls that it has taken end, for at most --drain-ti
 				return err
 			}
 			cfg := deploy.FrontendConfig{
-				ID: f.id, Server: a.server(cmd), HTTP: http, Anonymous: !noAnonymous, Prefix: cmd.Flag("prefix").Value.String(),
+				ID: f.id, Server: a.server(cmd), HTTP: http, NoConsole: noConsole, Anonymous: !noAnonymous, Prefix: cmd.Flag("prefix").Value.String(),
 				Build: thisBuild().String(), Logger: logger,
 			}
 			traces, end, err := a.tracing(cmd.Context(), cfg.Build)
@@ -50,6 +50,7 @@ first SIGINT or SIGTERM lets calls that it has taken end, for at most --drain-ti
 	flags.StringVar(&f.id, "id", "", "name that its credential's rights go by (default: another one for each start)")
 	flags.StringVar(&http, "http", deploy.DefaultHTTP, "loopback address of the HTTP listener; port 0 picks a free one, none leaves it out")
 	flags.BoolVar(&noAnonymous, "no-anonymous", false, "no calls over HTTP without a credential, from this host neither")
+	flags.BoolVar(&noConsole, "no-console", false, noConsoleHelp)
 	f.add(cmd)
 	return cmd
 }

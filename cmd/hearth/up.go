@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hearth-run/hearth/deploy"
+	"github.com/hearth-run/hearth/frontend/console"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
@@ -23,7 +24,7 @@ type upFlags struct {
 	data, http, nats, driver string
 	managers, capacity       int
 	set, allowLocal          []string
-	noAnonymous              bool
+	noAnonymous, noConsole   bool
 	drain                    time.Duration
 	readyFile                string
 	logLevel, logFormat      string
@@ -66,6 +67,7 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.StringArrayVar(&f.set, "set", nil, setHelp)
 	flags.StringArrayVar(&f.allowLocal, "allow-local", nil, allowLocalHelp)
 	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither")
+	flags.BoolVar(&f.noConsole, "no-console", false, noConsoleHelp)
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write the URLs to, as JSON, while everything serves")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -89,7 +91,8 @@ const (
 	driverHelp     = workerDriverHelp + "; none leaves them to workers (hearth worker)"
 	allowLocalHelp = "HOST:PORT of this host, localhost or an address, that sandboxed functions reach which list it in --egress, by the " +
 		"name host.hearth.internal if it is loopback: for development (repeatable)"
-	setHelp = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
+	noConsoleHelp = "leave the console out: whoever reaches the HTTP listener of this host sees names, log lines and errors in it"
+	setHelp       = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
 )
 
 // drivers are the values of --driver.
@@ -127,7 +130,7 @@ func (a *app) upConfig(cmd *cobra.Command, f upFlags) (deploy.Config, error) {
 	}
 	cfg := deploy.Config{
 		DataDir: f.data, Ephemeral: f.ephemeral, Measured: f.measured, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
-		Anonymous: !f.noAnonymous, Prefix: cmd.Flag("prefix").Value.String(), Build: thisBuild().String(), Logger: logger,
+		Anonymous: !f.noAnonymous, NoConsole: f.noConsole, Prefix: cmd.Flag("prefix").Value.String(), Build: thisBuild().String(), Logger: logger,
 		Path: os.Getenv("PATH"), AllowLocal: f.allowLocal,
 	}
 	if a.settings.given("context") {
@@ -255,6 +258,9 @@ func (a *app) serve(ctx context.Context, fabric *deploy.Fabric, cfg deploy.Confi
 		return err
 	}
 	a.println(strings.TrimRight("ready "+n.HTTP+" "+n.NATS, " "))
+	if !cfg.NoConsole && cfg.Anonymous {
+		fmt.Fprintf(a.stderr, "console %s%s\n", n.HTTP, console.Root)
+	}
 	<-ctx.Done()
 	return withdraw()
 }

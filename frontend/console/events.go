@@ -1,0 +1,83 @@
+package console
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+// lettersPage is how many dead letters a page lists.
+const lettersPage = 50
+
+type letterRow struct {
+	schema.DeadLetterItem
+	Bytes64 int64
+	Redrive string // command
+}
+
+type eventsBody struct {
+	Function, FormURL string
+	Letters           []letterRow
+	Next              string // address
+	Later             bool   // not the first page
+	First             string // address of the first page
+	All               string // the command that redrives all that are shown here and more
+	Events            *schema.EventsOutput
+	Failed            []string
+}
+
+// events lists dead letters, the oldest first, and of one function what waits too.
+func (c *Console) events(r *http.Request) (*page, error) {
+	query := r.URL.Query()
+	function, marker := query.Get("function"), query.Get("after")
+	b := eventsBody{Function: function[:min(len(function), 200)], FormURL: Root + "/events", Later: marker != ""}
+	in := schema.EventsInput{FunctionName: function, Marker: marker, MaxItems: lettersPage}
+	var letters schema.DeadLettersOutput
+	b.Failed = together(
+		func() error { return c.do(r.Context(), c.account, "ListDeadLetters", in, &letters) },
+		func() error {
+			if function == "" {
+				return nil
+			}
+			b.Events = new(schema.EventsOutput)
+			err := c.do(r.Context(), c.account, "ListEvents", schema.EventsInput{FunctionName: function, MaxItems: lettersPage}, b.Events)
+			if err != nil {
+				b.Events = nil
+			}
+			return err
+		},
+	)
+	if len(b.Failed) == 2 && b.Failed[0] == b.Failed[1] {
+		b.Failed = b.Failed[:1]
+	}
+	for _, l := range letters.DeadLetters {
+		l.Payload = nil // not for whoever looks over a shoulder; the command shows it
+		b.Letters = append(b.Letters, letterRow{l, int64(l.Bytes), c.hearth("deadletters", "redrive", l.ID)})
+	}
+	if function != "" {
+		b.All = c.hearth("deadletters", "redrive", "--function="+function)
+	} else {
+		b.All = c.hearth("deadletters", "redrive", "--all")
+	}
+	at := url.Values{}
+	if function != "" {
+		at.Set("function", function)
+	}
+	b.First = strings.TrimSuffix(Root+"/events?"+at.Encode(), "?")
+	if letters.NextMarker != "" {
+		at.Set("after", letters.NextMarker)
+		b.Next = Root + "/events?" + at.Encode()
+	}
+	return &page{Name: "events", Title: "Events", Body: b}, nil
+}
+
+// said is an error on one line.
+func said(e *schema.EventError) string {
+	if e == nil {
+		return ""
+	}
+	return cut(strings.TrimSuffix(fmt.Sprintf("%s: %s", e.Code, e.Message), ": "), 300)
+}

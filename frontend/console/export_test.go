@@ -1,0 +1,34 @@
+package console
+
+// What tests see of the inside.
+var (
+	Visible = visible
+	Lines   = lines
+	Took    = took
+	Span    = span
+	Command = command
+)
+
+// Bounds.
+const (
+	MaxWindows  = maxWindows
+	RowsPerTick = rowsPerTick
+)
+
+// Watching is one who watches a feed.
+type Watching struct {
+	feed *Feed
+	w    *watcher
+}
+
+// Watch begins to watch.
+func (f *Feed) Watch(function string) *Watching { return &Watching{f, f.watch(function)} }
+
+// Drain takes away what was collected.
+func (w *Watching) Drain() (calls, failed int, rows []Call) {
+	t, rows := w.w.drain(nil)
+	return t.Calls, t.Failed, rows
+}
+
+// Leave ends it.
+func (w *Watching) Leave() { w.feed.leave(w.w) }
