@@ -153,6 +153,8 @@ func (c *Console) route(parts []string) (handler, bool) {
 			return show(c.calls), true
 		case "events":
 			return show(c.events), true
+		case "trace":
+			return show(c.search), true
 		case "live":
 			return c.live, true
 		}
@@ -160,6 +162,8 @@ func (c *Console) route(parts []string) (handler, bool) {
 		switch parts[0] {
 		case "functions":
 			return named(c.function)
+		case "trace":
+			return named(c.trace)
 		case "static":
 			return c.static(parts[1])
 		}

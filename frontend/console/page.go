@@ -118,10 +118,10 @@ func storyHref(id string) string      { return Root + "/trace/" + url.PathEscape
 func nav(here string) []link {
 	all := []link{
 		{Text: "Overview", Href: Root}, {Text: "Functions", Href: Root + "/functions"}, {Text: "Ring", Href: Root + "/ring"},
-		{Text: "Calls", Href: Root + "/calls"}, {Text: "Events", Href: Root + "/events"},
+		{Text: "Calls", Href: Root + "/calls"}, {Text: "Events", Href: Root + "/events"}, {Text: "Trace", Href: Root + "/trace"},
 	}
 	places := map[string]string{"overview": "Overview", "functions": "Functions", "function": "Functions", "ring": "Ring", "calls": "Calls",
-		"events": "Events"}
+		"events": "Events", "search": "Trace", "trace": "Trace"}
 	for i := range all {
 		all[i].Here = all[i].Text == places[here]
 	}

@@ -223,6 +223,9 @@ func TestParts(t *testing.T) {
 		}
 		inspect(t, path, body)
 	}
+	if resp, body := s.get(t, "/console/trace/"+someID); resp.StatusCode != 503 || !strings.Contains(body, "GetTrace&lt;/b&gt; is away") {
+		t.Errorf("trace: status %d, %.300s", resp.StatusCode, body)
+	}
 	if resp, _ := s.get(t, "/console/functions/nobody"); resp.StatusCode != 404 {
 		t.Errorf("a function that is not there: status %d", resp.StatusCode)
 	}

@@ -145,6 +145,10 @@ func hostile() *fabric {
 	var letters schema.DeadLettersOutput
 	var logs schema.LogsOutput
 	events := schema.EventsOutput{Waiting: 1, Running: 2, Retrying: 3, DeadLetters: 4}
+	story := &schema.Story{
+		RequestID: someID, Function: evil[0], Version: evil[1], Tenant: evil[2], Status: schema.StoryError, Began: now, Ended: now.Add(time.Second), Tries: 2,
+		Node: schema.StoryNode{Kind: evil[3], ID: evil[4], Clock: "a"}, Silent: evil, Other: evil, Left: 1,
+	}
 	for i, name := range evil {
 		f.functions[name] = record(name)
 		f.ring.Members = append(f.ring.Members, name)
@@ -163,17 +167,23 @@ func hostile() *fabric {
 		})
 		events.Events = append(events.Events, schema.EventItem{RequestID: name, State: "retrying", Tenant: name, Accepted: now, Due: &now, LastError: failed})
 		logs.Lines = append(logs.Lines, schema.LogLineItem{Time: now, RequestID: name, Tenant: name, Text: name})
+		story.Steps = append(story.Steps, schema.StoryStep{
+			At: now, Node: schema.StoryNode{Kind: "manager", ID: name, Clock: []string{"a", "b"}[i%2]}, What: name, Text: name, Facts: map[string]string{name: name},
+		})
 	}
 	letters.NextMarker = evil[0]
 	f.answers = map[string]any{
-		"GetRing": ring, "ListReservations": reservations, "ListDeadLetters": letters, "ListEvents": events, "GetLogs": logs,
+		"GetRing": ring, "ListReservations": reservations, "ListDeadLetters": letters, "ListEvents": events, "GetLogs": logs, "GetTrace": story,
 	}
 	return f
 }
 
+// someID is a request id.
+const someID = "00000000-0000-4000-8000-00000000000a"
+
 // paths are the pages of a hostile fabric.
 func paths() []string {
-	all := []string{"/console", "/console/functions", "/console/ring", "/console/calls", "/console/events", "/console/nowhere"}
+	all := []string{"/console", "/console/functions", "/console/ring", "/console/calls", "/console/events", "/console/trace", "/console/trace/" + someID, "/console/nowhere"}
 	for _, name := range []string{evil[0], evil[3], evil[5], evil[10], evil[11]} {
 		q := pathEscape(name)
 		all = append(all, "/console/functions/"+q, "/console/functions?q="+q, "/console/events?function="+q, "/console/ring?function="+q, "/console/calls?function="+q)

@@ -1,0 +1,84 @@
+package console
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
+type searchBody struct {
+	FormURL string
+}
+
+// search asks for a request id.
+func (c *Console) search(*http.Request) (*page, error) {
+	return &page{Name: "search", Title: "Trace", Body: searchBody{Root + "/trace"}}, nil
+}
+
+// stepRow is one step of a story.
+type stepRow struct {
+	When, Node, What, Text string
+	At                     time.Time
+	Facts                  [][2]string
+}
+
+type traceBody struct {
+	searchBody
+	ID      string
+	Story   *schema.Story
+	Took    time.Duration // 0: not ended, or not known
+	Steps   []stepRow
+	Silent  string
+	Other   string
+	Command string
+}
+
+// Look is how the status is coloured beside its word.
+func (b traceBody) Look() string {
+	switch b.Story.Status {
+	case schema.StoryOK:
+		return "good"
+	case schema.StoryRunning, schema.StoryIsUnknown:
+		return "wait"
+	}
+	return "bad"
+}
+
+// trace shows the story of one call.
+func (c *Console) trace(r *http.Request, id string) (*page, error) {
+	story := new(schema.Story)
+	if err := c.do(r.Context(), c.account, "GetTrace", schema.StoryInput{RequestID: id}, story); err != nil {
+		return nil, err
+	}
+	b := traceBody{
+		searchBody: searchBody{Root + "/trace"}, ID: id, Story: story, Silent: strings.Join(story.Silent, ", "), Other: strings.Join(story.Other, ", "),
+		Command: c.hearth("trace", id),
+	}
+	if !story.Ended.IsZero() {
+		b.Took = story.Ended.Sub(story.Began)
+	}
+	for _, s := range story.Steps {
+		step := stepRow{Node: s.Node.Kind + " " + s.Node.ID, What: s.What, Text: s.Text, At: s.At}
+		// Clocks of two hosts are never compared.
+		if s.Node.Clock == story.Node.Clock {
+			step.When = since(s.At.Sub(story.Began))
+		}
+		for _, name := range slices.Sorted(maps.Keys(s.Facts)) {
+			step.Facts = append(step.Facts, [2]string{name, s.Facts[name]})
+		}
+		b.Steps = append(b.Steps, step)
+	}
+	return &page{Name: "trace", Title: "Trace of " + cut(id, 40), Body: b}, nil
+}
+
+// since is a time after the first step.
+func since(d time.Duration) string {
+	if d <= 0 {
+		return "0"
+	}
+	return "+" + took(d)
+}
