@@ -70,7 +70,7 @@ func newProgram(p plan) *program {
 	caps := s.bytes(binary.NativeEndian.AppendUint64(nil, unix.LINUX_CAPABILITY_VERSION_3))
 	bpf := s.table(len(p.filter), s.bytes(filterBytes(p.filter)))
 	waiting := s.table(len(p.waiting), s.bytes(filterBytes(p.waiting)))
-	tail := &label{}
+	tail, wrong := &label{}, &label{}
 
 	s.do("keep the control socket to ourselves", unix.SYS_FCNTL, controlFD, unix.F_SETFD, unix.FD_CLOEXEC)
 	s.do("die with the worker", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
@@ -82,11 +82,13 @@ func newProgram(p plan) *program {
 	s.do("set the host's name", unix.SYS_SETHOSTNAME, hostname, len(hostname))
 	mounts(s, p)
 	landlock(s, p.landlock)
-	listen(s, p)
+	listen(s, p, wrong)
 	waitForLetter(s)
 
 	tail.at = len(s.steps)
 	end(s, p, zero, caps, waiting)
+	wrong.at = len(s.steps)
+	s.do("set up the device", unix.SYS_CLOSE, -1) // which fails, as the shim tells failures
 
 	prog.tail = s.place(tail)
 	prog.zero, prog.caps, prog.bpf = s.address(zero), s.address(caps), s.address(bpf)
@@ -103,7 +105,6 @@ func mounts(s *script, p plan) {
 	for _, file := range p.files {
 		s.do("mask "+file, unix.SYS_MOUNT, nothing, file, nil, unix.MS_BIND, nil).tolerate = unix.ENOENT
 	}
-	quiet(s, p)
 	s.do("bind /proc/sys", unix.SYS_MOUNT, "/proc/sys", "/proc/sys", nil, unix.MS_BIND, nil)
 	s.do("make /proc/sys read-only", unix.SYS_MOUNT, nil, "/proc/sys", nil,
 		unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|flags|unix.MS_NOEXEC, nil)
@@ -114,7 +115,7 @@ func mounts(s *script, p plan) {
 
 // listen brings up lo, makes the device, opens the Runtime API's socket in the environment's own network, and hands both to the
 // worker.
-func listen(s *script, p plan) {
+func listen(s *script, p plan, wrong *label) {
 	const fd = rulesetFD + 1
 	s.do("open a socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	lo := make([]byte, 40)
@@ -123,7 +124,7 @@ func listen(s *script, p plan) {
 	s.do("bring up lo", unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, s.bytes(lo))
 	fds := []int{fd}
 	if p.device {
-		device(s, fd, fd+1)
+		device(s, fd, fd+1, p.six, wrong)
 		fds = append(fds, fd+1)
 	}
 	s.do("close", unix.SYS_CLOSE, fd)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -54,28 +55,45 @@ func interfaceRequest(s *script, value []byte) ptr {
 func short(n uint16) []byte { return binary.NativeEndian.AppendUint16(nil, n) }
 func long(n uint32) []byte  { return binary.NativeEndian.AppendUint32(nil, n) }
 
-// quiet keeps the kernel from addresses of its own making on devices, and from asking for routers there: nothing is on a device
-// that the function did not send. It comes before /proc/sys is read-only.
-func quiet(s *script, p plan) {
-	if !p.device || !p.six {
-		return
-	}
-	const fd = rulesetFD // the lowest free one
-	s.do("open the kind of addresses", unix.SYS_OPENAT, unix.AT_FDCWD, "/proc/sys/net/ipv6/conf/default/addr_gen_mode", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	s.do("have no addresses made", unix.SYS_WRITE, fd, "1", 1)
-	s.do("close", unix.SYS_CLOSE, fd)
-}
-
-// device makes it. socket is one of the network, and fd what the device gets.
-func device(s *script, socket, fd int) {
+// device makes it. socket is one of the network, and fd what the device gets; wrong is where the script fails.
+func device(s *script, socket, fd int, six bool, wrong *label) {
 	s.do("open the device", unix.SYS_OPENAT, unix.AT_FDCWD, deviceNode, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	s.do("make the device", unix.SYS_IOCTL, fd, unix.TUNSETIFF, interfaceRequest(s, short(unix.IFF_TUN|unix.IFF_NO_PI)))
 	s.do("have the device be root's", unix.SYS_IOCTL, fd, unix.TUNSETOWNER, 0)
 	s.do("have the device last", unix.SYS_IOCTL, fd, unix.TUNSETPERSIST, 1)
-	s.do("bound the device's packets", unix.SYS_IOCTL, socket, unix.SIOCSIFTXQLEN, interfaceRequest(s, long(egress.Queue)))
-	s.do("bound the size of packets", unix.SYS_IOCTL, socket, unix.SIOCSIFMTU, interfaceRequest(s, long(egress.MTU)))
+	bound(s, fd+1, six, wrong)
 	own := egress.Own.As4()
 	s.do("give the device an address", unix.SYS_IOCTL, socket, unix.SIOCSIFADDR, interfaceRequest(s, append(append(short(unix.AF_INET), 0, 0), own[:]...)))
+}
+
+// bound sets how many packets the device holds and how large they are, and keeps the kernel from addresses of its own making there
+// and from asking for routers: nothing is on a device that the function did not send. All three go in one message of rtnetlink(7),
+// for whoever sets the last by /proc/sys spins while others hold the kernel's lock of networks (a tenth of what sandboxes cost when
+// they are made side by side, measured). fd is the lowest free descriptor.
+func bound(s *script, fd int, six bool, wrong *label) {
+	attributes := slices.Concat(attribute(unix.IFLA_TXQLEN, long(egress.Queue)), attribute(unix.IFLA_MTU, long(egress.MTU)))
+	if six {
+		const addressesOfItsOwn, none = 8, 1 // IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE
+		attributes = append(attributes, attribute(unix.IFLA_AF_SPEC, attribute(unix.AF_INET6, attribute(addressesOfItsOwn, []byte{none})))...)
+	}
+	link := slices.Concat(make([]byte, 4), long(deviceIndex), make([]byte, 8)) // struct ifinfomsg
+	length := unix.NLMSG_HDRLEN + len(link) + len(attributes)
+	message := slices.Concat(long(uint32(length)), short(unix.RTM_NEWLINK), short(unix.NLM_F_REQUEST|unix.NLM_F_ACK), make([]byte, 8), link, attributes)
+	s.do("open a socket to the kernel", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	s.do("bound the device", unix.SYS_SENDTO, fd, s.bytes(message), length, 0, nil, 0)
+	// An acknowledgement has two headers and a zero; an error has the whole message behind it.
+	const done = 2*unix.NLMSG_HDRLEN + 4
+	s.do("hear that the device is bound", unix.SYS_RECVFROM, fd, s.bytes(make([]byte, done)), done, unix.MSG_TRUNC, nil, nil).unless(done, wrong)
+	s.do("close", unix.SYS_CLOSE, fd)
+}
+
+// attribute is one of rtnetlink(7).
+func attribute(kind uint16, value []byte) []byte {
+	b := slices.Concat(short(uint16(unix.NLA_HDRLEN+len(value))), short(kind), value)
+	for len(b)%unix.NLA_ALIGNTO != 0 {
+		b = append(b, 0)
+	}
+	return b
 }
 
 // connect raises the device and sends everything there. fd is the lowest free descriptor.
