@@ -43,8 +43,7 @@ type binding struct {
 	tmp     int64 // bytes of /tmp
 	task    bool  // a tree for /var/task comes along
 	runtime bool  // one for /var/runtime too
-	network bool  // it reaches something
-	six     bool  // also by version 6 of IP
+	alone   bool  // it reaches nothing, though it has a device
 	command driver.Command
 }
 
@@ -61,14 +60,14 @@ func newLetter(prog *program, b binding) *script {
 		}
 		s.do("mount the runtime", unix.SYS_MOVE_MOUNT, fd, "", unix.AT_FDCWD, runtimeDir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
-	if b.network {
+	if b.alone {
 		free := taskFD
 		for _, there := range []bool{b.task, b.runtime} {
 			if there {
 				free++
 			}
 		}
-		connect(s, free, b.six)
+		disconnect(s, free)
 	}
 	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV
 	s.do("size of /tmp", unix.SYS_MOUNT, nil, "/tmp", nil, flags, fmt.Sprintf("size=%d", b.tmp))

@@ -128,6 +128,9 @@ func listen(s *script, p plan, wrong *label) {
 		fds = append(fds, fd+1)
 	}
 	s.do("close", unix.SYS_CLOSE, fd)
+	if p.device {
+		connect(s, fd, p.six)
+	}
 	s.do("open the Runtime API's socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	address := binary.NativeEndian.AppendUint16(nil, unix.AF_INET)
 	address = binary.BigEndian.AppendUint16(address, port)

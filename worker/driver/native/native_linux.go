@@ -37,8 +37,7 @@ type Driver struct {
 	number   atomic.Uint64 // of sandboxes made
 	limits   func(megabytes int) limits
 	egress   *egress.Service
-	noDevice string // why there are none; "": there are
-	six      bool
+	noDevice string        // why there are none; "": there are
 	removals chan struct{} // devices on their way out
 	left     without       // of tests
 
@@ -147,11 +146,11 @@ func (d *Driver) setUp() (err error) {
 		return err
 	}
 	p.lastCap = lastCap
-	d.noDevice, d.six = deviceAvailable(), hasSix()
+	d.noDevice = deviceAvailable()
 	if d.left[leaveDevice] {
 		d.noDevice = "functions reach no network: a test left it out"
 	}
-	p.device, p.six = d.noDevice == "", d.six
+	p.device, p.six = d.noDevice == "", hasSix()
 	if d.egress, err = d.newEgress(p); err != nil {
 		return err
 	}
