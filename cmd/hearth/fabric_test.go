@@ -146,13 +146,9 @@ func TestCommandsOnARunningFabric(t *testing.T) {
 			t.Errorf("exit %d, %s", r.code, r.stderr)
 		}
 	})
-	t.Run("completion", func(t *testing.T) {
-		for _, command := range []string{"invoke", "describe", "rm", "ring", "deploy"} {
-			if got := f.must(t, "__complete", command, ""); !strings.HasPrefix(got, "echo\n") {
-				t.Errorf("%s completes to %q", command, got)
-			}
-		}
-	})
+	t.Run("completion", func(t *testing.T) { completionOn(t, f) })
+	t.Run("trace", func(t *testing.T) { traceOn(t, f) })
+	t.Run("loglevel", func(t *testing.T) { levelOn(t, f) })
 	t.Run("a misspelt function", func(t *testing.T) {
 		for _, command := range []string{"invoke", "describe", "rm", "ring"} {
 			got := f.run(t, command, "ehco")

@@ -73,7 +73,7 @@ func (a *app) printStory(s *schema.Story) error {
 			first[step.Node.Clock] = step.At
 		}
 		after := float64(step.At.Sub(first[step.Node.Clock])) / float64(time.Millisecond)
-		row := []any{fmt.Sprintf("%+9.3f ms", after), step.Node.Kind + " " + step.Node.ID, strings.ReplaceAll(step.What, "_", " "), step.Text}
+		row := []any{fmt.Sprintf("%+.3f ms", after), step.Node.Kind + " " + step.Node.ID, strings.ReplaceAll(step.What, "_", " "), step.Text}
 		if len(clocks) > 1 {
 			row = append([]any{clockName(slices.Index(clocks, step.Node.Clock))}, row...)
 		}
