@@ -25,10 +25,11 @@ func ValidateFunctionName(name string) error {
 	return nil
 }
 
-// ValidateTenant checks the id of a sub-tenant: 1 to 256 of [a-zA-Z0-9._:/=+\-@ ] (Lambda B4).
+// ValidateTenant checks the id of a sub-tenant: 1 to 256 of [a-zA-Z0-9._:/=+\-@ ] (Lambda B4), without blanks at its ends. No header
+// keeps those: by its name, a function would take " a" for "a".
 func ValidateTenant(id string) error {
-	if len(id) > MaxTenant || !nameBytes(id, ".:/=+@ ") {
-		return Invalid(FieldError{"TenantId", clip(id), "1 to 256 of a-z, A-Z, 0-9, blank and ._:/=+-@"})
+	if len(id) > MaxTenant || !nameBytes(id, ".:/=+@ ") || strings.Trim(id, " ") != id {
+		return Invalid(FieldError{"TenantId", clip(id), "1 to 256 of a-z, A-Z, 0-9, blank and ._:/=+-@, no blank at its ends"})
 	}
 	return nil
 }

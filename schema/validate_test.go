@@ -164,7 +164,7 @@ func TestValidateNames(t *testing.T) {
 		bad   []string
 	}{
 		{schema.ValidateFunctionName, []string{"a", "resize-2_B", strings.Repeat("a", 64)}, []string{"", "a.b", "a b", "*", ">", "ü", "a:b", "$LATEST", strings.Repeat("a", 65)}},
-		{schema.ValidateTenant, []string{"a", "ACME Inc.", "a/b:c=d+e-f@g_h", strings.Repeat("t", 256)}, []string{"", "*", "a\n", "ü", "a,b", strings.Repeat("t", 257)}},
+		{schema.ValidateTenant, []string{"a", "ACME Inc.", "a/b:c=d+e-f@g_h", strings.Repeat("t", 256)}, []string{"", "*", "a\n", "ü", "a,b", " ", " a", "a ", strings.Repeat("t", 257)}},
 		{schema.ValidateAlias, []string{"live", "v1", "1a", "-"}, []string{"", "1", "007", "$LATEST", "a.b", strings.Repeat("a", 129)}},
 		{schema.ValidateQualifier, []string{"$LATEST", "1", "live"}, []string{"", "$latest", "a.b", "a*"}},
 	} {
