@@ -30,6 +30,8 @@ func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 		o.Error = &f
 	}
 	if e != nil {
+		// Whoever is told of it: an event's failure lies in dead letters, and a caller's may be that of a request with its headers.
+		o.Error = e.logs.hushed(o.Error)
 		o.LogTail = e.logs.finish(run, o, own)
 	}
 	if run.Ended != nil {
@@ -43,11 +45,6 @@ func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 		e.returned()
 	}
 	w.answer(e, run, o)
-	if e != nil && o.Error != nil {
-		told := *o
-		told.Error = e.logs.hushed(o.Error)
-		o = &told
-	}
 	x.end(o)
 }
 

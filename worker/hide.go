@@ -55,7 +55,8 @@ func (l *logs) hush(text []byte, cut bool) (told, held []byte) {
 	return text[:len(text)-most], bytes.Clone(text[len(text)-most:])
 }
 
-// hushed is a failure that the function posted, without secrets: its type and message stand in spans and statuses.
+// hushed is a failure that the function posted, without secrets: it stands in answers, dead letters, spans and statuses. A failure that
+// is told is often that of a request, with its headers.
 func (l *logs) hushed(f *schema.FunctionError) *schema.FunctionError {
 	l.mu.Lock()
 	defer l.mu.Unlock()

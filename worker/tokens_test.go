@@ -225,10 +225,11 @@ func TestSecretsHidden(t *testing.T) {
 		run := b.runFor("acme", "e1", binding, quoted(fmt.Sprintf("leak %d", n)))
 		run.Call.LogTail = true
 		b.worker.Start(run)
-		_, o := b.answer(run)
-		if !strings.Contains(string(o.LogTail), "***") {
-			t.Errorf("tail %.200q", o.LogTail)
+		m, o := b.answer(run)
+		if !strings.Contains(string(o.LogTail), "***") || !strings.Contains(string(m.Data), "*** ***") {
+			t.Errorf("tail %.200q, answer %.200q", o.LogTail, m.Data)
 		}
+		leaks("the answer", string(m.Data))
 		leaks("the tail", string(o.LogTail))
 	}
 	bad := b.forTenant(s, func(b *schema.Binding) { b.Variables = schema.Variables{"FN_INIT": "leak"} })

@@ -239,7 +239,11 @@ func startAt(t *testing.T, open func(net.Listener) door, runtime, handler string
 	for _, f := range change {
 		f(binding)
 	}
-	command, err := r.Command(binding, runtimes.Place{Code: writePackage(t, files), API: listener.Addr().String()})
+	place := runtimes.Place{Code: writePackage(t, files), API: listener.Addr().String()}
+	if binding.PerTenant {
+		place.TokenAuth = tokenAuth
+	}
+	command, err := r.Command(binding, place)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package runtimes_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -31,7 +32,10 @@ var _ runtimeapi.Events = (*realAPI)(nil)
 
 func newRealAPI(t testing.TB, l net.Listener) *realAPI {
 	a := &realAPI{t: t, posted: make(chan answer, 16), sent: &bytes.Buffer{}}
-	a.server = runtimeapi.New(runtimeapi.Config{ARN: "arn:aws:lambda:us-east-1:000000000000:function:f", Function: "f", Version: "7", Events: a})
+	a.server = runtimeapi.New(runtimeapi.Config{ARN: "arn:aws:lambda:us-east-1:000000000000:function:f", Function: "f", Version: "7", Events: a,
+		Host: l.Addr().String(), TokenAuth: tokenAuth, Token: func(context.Context) (schema.Token, error) {
+			return schema.Token{Text: pulled, Life: time.Minute}, nil
+		}})
 	a.server.Serve(&recordingListener{l, a})
 	return a
 }
@@ -39,7 +43,7 @@ func newRealAPI(t testing.TB, l net.Listener) *realAPI {
 func (a *realAPI) give(c call) error {
 	return a.server.Start(&runtimeapi.Invocation{RequestID: c.id, Deadline: time.Now().Add(time.Hour),
 		TraceID: c.headers["Lambda-Runtime-Trace-Id"], ClientContext: []byte(c.headers["Lambda-Runtime-Client-Context"]),
-		Tenant: c.headers["Lambda-Runtime-Aws-Tenant-Id"], Payload: []byte(c.event)})
+		Tenant: c.headers["Lambda-Runtime-Aws-Tenant-Id"], Token: c.headers["Hearth-Tenant-Token"], Payload: []byte(c.event)})
 }
 
 func (a *realAPI) posts() <-chan answer { return a.posted }

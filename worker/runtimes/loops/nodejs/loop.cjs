@@ -11,6 +11,7 @@ const connection = require('./connection.cjs');
 const { setCall, writeLine, logError, patchConsole } = require('./console.cjs');
 const { RuntimeError, errorObject, errorText } = require('./errors.cjs');
 const { loadHandler } = require('./handler.cjs');
+const { addToken } = require('./token.cjs');
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
@@ -42,7 +43,7 @@ function parseHeader(text) {
 
 function buildContext(base, headers) {
   const deadline = Number(headers['lambda-runtime-deadline-ms']);
-  return Object.assign(base, fixed, {
+  const context = Object.assign(base, fixed, {
     clientContext: parseHeader(headers['lambda-runtime-client-context']),
     identity: parseHeader(headers['lambda-runtime-cognito-identity']),
     invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
@@ -50,6 +51,7 @@ function buildContext(base, headers) {
     tenantId: headers['lambda-runtime-aws-tenant-id'],
     getRemainingTimeInMillis: () => deadline - Date.now(),
   });
+  return addToken(context, headers['hearth-tenant-token']);
 }
 
 // invoke runs one call; it is what is done with the answer to NEXT.

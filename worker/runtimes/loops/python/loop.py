@@ -163,9 +163,15 @@ class ClientContext(_Record):
 
 
 class LambdaContext:
-    """What a handler learns of its call."""
+    """What a handler learns of its call.
+
+    The token by which a function proves for which sub-tenant it speaks is no member that vars() or repr() would carry along.
+    """
+
+    __slots__ = ("__dict__", "_hearth_token")
 
     def __init__(self, headers):
+        self._hearth_token = headers.get("hearth-tenant-token")
         self.aws_request_id = headers.get("lambda-runtime-aws-request-id")
         self.log_group_name = os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME")
         self.log_stream_name = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME")
@@ -184,8 +190,45 @@ class LambdaContext:
     def log(self, msg):
         sys.stdout.write(str(msg))
 
+    @property
+    def hearth_token(self):
+        """The sub-tenant's token that came with the call; None where the function has no audience, or no sub-tenants."""
+        return self._hearth_token
+
+    def get_hearth_token(self):
+        """The present token, for calls that last longer than that which came with them. Asked of the Runtime API."""
+        return _ask_token()
+
     def __repr__(self):
         return "LambdaContext([%s])" % ",".join("%s=%s" % item for item in self.__dict__.items())
+
+
+# Taken before the package's code is loaded, which may change its variables. Without sub-tenants there are none of these.
+_TOKEN_URL = os.environ.get("HEARTH_TOKEN_URL")
+_TOKEN_AUTH = os.environ.get("HEARTH_TOKEN_AUTH")
+
+
+class HearthTokenError(Exception):
+    """There is no token; the text says why."""
+
+
+def _ask_token():
+    if not _TOKEN_URL or not _TOKEN_AUTH:
+        raise HearthTokenError("no token: this function has no sub-tenants")
+    import http.client  # few functions need it; unlike urllib it knows no proxies, which would get to see the secret
+
+    _, _, rest = _TOKEN_URL.partition("://")
+    address, slash, path = rest.partition("/")
+    connection = http.client.HTTPConnection(address)
+    try:
+        connection.request("POST", slash + path, headers={"Hearth-Token-Request": "true", "Hearth-Token-Auth": _TOKEN_AUTH})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise HearthTokenError("no token: %s" % answer.get("errorMessage"))
+    return answer["token"]
 
 
 def _parse(text, name):
