@@ -93,7 +93,7 @@ func TestHandlersRefuseBadInput(t *testing.T) {
 
 func TestEmbeddedFilesAreTheFolders(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"nodejs/index.mjs", "python/index.py"} {
+	for _, name := range []string{"nodejs/index.mjs", "python/index.py", "tenant/nodejs/index.mjs"} {
 		embedded, err := fs.ReadFile(examples.Files, name)
 		if err != nil {
 			t.Fatal(err)
