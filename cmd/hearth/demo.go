@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ const (
 	stepReservation = "reservation"
 	stepBurst       = "burst"
 	stepShrink      = "shrink"
+	stepTenants     = "sub-tenants"
 	doorNATS        = "nats"
 	doorHTTP        = "http"
 )
@@ -60,8 +62,9 @@ func (a *app) demo() *cobra.Command {
 		Short: "Show everything once, alone, in under a minute",
 		Long: `Start a fabric of three managers and a NATS server in a temporary folder, deploy the example functions, call each over
 NATS and over HTTP with work whose answer is known, and print how each call went; hand in events, mend a function and redrive its dead
-letter; reserve environments, make a burst of calls beyond them, and shrink the reservation under calls. Exits 0 only when every answer was right.
-Examples whose interpreter or compiler is missing are left out, by name.`,
+letter; reserve environments, make a burst of calls beyond them, and shrink the reservation under calls; serve two customers of one
+function, each with its own environments and a token that a service beside the fabric checks. Exits 0 only when every answer was right.
+Examples whose interpreter or compiler is missing are left out, by name, and the customers where the sandbox cannot be built.`,
 		Example: "  hearth demo\n  hearth demo --json | tail -1\n  hearth demo --keep ./playground",
 		GroupID: groupFabric,
 		Args:    exactly(),
@@ -80,6 +83,8 @@ type demo struct {
 	client *client.Client
 	http   *http.Client
 	ran    []ran
+
+	unsandboxed error // why functions run as bare processes; nil: they do not
 }
 
 func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
@@ -102,16 +107,24 @@ func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
 	if err := os.MkdirAll(builds, 0o700); err != nil {
 		return fmt.Errorf("make a folder for what is built: %w", err)
 	}
+	shop, err := openShop()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, shop.close(ctx)) }()
 	building, stopBuilding := context.WithCancel(ctx)
-	packages, wait := packAll(building, all, builds)
+	packages, wait := packAll(building, append(slices.Clip(all), shop.example), builds)
 	defer func() { stopBuilding(); wait() }()
 
 	defer tune()()
 	cfg := a.demoConfig(filepath.Join(folder, "data"), keep == "")
+	d.unsandboxed = errors.New("this system has no sandbox")
 	if cfg.Driver == deploy.DriverNative {
-		if why := deploy.ProbeSandbox(ctx, filepath.Join(folder, "sandbox")); why != nil {
+		if d.unsandboxed = deploy.ProbeSandbox(ctx, filepath.Join(folder, "sandbox")); d.unsandboxed != nil {
 			cfg.Driver = deploy.DriverProcess
-			a.complain("the demo's functions run as bare processes: %v", why)
+			a.complain("the demo's functions run as bare processes: %v", d.unsandboxed)
+		} else {
+			cfg.AllowLocal = []string{shop.address()}
 		}
 	}
 	d.fabric, err = startFabric(ctx, cfg)
@@ -131,6 +144,9 @@ func (a *app) runDemo(cmd *cobra.Command, keep string) (err error) {
 		return err
 	}
 	if err := d.runMore(ctx); err != nil {
+		return err
+	}
+	if err := d.runTenants(ctx, shop, packages[len(all)]); err != nil {
 		return err
 	}
 	if err := d.report.close(); err != nil || keep == "" {

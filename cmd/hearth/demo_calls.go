@@ -64,7 +64,11 @@ func (d *demo) callNATS(ctx context.Context, function string, payload []byte) (*
 
 // callHTTP is Lambda's Invoke, as curl would send it.
 func (d *demo) callHTTP(ctx context.Context, function string, payload []byte) (*client.Answer, error) {
-	resp, err := d.post(ctx, function, payload, nil)
+	return d.callHTTPWith(ctx, function, payload, nil)
+}
+
+func (d *demo) callHTTPWith(ctx context.Context, function string, payload []byte, header http.Header) (*client.Answer, error) {
+	resp, err := d.post(ctx, function, payload, header)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +84,7 @@ func (d *demo) callHTTP(ctx context.Context, function string, payload []byte) (*
 	answer := &client.Answer{
 		Payload: body, RequestID: h.Get(schema.HeaderRequestID), Start: schema.Start(h.Get(schema.HeaderStart)),
 		Arc: h.Get(schema.HeaderArc), Reason: schema.Reason(h.Get(schema.HeaderReason)), Manager: h.Get(schema.HeaderManager),
+		Tenant: h.Get(schema.HeaderTenant), Environment: h.Get(schema.HeaderEnvironment),
 	}
 	// Absent or malformed ones are shown as 0.
 	answer.Rank, _ = strconv.Atoi(h.Get(schema.HeaderRank))

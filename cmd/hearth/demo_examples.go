@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/hearth-run/hearth/cmd/hearth/internal/pack"
 	"github.com/hearth-run/hearth/examples"
@@ -58,7 +59,7 @@ func interpreted(folder, interpreter string) func(context.Context, string) (*pac
 // built packs a Go example, if this host has Go and the source tree.
 func built(name string) func(context.Context, string) (*pack.Package, error) {
 	return func(ctx context.Context, folder string) (*pack.Package, error) {
-		out := filepath.Join(folder, name)
+		out := filepath.Join(folder, strings.ReplaceAll(name, "/", "-"))
 		if err := goBuild(ctx, "./examples/"+name, out); err != nil {
 			if errors.Is(err, errNoSource) {
 				err = fmt.Errorf("%w: %w", errLeftOut, err)

@@ -11,10 +11,11 @@ import (
 
 // demoStep is one line of `demo --json`; people see its first three members and Text.
 type demoStep struct {
-	Step     string  `json:"step"` // fabric, deploy, call, left-out, ratio, events, dead-letter, reservation, burst, shrink
+	Step     string  `json:"step"` // fabric, deploy, call, left-out, ratio, events, dead-letter, reservation, burst, shrink, sub-tenants
 	OK       bool    `json:"ok"`
 	Function string  `json:"function,omitempty"`
 	Door     string  `json:"door,omitempty"` // nats, http
+	Tenant   string  `json:"tenant,omitempty"`
 	Answer   any     `json:"answer,omitempty"`
 	Start    string  `json:"start,omitempty"`
 	Arc      string  `json:"arc,omitempty"`
@@ -83,7 +84,11 @@ func (s demoStep) text() string {
 		out = s.Function + ": " + out
 	}
 	if s.Step == stepCall {
-		out = fmt.Sprintf("%s over %s: %s", s.Function, map[string]string{doorNATS: "NATS", doorHTTP: "HTTP"}[s.Door], s.Detail)
+		out = fmt.Sprintf("%s over %s", s.Function, map[string]string{doorNATS: "NATS", doorHTTP: "HTTP"}[s.Door])
+		if s.Tenant != "" {
+			out += " for " + s.Tenant
+		}
+		out += ": " + s.Detail
 		if s.Start != "" {
 			out += fmt.Sprintf(" (%s, arc %s, %s, rank %d at %s, ran %.1f ms", s.Start, s.Arc, s.Reason, *s.Rank, s.Manager, s.Duration)
 			if s.Init > 0 {
@@ -136,7 +141,7 @@ func (r *report) call(function, door string, answer *client.Answer, shown string
 	if answer != nil {
 		start = answer.Start
 		s.Start, s.Arc, s.Reason, s.Manager = string(answer.Start), answer.Arc, string(answer.Reason), answer.Manager
-		s.Request, s.Duration, s.Init = answer.RequestID, inMS(answer.Duration), inMS(answer.Init)
+		s.Tenant, s.Request, s.Duration, s.Init = answer.Tenant, answer.RequestID, inMS(answer.Duration), inMS(answer.Init)
 		rank := answer.Rank
 		s.Rank = &rank
 		if json.Valid(answer.Payload) && len(answer.Payload) <= 512 {

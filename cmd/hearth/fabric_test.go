@@ -266,7 +266,7 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
-	calls, left, steps := map[string]int{}, 0, map[string]int{}
+	calls, left, steps, customers := map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
 	for _, line := range lines[:len(lines)-1] {
 		s := decode[demoStep](t, line)
 		if !s.OK {
@@ -276,8 +276,9 @@ func TestDemo(t *testing.T) {
 		switch s.Step {
 		case stepCall:
 			calls[s.Function+" by "+s.Door]++
+			customers[s.Tenant]++
 		case stepLeftOut:
-			left++
+			left[s.Function]++
 		}
 	}
 	sum := decode[struct{ Summary demoSummary }](t, lines[len(lines)-1]).Summary
@@ -287,13 +288,18 @@ func TestDemo(t *testing.T) {
 	if steps[stepEvents] != 1 || steps[stepDeadLetter] != 1 || steps[stepBurst] != 1 || sum.Calls < demoBurst {
 		t.Errorf("steps %v, %d calls", steps, sum.Calls)
 	}
-	for _, need := range []string{"node", "python3"} {
-		if _, err := exec.LookPath(need); err != nil {
-			left--
+	may := map[string]bool{stepTenants: strings.Contains(r.stderr, "bare processes")}
+	for function, need := range map[string]string{"count": "node", "sums": "python3"} {
+		_, err := exec.LookPath(need)
+		may[function] = err != nil
+	}
+	for function := range left {
+		if !may[function] {
+			t.Errorf("%s was left out, and this host can run it: %s", function, r.stdout)
 		}
 	}
-	if left != 0 {
-		t.Errorf("examples were left out that this host can run: %s", r.stdout)
+	if n := steps[stepTenants]; n+left[stepTenants] != 1 || n == 1 && (customers[customerA] != 2 || customers[customerB] != 1 || sum.Specialised == 0) {
+		t.Errorf("steps %v, calls by customers %v, %+v", steps, customers, sum)
 	}
 	for _, function := range []string{"resize", "echo"} {
 		if calls[function+" by nats"] == 0 || calls[function+" by http"] == 0 {
