@@ -22,6 +22,8 @@ type SpreadOptions struct {
 	Set       []string // KEY=VALUE, numbers of the fabric
 	Proxied   []string // roles that reach the server through a proxy of their own
 	Disk      *Disk    // of the server's streams; nil: a folder of the test
+	Flags     []string // of each manager
+	Env       []string // NAME=VALUE, of each role
 }
 
 // Spread is a fabric whose roles are processes, each on its own with the credential of its role and id, on a NATS server that
@@ -75,6 +77,7 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 		} else {
 			args = append(args, environments(o)...)
 		}
+		args = append(args, o.Flags...)
 		for _, kv := range o.Set {
 			args = append(args, "--set", kv)
 		}
@@ -145,7 +148,7 @@ func (s *Spread) role(t testing.TB, kind, id string, o SpreadOptions, args ...st
 		url = r.Proxy.URL
 	}
 	args = append([]string{kind, "--id", id, "--server", url, "--creds", s.seed(id), "--ready-file", r.ready}, args...)
-	r.Process = newProcess(t, kind+" "+id, s.bin.Hearth, args, environ(s.home))
+	r.Process = newProcess(t, kind+" "+id, s.bin.Hearth, args, append(environ(s.home), o.Env...))
 	return r
 }
 

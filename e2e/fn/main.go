@@ -22,6 +22,11 @@
 //	"leave"         answer, then exit 0 before asking for the next call
 //	"say WORDS"     write the words to standard output as one line, with an escape sequence before the last
 //	"flood N"       write N lines of 1 KiB to standard output
+//	"tenant"        the sub-tenant that the call is for
+//	"fetch ADDR METHOD PATH"   what a service at ADDR says to it with the token that came with the call: status and body
+//	"fetch-pulled ADDR METHOD PATH HEADER…"   the same with the token that the Runtime API gives, asked with further headers
+//	"pull SECRET"   the status of a question for the token with this secret; "next": of a second question for a call
+//	"leak"          write the token and the secret to both outputs and into a function error
 //
 // The variable FN_INIT makes the start itself fail: exit, hang, error; or wait until the file that FN_WAIT names is there.
 package main
@@ -96,6 +101,8 @@ type runtime struct {
 	last string
 	told net.Conn // of "tell"
 	kept []string
+
+	tenant, token string // of this call
 }
 
 func (r *runtime) serve(id string, payload []byte, calls int) {
@@ -181,6 +188,14 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 		line := strings.Repeat("f", 1023) + "\n"
 		for range n {
 			fmt.Print(line)
+		}
+	case "tenant":
+		answer = strconv.Quote(r.tenant)
+	case "fetch", "fetch-pulled", "pull", "next", "leak":
+		var err error
+		if answer, err = r.tokenVerb(verb, arg, words); err != nil {
+			r.fail(id, "Fn.Token", err)
+			return
 		}
 	case "leave":
 		r.post("invocation/"+id+"/response", answer, false)
@@ -273,6 +288,10 @@ func (r *runtime) read() (status, id string, body []byte) {
 			length, _ = strconv.Atoi(value)
 		case "lambda-runtime-aws-request-id":
 			id = value
+		case "lambda-runtime-aws-tenant-id":
+			r.tenant = value
+		case "hearth-tenant-token":
+			r.token = value
 		}
 	}
 	body = make([]byte, length)
