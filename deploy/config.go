@@ -83,6 +83,7 @@ type Config struct {
 	Build     string               // of this binary, told to other nodes
 	Logger    *slog.Logger         // nil discards
 	Telemetry *telemetry.Telemetry // nil records no spans; who made it shuts it down
+	Metrics   *telemetry.Metrics   // nil: those of this process are made; told at /metrics of HTTP
 }
 
 // LogValue is what was asked for, without a password in a URL.
@@ -110,6 +111,9 @@ func (c *Config) setDefaults() {
 		}
 	}
 	c.Managers, c.Frontends = max(c.Managers, 1), max(c.Frontends, 1)
+	if c.Metrics == nil {
+		c.Metrics = telemetry.NewMetrics(c.Build)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/frontend"
 	"github.com/hearth-run/hearth/frontend/control"
 	"github.com/hearth-run/hearth/internal/lifecycle"
@@ -30,6 +31,7 @@ type managerNode struct {
 
 	nc      *nats.Conn
 	shipper *worker.Shipper
+	ledger  *worker.Ledger
 	worker  *worker.Worker // of this process; nil: none
 	fleet   *fleet.Fleet   // those of other processes beside it
 	manager *manager.Manager
@@ -57,6 +59,10 @@ func (n *managerNode) parts(u *up) *lifecycle.Group {
 			},
 			OnStop: func(ctx context.Context) error { return n.shipper.Stop(ctx) },
 		})
+		g.Add("usage", lifecycle.Func{
+			OnStart: func(ctx context.Context) error { return n.startLedger(ctx, u) },
+			OnStop:  func(ctx context.Context) error { return n.ledger.Stop(ctx) },
+		})
 		g.Add("worker", lifecycle.Func{
 			OnStart: func(context.Context) error { return n.makeWorker(u) },
 			OnStop:  func(ctx context.Context) error { return n.worker.Stop(ctx) },
@@ -75,7 +81,8 @@ func (n *managerNode) makeWorker(u *up) error {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
 	cfg := worker.Config{ID: n.id, Publish: n.nc.PublishMsg, Driver: u.driver, Tenants: u.tenants, Names: u.names, Path: u.cfg.Path, Logger: u.cfg.Logger,
-		Telemetry: u.cfg.Telemetry, Lines: n.shipper.Open, LogBytes: n.shipper.Bytes()}
+		Telemetry: u.cfg.Telemetry, Metrics: u.cfg.Metrics, Lines: n.shipper.Open, LogBytes: n.shipper.Bytes(),
+		Ledger: n.ledger}
 	if u.runsDir != "" { // else the driver runs no code
 		cfg.Code, cfg.CacheDir = newCodeStore(js, u.names), filepath.Join(u.runsDir, codeDir, n.id)
 	}
@@ -83,8 +90,31 @@ func (n *managerNode) makeWorker(u *up) error {
 	return err
 }
 
+// startLedger begins to write down what functions use.
+func (n *managerNode) startLedger(ctx context.Context, u *up) error {
+	js, err := jetstream.New(n.nc)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	stream := jetstream.WithExpectStream(u.names.Stream(topology.Usage))
+	n.ledger, err = worker.NewLedger(worker.LedgerConfig{Worker: n.id, Logger: u.cfg.Logger,
+		Store: func(ctx context.Context, r *schema.UsageRecord) error {
+			b, err := schema.Marshal(r)
+			if err != nil {
+				return err
+			}
+			_, err = js.Publish(ctx, u.names.Usage(r.Account, n.id), b, stream, jetstream.WithMsgID(r.MsgID()))
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return n.ledger.Start(ctx)
+}
+
 func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
-	apart := fleet.Config{Manager: n.id, Names: u.names, Logger: u.cfg.Logger}
+	apart := fleet.Config{Manager: n.id, Names: u.names, Logger: u.cfg.Logger, Metrics: u.cfg.Metrics}
 	if n.worker != nil {
 		apart.Local, apart.LocalPlaces, apart.LocalTenants = n.worker, n.capacity, u.tenants
 	}
@@ -99,7 +129,7 @@ func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
 		ID: n.id, Names: u.names, Capacity: n.capacity, Elastic: true, FabricSet: u.cfg.Set,
 		Seal: &schema.SealKeyRecord{V: schema.Version, KeyID: u.seal.ID(), Public: u.seal.Public()}, Open: u.seal.Open,
 		HandOver: u.seal.HandOver, Tokens: keys,
-		Build: u.build(), Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry,
+		Build: u.build(), Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry, Metrics: u.cfg.Metrics,
 	})
 	if err != nil {
 		return err
@@ -148,7 +178,7 @@ func (n *frontendNode) parts(u *up) *lifecycle.Group {
 
 func (n *frontendNode) startFrontend(ctx context.Context, u *up) (err error) {
 	cfg := frontend.Config{
-		ID: n.id, Stable: n.stable, Names: u.names, Hosts: u.cfg.Hosts, Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry,
+		ID: n.id, Stable: n.stable, Names: u.names, Hosts: u.cfg.Hosts, Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry, Metrics: u.cfg.Metrics,
 	}
 	if n.first && u.http != nil {
 		host, _, err := splitAddress(u.cfg.HTTP)

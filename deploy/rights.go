@@ -172,6 +172,7 @@ func frontendRights(names subjects.Names, id string) *rights {
 	r.reads(dead)
 	r.stream(dead, "STREAM.MSG.DELETE")
 	r.reads(names.Stream(topology.Logs))
+	r.reads(names.Stream(topology.Usage))
 	r.readsBuckets()
 	r.writes(topology.Functions, ">")
 	r.writes(topology.Reservations, ">")
@@ -188,7 +189,8 @@ func frontendRights(names subjects.Names, id string) *rights {
 // set the fabric up.
 func managerRights(names subjects.Names, id string) *rights {
 	r := &rights{names: names}
-	r.own("arc.u.>", "open.>", "w.>", "m.>", "log.>", "trace.>", "status.manager."+subjects.Escape(id))
+	r.own("arc.u.>", "open.>", "w.>", "m.>", "log.>", "usage.*."+subjects.Escape(id), "trace.>",
+		"status.manager."+subjects.Escape(id))
 	r.inboxes()
 	r.asksOfItself()
 	for _, calls := range r.calls() {
@@ -199,7 +201,7 @@ func managerRights(names subjects.Names, id string) *rights {
 	}
 	for _, made := range []string{
 		names.Events(subjects.DefaultAccount), names.Stream(topology.Retries), names.Stream(topology.DeadLetters),
-		names.Stream(topology.Logs), topology.CodeStream(names),
+		names.Stream(topology.Logs), names.Stream(topology.Usage), topology.CodeStream(names),
 	} {
 		r.stream(made, "STREAM.CREATE", "STREAM.UPDATE", "STREAM.INFO")
 	}

@@ -42,6 +42,7 @@ type Server struct {
 type Node struct {
 	ID      string
 	HTTPURL string   // of the Lambda API; "" if it is not served
+	Metrics string   // URL of its own listener for metrics; "" if it has none
 	NATSURL string   // of the server to which it connected, without a password
 	Notes   []string // what the driver does not enforce here, for people, one line each
 	Remarks []string // what else of this host functions notice, the same
@@ -77,6 +78,10 @@ type ManagerConfig struct {
 	Build     string
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
+	Metrics   *telemetry.Metrics // nil: those of this process are made
+
+	// MetricsAt is a loopback address at which they are told, port 0 a free one; "" is nowhere: this role serves no other HTTP.
+	MetricsAt string
 }
 
 // Validate names every field that cannot be used.
@@ -97,6 +102,7 @@ func (c *ManagerConfig) Validate() []schema.FieldError {
 	if !knownDriver(c.Driver) {
 		wrong("Driver", c.Driver, "native, process, null or none")
 	}
+	badMetrics(c.MetricsAt, wrong)
 	_, local := localAddresses(c.AllowLocal)
 	bad = append(bad, local...)
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
@@ -122,6 +128,7 @@ type FrontendConfig struct {
 	Build     string
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
+	Metrics   *telemetry.Metrics // nil: those of this process are made; served at /metrics of HTTP
 }
 
 // Validate names every field that cannot be used.
@@ -164,7 +171,7 @@ func StartManager(ctx context.Context, cfg ManagerConfig) (*Node, error) {
 	}
 	u, err := newRole(Config{
 		DataDir: cmp.Or(cfg.DataDir, managerDir(cfg.ID)), Ephemeral: cfg.Ephemeral, Capacity: cfg.Capacity, Driver: cfg.Driver,
-		Set: cfg.Set, Prefix: cfg.Prefix, Path: cfg.Path, AllowLocal: cfg.AllowLocal, Build: cfg.Build, Logger: cfg.Logger, Telemetry: cfg.Telemetry,
+		Set: cfg.Set, Prefix: cfg.Prefix, Path: cfg.Path, AllowLocal: cfg.AllowLocal, Build: cfg.Build, Logger: cfg.Logger, Telemetry: cfg.Telemetry, Metrics: cfg.Metrics,
 	}, cfg.Server)
 	if err != nil {
 		return nil, err
@@ -185,6 +192,7 @@ func StartManager(ctx context.Context, cfg ManagerConfig) (*Node, error) {
 	n.parts.Add("driver", lifecycle.Func{OnStart: u.startDriver, OnStop: u.closeDriver})
 	n.parts.Add("managers' key", lifecycle.Func{OnStart: u.loadKey})
 	n.parts.Add("manager", one)
+	u.tellMetrics(n, cfg.MetricsAt)
 	return u.serve(ctx, n)
 }
 
@@ -197,7 +205,7 @@ func StartFrontend(ctx context.Context, cfg FrontendConfig) (*Node, error) {
 	}
 	u, err := newRole(Config{
 		HTTP: cfg.HTTP, Hosts: cfg.Hosts, NoConsole: cfg.NoConsole, Anonymous: cfg.Anonymous, Prefix: cfg.Prefix, Build: cfg.Build, Logger: cfg.Logger,
-		Telemetry: cfg.Telemetry,
+		Telemetry: cfg.Telemetry, Metrics: cfg.Metrics,
 	}, cfg.Server)
 	if err != nil {
 		return nil, err

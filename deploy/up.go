@@ -18,6 +18,7 @@ import (
 	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
+	"github.com/hearth-run/hearth/worker"
 	"github.com/hearth-run/hearth/worker/driver"
 )
 
@@ -289,6 +290,7 @@ func (u *up) startDriver(ctx context.Context) (err error) {
 	}
 	u.fabric.Notes, u.tenants, u.limits = abilities.Notes, abilities.Tenants, abilities.Limits
 	u.fabric.Remarks = abilities.Remarks
+	u.cfg.Metrics.Add(worker.OfDriver(u.driver))
 	return nil
 }
 

@@ -44,6 +44,9 @@ type WorkerConfig struct {
 	Build     string
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
+	Metrics   *telemetry.Metrics
+	// MetricsAt is where they are told, as [ManagerConfig].
+	MetricsAt string
 }
 
 // Validate names every field that cannot be used.
@@ -64,6 +67,7 @@ func (c *WorkerConfig) Validate() []schema.FieldError {
 	if !knownDriver(c.Driver) || c.Driver == DriverNone {
 		wrong("Driver", c.Driver, "native, process or null")
 	}
+	badMetrics(c.MetricsAt, wrong)
 	_, local := localAddresses(c.AllowLocal)
 	bad = append(bad, local...)
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
@@ -85,7 +89,7 @@ func StartWorker(ctx context.Context, cfg WorkerConfig) (*Node, error) {
 	}
 	u, err := newRole(Config{
 		DataDir: dir, Ephemeral: cfg.Ephemeral, Driver: cfg.Driver, Prefix: cfg.Prefix, Path: cfg.Path, AllowLocal: cfg.AllowLocal, Build: cfg.Build, Logger: cfg.Logger,
-		Telemetry: cfg.Telemetry,
+		Telemetry: cfg.Telemetry, Metrics: cfg.Metrics,
 	}, cfg.Server)
 	if err != nil {
 		return nil, err
@@ -105,6 +109,7 @@ func StartWorker(ctx context.Context, cfg WorkerConfig) (*Node, error) {
 	one := &lifecycle.Group{}
 	w.parts(u, one)
 	n.parts.Add("worker", one)
+	u.tellMetrics(n, cfg.MetricsAt)
 	if err := u.start(ctx, &n.parts); err != nil {
 		return nil, err
 	}
@@ -122,6 +127,7 @@ type workerNode struct {
 	nc      *nats.Conn
 	streams *remote.Streams
 	shipper *worker.Shipper
+	ledger  *worker.Ledger
 	worker  *worker.Worker
 	remote  *remote.Remote
 }
@@ -149,11 +155,20 @@ func (n *workerNode) parts(u *up, g *lifecycle.Group) {
 		},
 		OnStop: func(ctx context.Context) error { return n.shipper.Stop(ctx) },
 	})
+	g.Add("usage", lifecycle.Func{
+		OnStart: func(ctx context.Context) (err error) {
+			if n.ledger, err = worker.NewLedger(worker.LedgerConfig{Worker: n.id, Store: n.streams.StoreUsage, Logger: u.cfg.Logger}); err != nil {
+				return err
+			}
+			return n.ledger.Start(ctx)
+		},
+		OnStop: func(ctx context.Context) error { return n.ledger.Stop(ctx) },
+	})
 	g.Add("environments", lifecycle.Func{
 		OnStart: func(context.Context) (err error) {
 			cfg := worker.Config{
 				ID: n.id, Publish: n.nc.PublishMsg, Driver: u.driver, Tenants: u.tenants, Names: u.names, Path: u.cfg.Path,
-				Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry, Lines: n.shipper.Open, LogBytes: n.shipper.Bytes(),
+				Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry, Metrics: u.cfg.Metrics, Lines: n.shipper.Open, LogBytes: n.shipper.Bytes(), Ledger: n.ledger,
 			}
 			if u.runsDir != "" { // else the driver runs no code
 				cfg.Code, cfg.CacheDir = n.streams, filepath.Join(u.runsDir, codeDir, n.id)

@@ -88,6 +88,14 @@ func TestTenants(t *testing.T) {
 			t.Errorf("the next sub-tenant: %s: %s", third.Start, third.Payload)
 		}
 	})
+	t.Run("S68", func(t *testing.T) {
+		_, port, err := net.SplitHostPort(g.l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sumsUp(t, f, g, "host.hearth.internal:"+port)
+		asksForWhatIsThere(t, scrape(t, f.HTTP))
+	})
 }
 
 // leavesNothing: what a sub-tenant leaves in memory and in files it alone finds, and no environment ever serves two (S61). There is room

@@ -177,6 +177,7 @@ func (f *Frontend) unknown(r *schema.Request) error {
 // [schema.HeaderFunctionError]. A refusal that came after the call had its request id comes with an answer that holds
 // the id alone. When ctx ends first, its cause comes back, the call goes on, and the answer is dropped.
 func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answer, error) {
+	begun := time.Now()
 	f.counters.calls.Add(1)
 	v, err := f.find(ctx, r)
 	if err != nil {
@@ -186,9 +187,10 @@ func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answe
 	waiter := make(chan ended, 1)
 	c, err := f.begin(r, v, "", func(e ended) { waiter <- e }, "")
 	if err != nil {
-		f.counters.refuse(err)
+		f.countRefusal(r, err)
 		return nil, err
 	}
+	f.metrics.admission.Took(time.Since(begun))
 	select {
 	case e := <-waiter:
 		return answerOf(c.requestID, e)

@@ -20,6 +20,7 @@ func (f *Frontend) refuse(c *call, err error) {
 	}
 	f.counters.refuse(err)
 	c.how = howRefused(err)
+	f.metrics.refused.Count(c.version.function.Account, c.version.function.Name, schema.CodeOf(err))
 	c.settle()
 	c.story.Add(story.Refused(c.publication(), err))
 	c.fail(schema.CodeOf(err), err.Error())
@@ -50,6 +51,7 @@ func (f *Frontend) lose(c *call) {
 	f.counters.lost.Add(1)
 	c.story.Add(story.Lost(c.publication()))
 	c.how = how{outcome: console.OutcomeLost, code: string(schema.CodeExecutionLost), manager: c.manager}
+	f.metrics.refused.Count(c.version.function.Account, c.version.function.Name, schema.CodeExecutionLost)
 	c.settle()
 	f.log.Warn("call lost", c.logged(), "function", c.name(), "arc", c.arcName(), "attempt", c.attempt)
 	c.fail(schema.CodeExecutionLost, lostText)

@@ -15,7 +15,7 @@ func benchFunction() *function {
 	return newFunction(&schema.FunctionRecord{
 		V: schema.Version, Account: subjects.DefaultAccount, Name: "echo", ID: "0190c0de-0000-7000-8000-000000000000",
 		Latest: schema.VersionRecord{Version: schema.Latest, Timeout: 3 * time.Second, CodeSHA256: "ab", ConfigRevision: 1},
-	}, 1, nil)
+	}, 1, nil, newFunctions().told.Hold(target{}))
 }
 
 func benchFrontend(b testing.TB) *Frontend {

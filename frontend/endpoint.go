@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -70,6 +71,7 @@ func (f *Frontend) handle(req micro.Request) {
 
 // receive is [Frontend.handle]; false means that the request waits for its name to be looked up.
 func (f *Frontend) receive(req micro.Request) (seenTo bool) {
+	begun := time.Now()
 	f.counters.calls.Add(1)
 	reply := req.Reply()
 	// Before anything is answered, a refusal too: this frontend may publish where its caller may not (SECURITY 2).
@@ -97,14 +99,21 @@ func (f *Frontend) receive(req micro.Request) (seenTo bool) {
 		return true
 	}
 	if _, err := f.begin(r, v, reply, nil, ""); err != nil {
-		f.turnDown(req, nil, err) // the call has a span of its own
+		f.countRefusal(r, err)
+		f.answerRefused(req, err) // the call has a span of its own
+		return true
 	}
+	f.metrics.admission.Took(time.Since(begun))
 	return true
 }
 
 // turnDown answers a request that is refused in the handler, where micro counts it.
 func (f *Frontend) turnDown(req micro.Request, r *schema.Request, err error) {
 	f.refused(r, err, false)
+	f.answerRefused(req, err)
+}
+
+func (f *Frontend) answerRefused(req micro.Request, err error) {
 	status, text := schema.ErrorHeaders(err)
 	if err := req.Error(status, text, nil); err != nil {
 		f.log.Warn("refusal not sent", "error", err)
@@ -122,7 +131,7 @@ func (f *Frontend) readMisses(ctx context.Context) {
 			if err != nil {
 				f.refused(m.request, err, false)
 			} else if _, err = f.begin(m.request, v, m.reply, nil, ""); err != nil {
-				f.counters.refuse(err)
+				f.countRefusal(m.request, err)
 			}
 			if err != nil {
 				f.send(&nats.Msg{Subject: m.reply, Header: refusal(err, "")})

@@ -49,6 +49,7 @@ type Config struct {
 	MaxHeld     int64                // bytes of payloads over [schema.MaxCarried] at once; 0: [DefaultMaxHeld]
 	Logger      *slog.Logger         // nil: nothing is logged
 	Telemetry   *telemetry.Telemetry // nil: no spans
+	Metrics     *telemetry.Metrics   // nil: nobody looks; else served at /metrics
 }
 
 // Frontend takes calls over NATS and HTTP, publishes them on their arcs, and sees that each is answered. One connection
@@ -63,6 +64,7 @@ type Frontend struct {
 	random      *names
 	counters    *counters
 	stories     *story.Book
+	metrics     *metrics
 	functions   *functions
 	pending     *pending
 	startBys    *wheel
@@ -131,7 +133,7 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	f := &Frontend{
 		nc: nc, names: cfg.Names, id: id, stable: cfg.Stable, incarnation: randomID(),
 		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("frontend", id), tel: cfg.Telemetry,
-		random: newNames(), counters: newCounters(), functions: newFunctions(), stories: story.NewBook(schema.StoryFrontend, id),
+		random: newNames(), counters: newCounters(), metrics: newMetrics(), functions: newFunctions(), stories: story.NewBook(schema.StoryFrontend, id),
 		pending:  newPending(cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight), cmp.Or(cfg.MaxHeld, DefaultMaxHeld)),
 		callers:  callers.New(callers.Config{}),
 		startBys: newWheel(), view: newView(), statuses: newStatusQueue(),
@@ -147,11 +149,12 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 		return nil, fmt.Errorf("new frontend: %w", err)
 	}
 	f.events = pollers
+	cfg.Metrics.Add(f.scrape)
 	if cfg.HTTP != nil {
 		if !cfg.NoConsole {
 			f.console = console.New(consoleFabric{f}, f.names, f.log)
 		}
-		f.door = newHTTPDoor(f, cfg.HTTP, cfg.Hosts, cfg.Anonymous, f.log)
+		f.door = newHTTPDoor(f, cfg, f.log)
 	}
 	return f, nil
 }

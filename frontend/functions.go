@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -33,6 +34,7 @@ type function struct {
 	versions map[string]*version // by number, and under "" and [schema.Latest]
 	routed   *routed
 	tenants  *tenantCalls
+	told     *telemetry.Held[target, routed] // the same, as metrics tell it
 }
 
 // version is one version of a function as calls see it.
@@ -43,6 +45,7 @@ type version struct {
 	tally    *tally       // outlives a change of the record
 	routed   *routed      // of the function
 	tenants  *tenantCalls // of the function
+	told     *routed      // the same as routed, as metrics tell it
 	arc      atomic.Pointer[unreservedArc]
 }
 
@@ -52,6 +55,7 @@ type functions struct {
 	kv jetstream.KeyValue
 
 	shared atomic.Pointer[[]sharedCalls] // versions whose calls are told on change
+	told   *telemetry.Table[target, routed]
 
 	mu           sync.RWMutex
 	known        map[target]*function
@@ -67,6 +71,7 @@ type miss struct {
 
 func newFunctions() *functions {
 	fs := &functions{
+		told:  newTold(),
 		known: make(map[target]*function), misses: make(map[target]*miss), reservations: make(map[target]reservedVersions),
 	}
 	fs.share()
@@ -93,9 +98,12 @@ func (fs *functions) changed(record *schema.FunctionRecord, key string, revision
 		return
 	}
 	if deleted {
+		if old := fs.known[t]; old != nil {
+			fs.told.Release(old.told)
+		}
 		delete(fs.known, t)
 	} else {
-		fs.known[t] = newFunction(record, revision, fs.known[t])
+		fs.known[t] = fs.newFunction(t, record, revision)
 	}
 	fs.relink(t)
 }
@@ -108,16 +116,25 @@ func (fs *functions) found(t target, record *schema.FunctionRecord, revision uin
 	if old != nil && old.revision >= revision {
 		return
 	}
-	fs.known[t] = newFunction(record, revision, old)
+	fs.known[t] = fs.newFunction(t, record, revision)
 	fs.known[t].read = true
 	fs.relink(t)
 }
 
+// newFunction prepares a record for calls in place of the one that is known. Called with mu held.
+func (fs *functions) newFunction(t target, record *schema.FunctionRecord, revision uint64) *function {
+	old := fs.known[t]
+	if old == nil {
+		return newFunction(record, revision, nil, fs.told.Hold(t))
+	}
+	return newFunction(record, revision, old, old.told)
+}
+
 // newFunction prepares a record for calls. Versions that old had too keep their counts.
-func newFunction(record *schema.FunctionRecord, revision uint64, old *function) *function {
+func newFunction(record *schema.FunctionRecord, revision uint64, old *function, told *telemetry.Held[target, routed]) *function {
 	fn := &function{
 		record: record, revision: revision, versions: make(map[string]*version, len(record.Versions)+2), routed: new(routed),
-		tenants: new(tenantCalls),
+		tenants: new(tenantCalls), told: told,
 	}
 	if old != nil {
 		fn.routed = old.routed // counted by name
@@ -126,7 +143,8 @@ func newFunction(record *schema.FunctionRecord, revision uint64, old *function) 
 		}
 	}
 	add := func(name string, v *schema.VersionRecord) *version {
-		made := &version{function: record, record: v, key: schema.VersionKey(record, v, ""), routed: fn.routed, tenants: fn.tenants}
+		made := &version{function: record, record: v, key: schema.VersionKey(record, v, ""), routed: fn.routed, tenants: fn.tenants,
+			told: told.Row}
 		if old != nil && old.record.ID == record.ID && old.versions[name] != nil {
 			made.tally = old.versions[name].tally
 		} else {

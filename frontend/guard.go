@@ -117,3 +117,8 @@ func loopbackAddr(addr string) bool {
 	ap, err := netip.ParseAddrPort(addr)
 	return err == nil && ap.Addr().Unmap().IsLoopback()
 }
+
+// Guard lets through to next what the API door lets through: programs of this host, and no page in a browser.
+func Guard(listener net.Addr, hosts []string, next http.Handler) http.Handler {
+	return newGuard(listener, hosts, true, nil, next)
+}

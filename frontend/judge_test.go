@@ -107,7 +107,7 @@ func TestAwayEndsTheHopeless(t *testing.T) {
 		f.pending.enter(c)
 		f.pending.add(c)
 	}
-	v := newFunction(&schema.FunctionRecord{Name: "f", ID: "i", Latest: schema.VersionRecord{Version: schema.Latest}}, 1, nil).versions[""]
+	v := newFunction(&schema.FunctionRecord{Name: "f", ID: "i", Latest: schema.VersionRecord{Version: schema.Latest}}, 1, nil, newFunctions().told.Hold(target{})).versions[""]
 	waits, hopeless := make(chan ended, 1), make(chan ended, 1)
 	add(&call{token: 1, version: v, waiter: func(e ended) { waits <- e }, hopeless: time.Now().Add(time.Hour)})
 	add(&call{token: 2, version: v, waiter: func(e ended) { hopeless <- e }, hopeless: time.Now().Add(-time.Nanosecond)})

@@ -32,11 +32,11 @@ type httpDoor struct {
 	log      *slog.Logger
 }
 
-func newHTTPDoor(f *Frontend, listener net.Listener, hosts []string, anonymous bool, log *slog.Logger) *httpDoor {
-	d := &httpDoor{listener: listener, log: log}
+func newHTTPDoor(f *Frontend, cfg Config, log *slog.Logger) *httpDoor {
+	d := &httpDoor{listener: cfg.HTTP, log: log}
 	api := lambdaapi.New(f)
 	// Not a ServeMux: that one answers paths which are not clean by a redirect, with no error that SDKs can read.
-	d.next = newGuard(listener.Addr(), hosts, anonymous, f.console, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	d.next = newGuard(cfg.HTTP.Addr(), cfg.Hosts, cfg.Anonymous, f.console, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/healthz":
 			f.health(w, r)
@@ -44,6 +44,11 @@ func newHTTPDoor(f *Frontend, listener net.Listener, hosts []string, anonymous b
 		case jwksPath:
 			f.jwks(w, r)
 			return
+		case metricsPath:
+			if cfg.Metrics != nil {
+				serveMetrics(cfg.Metrics, w, r)
+				return
+			}
 		}
 		if f.console != nil && console.Path(r.URL.Path) {
 			f.console.ServeHTTP(w, r)

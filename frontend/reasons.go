@@ -50,6 +50,7 @@ func (r *routed) load() Reasons {
 // event's call has no reason here, for it was another frontend's.
 func (c *call) settle() {
 	c.version.routed.count(c.reason)
+	c.version.told.count(c.reason)
 	c.show()
 }
 

@@ -51,7 +51,7 @@ func (f *Frontend) spanDoor(r *schema.Request, http bool) telemetry.Span {
 
 // refused counts a request that was refused before it became a call, and records it.
 func (f *Frontend) refused(r *schema.Request, err error, http bool) {
-	f.counters.refuse(err)
+	f.countRefusal(r, err)
 	f.storyRefused(r, err)
 	f.showRefused(r, err)
 	if r == nil || !f.tel.Enabled() {

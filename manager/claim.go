@@ -329,6 +329,7 @@ func (m *Manager) crossed(c *claim, l line, environment string, start schema.Sta
 		m.tellSoon()
 	}
 	m.count.start(start)
+	m.metrics.waited(c, start)
 	m.grants.bind(environment, c.call.Tenant)
 	m.worker.Start(&c.run)
 }
@@ -422,6 +423,7 @@ func (m *Manager) refuse(c *claim, err error) {
 }
 
 func (m *Manager) answerError(c *claim, err error) {
+	m.metrics.refuse(c, err)
 	status, text := schema.ErrorHeaders(err)
 	msg := nats.NewMsg(c.call.Reply)
 	msg.Header.Set(schema.HeaderErrorCode, status)

@@ -25,6 +25,9 @@ type Counters struct {
 	Moved                   int64 // calls that a reserved arc had no idle member for: overflow
 	HandedOver, TakenOver   int64 // claims that another manager runs, and of others that this one took
 	Unpromised              int64 // hand-overs that found no promise
+	Signed, SignFailed      int64 // tokens that were asked for
+	Evicted                 int64 // idle environments that made way for another
+	Unpermitted             int64 // environments that were not made because a cap was reached
 	Unsigned                int64 // tokens that a worker asked for and that were not of the sub-tenant it was given; must be 0
 	Grown, Shrunk           int64 // arcs that this manager made longer, or shorter
 }
@@ -41,6 +44,8 @@ type counters struct {
 	grown, shrunk               atomic.Int64
 	handedOver, takenOver       atomic.Int64
 	unpromised, unsigned        atomic.Int64
+	signed, signFailed          atomic.Int64
+	evicted, unpermitted        atomic.Int64
 }
 
 func (c *counters) start(s schema.Start) {
@@ -65,6 +70,7 @@ func (m *Manager) Counters() Counters {
 		Fetched: c.fetched.Load(), Unfetched: c.unfetched.Load(),
 		Caught: c.caught.Load(), TurnedAway: c.turnedAway.Load(), Moved: c.moved.Load(),
 		Grown: c.grown.Load(), Shrunk: c.shrunk.Load(), HandedOver: c.handedOver.Load(), TakenOver: c.takenOver.Load(),
-		Unpromised: c.unpromised.Load(), Unsigned: c.unsigned.Load(),
+		Unpromised: c.unpromised.Load(), Unsigned: c.unsigned.Load(), Signed: c.signed.Load(), SignFailed: c.signFailed.Load(),
+		Evicted: c.evicted.Load(), Unpermitted: c.unpermitted.Load(),
 	}
 }

@@ -59,10 +59,14 @@ func (m *Manager) makeInPlace(mk pool.Make, of []string) {
 func (m *Manager) make(mk pool.Make, aside []string) {
 	aside, err := m.permits.take(m.life, mk, aside)
 	if err != nil {
+		if schema.CodeOf(err) == schema.CodeThrottled {
+			m.count.unpermitted.Add(1)
+		}
 		m.restore(aside)
 		m.unbound(mk.Environment, err)
 		return
 	}
+	m.count.evicted.Add(int64(len(aside)))
 	m.carryOut(pool.Plan[*claim]{End: aside}, nil)
 	binding, err := m.binding(m.life, mk)
 	if err != nil {

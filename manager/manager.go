@@ -55,6 +55,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Telemetry records spans; nil records none.
 	Telemetry *telemetry.Telemetry
+	// Metrics tell what the manager counts; nil: nobody looks.
+	Metrics *telemetry.Metrics
 }
 
 // Validate names every field that is out of its range.
@@ -116,6 +118,7 @@ type Manager struct {
 	ends    *ends
 	count   counters
 	stories *story.Book
+	metrics metrics
 	peers   peers
 	returns returns
 	catcher catcher
@@ -179,7 +182,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 		cfg: cfg, nc: nc, js: js, worker: w, log: cfg.Logger, names: cfg.Names, group: topology.PriorityGroup,
 		incarnation: random(), born: time.Now(), arcNames: arcNames(),
 		renewNow: make(chan struct{}, 1), statusKick: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), setUpKick: make(chan struct{}, 1),
-		ends: newEnds(), fetches: newFetches(), stories: story.NewBook(schema.StoryManager, cfg.ID),
+		ends: newEnds(), fetches: newFetches(), metrics: newMetrics(), stories: story.NewBook(schema.StoryManager, cfg.ID),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -194,6 +197,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 	m.grants = newGrants(m)
 	m.shares, m.crowd = newShares(), newCrowd()
 	m.view.Store(&view{fabric: cfg.Fabric, served: cfg.Fabric.Arcs})
+	cfg.Metrics.Add(m.scrape)
 	return m, nil
 }
 

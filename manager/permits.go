@@ -191,6 +191,7 @@ func (p *permits) evict(of pool.Scope, aside []string) (gone <-chan struct{}, le
 	}
 	p.mu.Unlock()
 	p.m.count.ended.Add(1)
+	p.m.count.evicted.Add(1)
 	p.m.worker.End(id)
 	p.m.changed()
 	return closed, aside, true

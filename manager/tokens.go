@@ -107,5 +107,11 @@ func (g *grants) sign(ctx context.Context, one *grant, tenant string) (schema.To
 		return schema.Token{}, schema.Errorf(schema.CodeUnavailable, "manager %s has no token provider", m.cfg.ID)
 	}
 	s.Issuer = m.view.Load().fabric.TokenIssuer(m.names.Prefix())
-	return m.cfg.Tokens.Token(ctx, s)
+	signed, err := m.cfg.Tokens.Token(ctx, s)
+	if err != nil {
+		m.count.signFailed.Add(1)
+		return signed, err
+	}
+	m.count.signed.Add(1)
+	return signed, nil
 }

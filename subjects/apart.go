@@ -62,6 +62,7 @@ const (
 	AskLease WorkerAsk = "lease" // writes the worker's lease
 	AskLog   WorkerAsk = "log"   // stores log lines
 	AskCode  WorkerAsk = "code"  // reads of a package
+	AskUsage WorkerAsk = "usage" // stores what it counted
 )
 
 // ManagerAsks is the filter of what all workers ask a manager for, of one kind.
@@ -109,6 +110,9 @@ func (n Names) LogOfAsk(rest string) (string, bool) {
 	_, _, _, _, ok := n.ParseLog(log)
 	return log, ok
 }
+
+// ManagerUsage is where a worker gives what it counted.
+func ManagerUsage(manager, worker string) string { return ManagerOf(manager, worker, string(AskUsage)) }
 
 // Piece says which part of a package is read: its entry, or the first piece of these chunks that stands at a sequence or after it.
 type Piece struct {

@@ -66,6 +66,14 @@ func (n Names) ParseLog(subject string) (account, function, version, tenant stri
 	return account, function, version, tenant, ok1 && ok2 && ok3 && ok4
 }
 
+// Usage is the subject of what a manager's workers counted for an account.
+func (n Names) Usage(account, manager string) string {
+	return n.prefix + ".usage." + Escape(account) + "." + Escape(manager)
+}
+
+// UsageOf is the filter of what all managers' workers counted for an account.
+func (n Names) UsageOf(account string) string { return n.prefix + ".usage." + Escape(account) + ".*" }
+
 // EventDurable is the durable consumer of a function's events on EVENTS, and of its due retries on RETRIES.
 func (n Names) EventDurable(account, function string) string {
 	return "e-" + Escape(account) + "~" + Escape(function) // a byte that no escaped name has

@@ -29,6 +29,7 @@ func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 		f.Body = answer.ErrorBody(run.Call.RequestID, &f)
 		o.Error = &f
 	}
+	w.countCall(e, run, o, own)
 	if e != nil {
 		// Whoever is told of it: an event's failure lies in dead letters, and a caller's may be that of a request with its headers.
 		o.Error = e.logs.hushed(o.Error)
@@ -45,6 +46,9 @@ func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 		e.returned()
 	}
 	w.answer(e, run, o)
+	if e != nil {
+		w.metrics.answered(&x, o)
+	}
 	x.end(o)
 }
 

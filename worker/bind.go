@@ -51,6 +51,7 @@ func (e *environment) bind(tenant string) (first, fits bool) {
 // no lock held. What belongs to the sub-tenant comes to the environment here, and never before. It must not wait.
 func (e *environment) becomesBound(run *schema.Run) {
 	e.worker.count.bound.Add(1)
+	e.countsFor(run.Call.Tenant)
 	e.logs.bind(run.Call.Tenant)
 	e.keepToken(run.Call.Tenant)
 }

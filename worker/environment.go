@@ -49,6 +49,7 @@ type environment struct {
 	began    time.Time             // when its command was started
 	init     time.Duration         // from there to the first next
 	failure  *schema.FunctionError // reported by init/error
+	counted  counted               // where its calls are counted
 	current  execution             // the call that it runs
 	ending   bool                  // a call was taken from current, and its manager does not know yet
 	told     sync.Cond             // ending became false
@@ -115,6 +116,7 @@ func (e *environment) parkedFirst() {
 	e.mu.Unlock()
 	if good {
 		e.logs.initialised(init)
+		e.countInit(init)
 		e.events.tell(schema.EnvironmentEvent{Environment: e.id, Kind: schema.EnvironmentParked, InitDuration: init})
 	}
 }

@@ -349,6 +349,7 @@ func (l *logs) finish(run *schema.Run, o *schema.Outcome, own bool) []byte {
 		report.Init = run.InitDuration
 	}
 	report.UsedMB = l.memory(now, o.Duration)
+	l.e.countMemory(report.UsedMB)
 	if own {
 		report.ErrorType, report.ErrorMessage = o.Error.Type, o.Error.Message
 	}

@@ -45,6 +45,7 @@ func (w *Worker) Make(id string, b *schema.Binding, notify func(schema.Environme
 	e.timer = time.AfterFunc(time.Hour, e.expired)
 	e.timer.Stop()
 
+	e.counts()
 	refusal := ""
 	w.mu.Lock()
 	switch {
@@ -65,6 +66,7 @@ func (w *Worker) Make(id string, b *schema.Binding, notify func(schema.Environme
 	}
 	w.mu.Unlock()
 	if refusal != "" {
+		e.countsNoMore()
 		w.count.initFailures.Add(1)
 		e.cancel(errEnded)
 		e.events.tell(schema.EnvironmentEvent{Environment: id, Kind: schema.EnvironmentFailed,
@@ -95,6 +97,7 @@ func (e *environment) live() {
 	w.mu.Lock()
 	delete(w.environments, e.id)
 	w.mu.Unlock()
+	e.countsNoMore()
 	e.events.tell(last)
 }
 

@@ -56,6 +56,12 @@ func (n *networks) add(of [3]string, last, now driver.Traffic) {
 		of = [3]string{}
 	}
 	t := n.all[of]
+	addTraffic(&t, last, now)
+	n.all[of] = t
+}
+
+// addTraffic adds what was not there at the last report.
+func addTraffic(t *driver.Traffic, last, now driver.Traffic) {
 	t.Connections += now.Connections - last.Connections
 	t.Flows += now.Flows - last.Flows
 	t.Queries += now.Queries - last.Queries
@@ -68,7 +74,16 @@ func (n *networks) add(of [3]string, last, now driver.Traffic) {
 		}
 		t.Refused[why] += times - last.Refused[why]
 	}
-	n.all[of] = t
+}
+
+// countTraffic counts it for all who ask.
+func (e *environment) countTraffic(tenant string, last, now driver.Traffic) {
+	w, b := e.worker, e.binding
+	w.networks.add([3]string{b.Account, b.Function, tenant}, last, now)
+	w.metrics.traffic.Count(functionName{b.Account, b.Function}, func(t *traffic) { t.add(last, now) })
+	row := w.usage.hold(usageKey{b.Account, b.Function, tenant})
+	row.traffic(last, now)
+	w.usage.release(row)
 }
 
 // network is what the environment's driver is told of its network. A policy that cannot be read, which the door would have
@@ -101,7 +116,7 @@ func (r *refusals) report(now driver.Traffic) {
 	r.e.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.e.worker.networks.add([3]string{r.e.binding.Account, r.e.binding.Function, tenant}, r.last, now)
+	r.e.countTraffic(tenant, r.last, now)
 	news := now.News
 	now.News = nil
 	r.last = now

@@ -53,6 +53,8 @@ type Config struct {
 	Logger *slog.Logger // nil means nobody
 
 	Telemetry *telemetry.Telemetry // nil means no spans
+	Metrics   *telemetry.Metrics   // nil: nobody looks
+	Ledger    *Ledger              // nil: what is used is not written down
 
 	now func() time.Time // of the freezer; tests move it
 }
@@ -104,6 +106,8 @@ type Worker struct {
 	environments map[string]*environment
 
 	networks networks
+	metrics  metrics
+	usage    *usage
 }
 
 // errStopped is the cause of what ends because the worker does.
@@ -115,12 +119,17 @@ func New(cfg Config) (*Worker, error) {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	w := &Worker{cfg: cfg, log: cfg.Logger.With("worker", cfg.ID), budget: runtimeapi.NewBudget(cfg.BodyBytes - cfg.LogBytes),
-		freezer: newFreezer(cfg.FreezeAfter, cfg.now), slots: make(chan struct{}, cfg.Inits), environments: map[string]*environment{}}
+		freezer: newFreezer(cfg.FreezeAfter, cfg.now), slots: make(chan struct{}, cfg.Inits), environments: map[string]*environment{},
+		metrics: newMetrics(), usage: newUsage()}
+	if cfg.Ledger != nil {
+		w.usage = cfg.Ledger.usage
+	}
 	var err error
 	if w.prep, err = newPreparer(cfg, w.log); err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	w.life, w.end = context.WithCancelCause(context.Background())
+	cfg.Metrics.Add(w.scrape)
 	return w, nil
 }
 

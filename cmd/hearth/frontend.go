@@ -42,6 +42,12 @@ first SIGINT or SIGTERM lets calls that it has taken end, for at most --drain-ti
 			}
 			defer end()
 			cfg.Telemetry = traces
+			metrics, end, err := a.measuring(cmd.Context(), cfg.Build)
+			if err != nil {
+				return err
+			}
+			defer end()
+			cfg.Metrics = metrics
 			return a.runRole(cmd.Context(), f, "", func(ctx context.Context) (*deploy.Node, error) { return deploy.StartFrontend(ctx, cfg) })
 		},
 	}

@@ -12,7 +12,7 @@ import (
 
 func (a *app) manager() *cobra.Command {
 	var f roleFlags
-	var data, driver string
+	var data, driver, metricsAt string
 	var capacity int
 	var set, allowLocal []string
 	var ephemeral bool
@@ -49,7 +49,7 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 			cfg := deploy.ManagerConfig{
 				ID: f.id, DataDir: data, Ephemeral: ephemeral, Server: a.server(cmd), Capacity: capacity, Driver: driver, Set: values,
 				Prefix: cmd.Flag("prefix").Value.String(), Path: os.Getenv("PATH"), Build: thisBuild().String(), Logger: logger,
-				AllowLocal: allowLocal,
+				AllowLocal: allowLocal, MetricsAt: metricsAt,
 			}
 			traces, end, err := a.tracing(cmd.Context(), cfg.Build)
 			if err != nil {
@@ -57,6 +57,12 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 			}
 			defer end()
 			cfg.Telemetry = traces
+			metrics, end, err := a.measuring(cmd.Context(), cfg.Build)
+			if err != nil {
+				return err
+			}
+			defer end()
+			cfg.Metrics = metrics
 			return a.runRole(cmd.Context(), f, driver, func(ctx context.Context) (*deploy.Node, error) { return deploy.StartManager(ctx, cfg) })
 		},
 	}
@@ -69,6 +75,7 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 	flags.StringVar(&driver, "driver", "", driverHelp)
 	flags.StringArrayVar(&set, "set", nil, setHelp)
 	flags.StringArrayVar(&allowLocal, "allow-local", nil, allowLocalHelp)
+	flags.StringVar(&metricsAt, "metrics", "", metricsHelp)
 	f.add(cmd)
 	flags.BoolVar(&ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
 	_ = flags.MarkHidden("ephemeral")

@@ -62,10 +62,11 @@ func (a *app) server(cmd *cobra.Command) deploy.Server {
 
 // nodeReady is what the ready file of a role holds.
 type nodeReady struct {
-	HTTP string `json:"http,omitempty"`
-	NATS string `json:"nats"`
-	PID  int    `json:"pid"`
-	ID   string `json:"id"`
+	HTTP    string `json:"http,omitempty"`
+	NATS    string `json:"nats"`
+	PID     int    `json:"pid"`
+	ID      string `json:"id"`
+	Metrics string `json:"metrics,omitempty"`
 }
 
 // runRole serves a role until the context ends.
@@ -89,12 +90,12 @@ func (a *app) runRole(ctx context.Context, f roleFlags, driver string, start fun
 
 // serveRole tells that a role serves and waits for the end of ctx.
 func (a *app) serveRole(ctx context.Context, node *deploy.Node, ready readyFile) error {
-	withdraw, err := ready.write(nodeReady{node.HTTPURL, node.NATSURL, os.Getpid(), node.ID})
+	withdraw, err := ready.write(nodeReady{node.HTTPURL, node.NATSURL, os.Getpid(), node.ID, node.Metrics})
 	if err != nil {
 		return err
 	}
 	line := "ready " + node.ID
-	for _, url := range []string{node.HTTPURL, node.NATSURL} {
+	for _, url := range []string{node.HTTPURL, node.NATSURL, node.Metrics} {
 		if url != "" {
 			line += " " + url
 		}

@@ -170,6 +170,12 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	}
 	defer end()
 	cfg.Telemetry = traces
+	metrics, end, err := a.measuring(ctx, cfg.Build)
+	if err != nil {
+		return err
+	}
+	defer end()
+	cfg.Metrics = metrics
 	if err := readyFile(f.readyFile).clear(); err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 
 func (a *app) worker() *cobra.Command {
 	var f roleFlags
-	var manager, data, driver string
+	var manager, data, driver, metricsAt string
 	var capacity int
 	var allowLocal []string
 	var ephemeral bool
@@ -51,7 +51,7 @@ has the manager make nothing more here and lets running calls end, for at most -
 			cfg := deploy.WorkerConfig{
 				Manager: manager, ID: f.id, DataDir: data, Ephemeral: ephemeral, Server: a.server(cmd), Capacity: capacity, Driver: driver,
 				Prefix: cmd.Flag("prefix").Value.String(), Path: os.Getenv("PATH"), Build: thisBuild().String(), Logger: logger,
-				AllowLocal: allowLocal,
+				AllowLocal: allowLocal, MetricsAt: metricsAt,
 				Absent: func() {
 					a.complain("there is no manager %q: waiting for it; `hearth ring` lists those that are there", manager)
 				},
@@ -62,6 +62,12 @@ has the manager make nothing more here and lets running calls end, for at most -
 			}
 			defer end()
 			cfg.Telemetry = traces
+			metrics, end, err := a.measuring(cmd.Context(), cfg.Build)
+			if err != nil {
+				return err
+			}
+			defer end()
+			cfg.Metrics = metrics
 			return a.runRole(cmd.Context(), f, driver, func(ctx context.Context) (*deploy.Node, error) { return deploy.StartWorker(ctx, cfg) })
 		},
 	}
@@ -74,6 +80,7 @@ has the manager make nothing more here and lets running calls end, for at most -
 	flags.IntVar(&capacity, "capacity", 0, "environments of 128 MB (default: 3/4 of the free memory)")
 	flags.StringVar(&driver, "driver", "", workerDriverHelp)
 	flags.StringArrayVar(&allowLocal, "allow-local", nil, allowLocalHelp)
+	flags.StringVar(&metricsAt, "metrics", "", metricsHelp)
 	f.add(cmd)
 	flags.BoolVar(&ephemeral, "ephemeral", false, "leave nothing behind outside the data folder")
 	_ = flags.MarkHidden("ephemeral")

@@ -48,7 +48,7 @@ func EnsureStores(ctx context.Context, js jetstream.JetStream, names subjects.Na
 }
 
 // EnsureCalls makes the stream of unreserved arcs with one consumer for each of fabric.Arcs (0 means the default), and the
-// streams EVENTS of the account default, RETRIES, DEADLETTERS and LOGS, where they are missing. Consumers of higher arcs, left over from a larger number,
+// streams EVENTS of the account default, RETRIES, DEADLETTERS, LOGS and USAGE, where they are missing. Consumers of higher arcs, left over from a larger number,
 // stay until they are empty. It behaves as [EnsureStores] does.
 func EnsureCalls(ctx context.Context, js jetstream.JetStream, names subjects.Names, fabric schema.Fabric) error {
 	arcs := fabric.Arcs
@@ -61,6 +61,7 @@ func EnsureCalls(ctx context.Context, js jetstream.JetStream, names subjects.Nam
 	p := together(ctx)
 	for _, c := range []jetstream.StreamConfig{
 		Events(names, subjects.DefaultAccount), RetriesStream(names), DeadLettersStream(names), LogsStream(names),
+		UsageStream(names),
 	} {
 		p.Go(func(ctx context.Context) error { return ensureStream(ctx, js, fixed(c)) })
 	}

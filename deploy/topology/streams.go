@@ -29,7 +29,9 @@ const (
 	logsMaxBytes    = 512 << 20
 	logsMaxAge      = 7 * 24 * time.Hour
 	logsPerSubject  = 65_536 // batches of one function version and sub-tenant
-	spareConsumers  = 64     // above those that a CALLS stream is meant to have: a raised number of arcs, people who look
+	usageMaxBytes   = 256 << 20
+	usageMaxAge     = 400 * 24 * time.Hour // a year, and a month to look back at it
+	spareConsumers  = 64                   // above those that a CALLS stream is meant to have: a raised number of arcs, people who look
 	eventsConsumers = 20_000
 	dedupWindow     = 2 * time.Minute
 	unlimited       = -1
@@ -40,6 +42,7 @@ const (
 	Retries     = "RETRIES"
 	DeadLetters = "DEADLETTERS"
 	Logs        = "LOGS"
+	Usage       = "USAGE"
 )
 
 // CallsU is the stream of all unreserved arcs, with the first sequence that a creator at this moment gives it: Unix
@@ -166,6 +169,19 @@ func LogsStream(names subjects.Names) jetstream.StreamConfig {
 	return c
 }
 
+// UsageStream is the ledger of what functions and sub-tenants used: nobody changes or removes a record of it, and the oldest go first.
+// A record takes about 30 bytes for each sub-tenant that was busy in its ten seconds; a provider with more of them than the stream
+// holds for as long as he needs takes them over by a consumer of his own.
+func UsageStream(names subjects.Names) jetstream.StreamConfig {
+	c := queue(names.Stream(Usage), usageMaxBytes, names.UsageAll())
+	c.Retention = jetstream.LimitsPolicy
+	c.Discard = jetstream.DiscardOld
+	c.MaxAge = usageMaxAge
+	c.AllowDirect = true
+	c.DenyDelete, c.DenyPurge = true, true
+	return c
+}
+
 func queue(name string, maxBytes int64, taken ...string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              name,
@@ -188,7 +204,7 @@ func StoreBytes() int64 {
 	names, _ := subjects.NewNames("") // the default is a name
 	var all int64
 	for _, c := range []jetstream.StreamConfig{
-		Events(names, subjects.DefaultAccount), RetriesStream(names), DeadLettersStream(names), LogsStream(names),
+		Events(names, subjects.DefaultAccount), RetriesStream(names), DeadLettersStream(names), LogsStream(names), UsageStream(names),
 	} {
 		all += max(0, c.MaxBytes)
 	}

@@ -67,7 +67,8 @@ func TestEnsureMakesTheLayoutOfTheDesign(t *testing.T) {
 	before := uint64(time.Now().Add(-time.Hour).UnixMicro())
 	got := read(t, js, f.Names)
 
-	want := []string{"HEARTH_CALLS_U", "HEARTH_EVENTS_default", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS", "OBJ_HEARTH_code"}
+	want := []string{"HEARTH_CALLS_U", "HEARTH_EVENTS_default", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS", "HEARTH_USAGE",
+		"OBJ_HEARTH_code"}
 	for _, kind := range []string{"functions", "reservations", "members", "ring", "arcs", "limits", "secrets", "keys"} {
 		want = append(want, "KV_HEARTH_"+kind)
 	}
@@ -204,7 +205,7 @@ func TestEnsureBySeveralAtOnce(t *testing.T) {
 	if err := p.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if got := read(t, f.JetStream(t), f.Names); len(got.streams) != 14 || len(got.consumers) != subjects.DefaultArcs {
+	if got := read(t, f.JetStream(t), f.Names); len(got.streams) != 15 || len(got.consumers) != subjects.DefaultArcs {
 		t.Errorf("%d streams, %d consumers", len(got.streams), len(got.consumers))
 	}
 }

@@ -67,6 +67,7 @@ func operations() []operation {
 		{name: "ListReservations", do: (*Service).listReservations},
 		{name: "GetLogs", do: (*Service).getLogs},
 		{name: "GetTrace", do: (*Service).getTrace},
+		{name: "GetUsage", do: (*Service).getUsage},
 		{name: "PutFunctionEventInvokeConfig", do: (*Service).putEventConfig},
 		{name: "UpdateFunctionEventInvokeConfig", do: (*Service).updateEventConfig},
 		{name: "GetFunctionEventInvokeConfig", do: (*Service).getEventConfig},

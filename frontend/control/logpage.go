@@ -43,9 +43,9 @@ func (s *Service) readLogs(ctx context.Context, q logQuery) (*schema.LogsOutput,
 		}
 	}
 	for more := page.next.seq <= last; more && !page.full; {
-		ask := logRequest{Seq: page.next.seq}
+		ask := messageRequest{Seq: page.next.seq}
 		if q.from.seq == 0 && !q.since.IsZero() && page.scanned == 0 {
-			ask = logRequest{Since: &q.since}
+			ask = messageRequest{Since: &q.since}
 		}
 		if more, err = s.eachLog(ctx, ask, page); err != nil {
 			return nil, place{}, fmt.Errorf("read the log: %w", err)
@@ -123,8 +123,23 @@ func (p *logPage) fit(item *schema.LogLineItem) int {
 	}
 }
 
-// logRequest asks a stream for the next messages of a subject, from a sequence or a time on (ADR-31).
-type logRequest struct {
+// eachLog reads the next messages into the page, and reports whether there are more.
+func (s *Service) eachLog(ctx context.Context, ask messageRequest, page *logPage) (more bool, err error) {
+	ask.Subject = page.q.filter
+	return s.eachMessage(ctx, s.cfg.Names.Stream(topology.Logs), ask, func(subject string, seq uint64, data []byte) error {
+		if page.full {
+			return nil
+		}
+		err := page.add(subject, seq, data)
+		if err != nil {
+			page.next = place{stream: page.next.stream, seq: seq + 1}
+		}
+		return err
+	})
+}
+
+// messageRequest asks a stream for the next messages of a subject, from a sequence or a time on (ADR-31).
+type messageRequest struct {
 	Seq     uint64     `json:"seq,omitempty"`
 	Since   *time.Time `json:"start_time,omitempty"`
 	Subject string     `json:"next_by_subj"`
@@ -132,10 +147,12 @@ type logRequest struct {
 	Bytes   int        `json:"max_bytes"`
 }
 
-// eachLog reads the next messages into the page, and reports whether there are more. That is one request and no consumer:
-// answers come one a message, then one without a body that says how many are left.
-func (s *Service) eachLog(ctx context.Context, ask logRequest, page *logPage) (more bool, err error) {
-	ask.Subject, ask.Batch, ask.Bytes = page.q.filter, logBatch, logBatchBytes
+// eachMessage reads the next messages, and reports whether there are more. That is one request and no consumer: answers come one a
+// message, then one without a body that says how many are left. A message of which take says that it is none is left aside.
+func (s *Service) eachMessage(
+	ctx context.Context, stream string, ask messageRequest, take func(subject string, seq uint64, data []byte) error,
+) (more bool, err error) {
+	ask.Batch, ask.Bytes = logBatch, logBatchBytes
 	request, err := json.Marshal(ask)
 	if err != nil {
 		return false, err
@@ -145,7 +162,7 @@ func (s *Service) eachLog(ctx context.Context, ask logRequest, page *logPage) (m
 		return false, err
 	}
 	defer func() { _ = answers.Unsubscribe() }() // fails on a closed connection only
-	if err := s.nc.PublishRequest("$JS.API.DIRECT.GET."+s.cfg.Names.Stream(topology.Logs), answers.Subject, request); err != nil {
+	if err := s.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, answers.Subject, request); err != nil {
 		return false, err
 	}
 	for {
@@ -167,16 +184,12 @@ func (s *Service) eachLog(ctx context.Context, ask logRequest, page *logPage) (m
 				return false, fmt.Errorf("the server answers %q %s", status, m.Header.Get("Description"))
 			}
 		}
-		if page.full {
-			continue
-		}
 		seq, err := strconv.ParseUint(sequence, 10, 64)
 		if err != nil {
 			return false, fmt.Errorf("a message without a sequence: %w", err)
 		}
-		if err := page.add(lastOf(m.Header, jetstream.SubjectHeader), seq, m.Data); err != nil {
-			s.log.Warn("left aside what is no log line", "error", err)
-			page.next = place{stream: page.next.stream, seq: seq + 1}
+		if err := take(lastOf(m.Header, jetstream.SubjectHeader), seq, m.Data); err != nil {
+			s.log.Warn("left aside what does not belong into a stream", "stream", stream, "error", err)
 		}
 	}
 }

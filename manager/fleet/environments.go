@@ -38,6 +38,7 @@ func (f *Fleet) Make(id string, b *schema.Binding, notify func(schema.Environmen
 		e := &environment{id: id, notify: notify, session: s, places: places, code: b.CodeSHA256, token: b.Token}
 		f.environments[id], s.environments[id] = e, e
 		s.used += places
+		f.hosts(s.worker, functionName{b.Account, b.Function})
 	}
 	f.mu.Unlock()
 	switch {
@@ -185,6 +186,7 @@ func (f *Fleet) conclude(run *schema.Run, failure *schema.FunctionError) {
 	if own.Body == nil {
 		own.Body = answer.ErrorBody(run.Call.RequestID, &own)
 	}
+	f.unrun.Count(run.Call.Account, run.Call.Function, schema.Code(own.Type))
 	o := &schema.Outcome{Error: &own}
 	run.Ended(run, o)
 	f.answer(run, o)

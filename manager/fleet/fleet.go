@@ -15,6 +15,7 @@ import (
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/lifecycle"
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -37,7 +38,8 @@ type Config struct {
 	Local        manager.Worker
 	LocalPlaces  int
 	LocalTenants bool
-	Logger       *slog.Logger // nil discards
+	Logger       *slog.Logger       // nil discards
+	Metrics      *telemetry.Metrics // nil: nobody looks
 }
 
 // Counters are what a fleet has seen.
@@ -65,6 +67,7 @@ type Fleet struct {
 
 	apart                 atomic.Bool // a worker of another process has been here: until then everything is local
 	opened, lost, refused atomic.Int64
+	unrun                 *telemetry.Refused // answered here, because their worker had gone
 
 	telling sync.Mutex // orders what the host is told of the capacity
 
@@ -73,7 +76,8 @@ type Fleet struct {
 	environments map[string]*environment // not those of Local
 	local        map[string]int          // places of Local's
 	localUsed    int
-	looking      map[string]bool // workers whose lease is being read
+	looking      map[string]bool                  // workers whose lease is being read
+	hosted       map[string]map[functionName]bool // by worker: functions that it made environments of
 	stopped      bool
 }
 
@@ -114,12 +118,13 @@ func New(nc *nats.Conn, cfg Config) (*Fleet, error) {
 	}
 	f := &Fleet{
 		cfg: cfg, nc: nc, log: cfg.Logger, sessions: make(map[string]*session), environments: make(map[string]*environment),
-		local: make(map[string]int), looking: make(map[string]bool),
+		local: make(map[string]int), looking: make(map[string]bool), hosted: make(map[string]map[functionName]bool), unrun: telemetry.NewRefused(),
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
 	f.log = f.log.With("manager", cfg.Manager)
+	cfg.Metrics.Add(f.scrape)
 	return f, nil
 }
 
@@ -143,6 +148,7 @@ func (f *Fleet) Open(ctx context.Context, host Host) error {
 			subjects.AskLease: f.relay(subjects.AskLease, f.passLease),
 			subjects.AskLog:   f.relay(subjects.AskLog, f.passLog),
 			subjects.AskCode:  f.relay(subjects.AskCode, f.passCode),
+			subjects.AskUsage: f.relay(subjects.AskUsage, f.passUsage),
 		} {
 			sub, err := f.nc.Subscribe(subjects.ManagerAsks(f.cfg.Manager, kind), handle)
 			if err != nil {

@@ -84,6 +84,47 @@ func (f *Fleet) passLog(_, rest string, body []byte) (*nats.Msg, error) {
 	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{expectStream: {f.cfg.Names.Stream(topology.Logs)}}}, nil
 }
 
+// functionName names a function of an account.
+type functionName struct{ account, function string }
+
+// maxHosted bounds the functions that are remembered of one worker. One more forgets them: what it then tells of those is refused.
+const maxHosted = 10_000
+
+// hosts notes that a worker has environments of a function. The mutex is held.
+func (f *Fleet) hosts(worker string, of functionName) {
+	known := f.hosted[worker]
+	if known == nil || len(known) >= maxHosted {
+		known = make(map[functionName]bool)
+		f.hosted[worker] = known
+	}
+	known[of] = true
+}
+
+// passUsage is a record of what a worker counted: of functions alone that this manager gave it, so that one that was taken over bills
+// nobody else's customers. It is stored once however often it is sent.
+func (f *Fleet) passUsage(worker, _ string, body []byte) (*nats.Msg, error) {
+	var rec schema.UsageRecord
+	if err := schema.Unmarshal(body, &rec); err != nil || len(body) > maxLog || len(rec.Rows) > schema.MaxUsageRows {
+		return nil, errors.New("usage that is none")
+	}
+	if rec.Worker != worker || rec.Account == "" || len(rec.Incarnation) > maxIncarnation {
+		return nil, errors.New("the usage of another")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range rec.Rows {
+		row := &rec.Rows[i]
+		if !f.hosted[worker][functionName{rec.Account, row.Function}] || !row.Good() {
+			return nil, errors.New("usage of what it does not run")
+		}
+	}
+	return &nats.Msg{Subject: f.cfg.Names.Usage(rec.Account, f.cfg.Manager), Data: body, Header: nats.Header{
+		expectStream: {f.cfg.Names.Stream(topology.Usage)}, schema.HeaderMsgID: {rec.MsgID()},
+	}}, nil
+}
+
+const maxIncarnation = 64
+
 // passCode is the reading of a message of the code store: of a package that an environment of this worker runs. A piece is found by
 // a name that stands in the package's entry and is random.
 func (f *Fleet) passCode(worker, rest string, _ []byte) (*nats.Msg, error) {

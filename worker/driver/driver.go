@@ -131,3 +131,10 @@ type Exit struct {
 type Inline interface {
 	Invoke(payload []byte) []byte
 }
+
+// Charged is the rare ability of a driver to tell what its environments take together.
+type Charged interface {
+	// Charged is the bytes of memory that are charged to all environments now, and the processor time that they have taken since the
+	// driver was made, those that have gone too; -1 where only the memory is told. An error says that this host does not tell.
+	Charged() (memory int64, processor time.Duration, err error)
+}

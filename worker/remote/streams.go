@@ -42,6 +42,16 @@ func (s *Streams) StoreLog(ctx context.Context, subject string, batch []byte) er
 	return err
 }
 
+// StoreUsage stores a record and returns when it stands in the stream: a [worker.LedgerConfig.Store].
+func (s *Streams) StoreUsage(ctx context.Context, r *schema.UsageRecord) error {
+	b, err := schema.Marshal(r)
+	if err != nil {
+		return err
+	}
+	_, err = s.put(ctx, subjects.ManagerUsage(s.manager, s.worker), b)
+	return err
+}
+
 // putLease writes this worker's lease, none to give it up, where message last stands.
 func (s *Streams) putLease(ctx context.Context, record []byte, last uint64) (sequence uint64, err error) {
 	b, err := schema.Marshal(schema.WorkerLease{V: schema.Version, Record: record, Last: last})

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -80,6 +81,18 @@ func (h *v1) leftovers() (map[int][]string, error) {
 		}
 	}
 	return found, nil
+}
+
+// charged reads the processor time where that is accounted in the folders of shares, as systemd mounts the two controllers.
+func (h *v1) charged() (memory int64, processor time.Duration, err error) {
+	if memory, err = number(filepath.Join(h.folder("memory"), "memory.usage_in_bytes")); err != nil {
+		return 0, 0, err
+	}
+	ns, err := number(filepath.Join(h.folder("cpu"), "cpuacct.usage"))
+	if err != nil {
+		ns = -1
+	}
+	return memory, time.Duration(ns), nil
 }
 
 func (h *v1) close() error {

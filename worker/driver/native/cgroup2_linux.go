@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,6 +94,13 @@ func (h *v2) folder() string { return filepath.Join(h.parent, h.name) }
 func (h *v2) leftovers() (map[int][]string, error) {
 	found := map[int][]string{}
 	return found, h.family.drivers(h.parent, found)
+}
+
+func (h *v2) charged() (memory int64, processor time.Duration, err error) {
+	if memory, err = number(filepath.Join(h.folder(), "memory.current")); err != nil {
+		return 0, 0, err
+	}
+	return memory, time.Duration(counter(filepath.Join(h.folder(), "cpu.stat"), "usage_usec")) * time.Microsecond, nil
 }
 
 func (h *v2) close() error { return removeGroup(h.folder()) }

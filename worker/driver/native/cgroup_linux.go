@@ -23,6 +23,8 @@ type hierarchy interface {
 	make(name string) (group, error)
 	// leftovers lists the folders that drivers made, by the number of their uid block.
 	leftovers() (map[int][]string, error)
+	// charged is bytes of memory that all groups are charged with now, and the processor time that they took, those that are gone too.
+	charged() (memory int64, processor time.Duration, err error)
 	// close removes what is shared by the driver's groups.
 	close() error
 }

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sourcegraph/conc"
 
@@ -52,6 +53,7 @@ var (
 	_ driver.Driver  = (*Driver)(nil)
 	_ driver.Rooted  = (*Driver)(nil)
 	_ driver.Stocker = (*Driver)(nil)
+	_ driver.Charged = (*Driver)(nil)
 )
 
 // New makes a driver; it starts nothing.
@@ -77,6 +79,14 @@ func (d *Driver) TaskDir() string { return taskDir }
 
 // RuntimeDir is where it sees its runtime's own folder.
 func (d *Driver) RuntimeDir() string { return runtimeDir }
+
+// Charged is what all environments take. It is asked after Probe.
+func (d *Driver) Charged() (memory int64, processor time.Duration, err error) {
+	if d.cgroups == nil {
+		return 0, 0, errors.New("nothing was made yet")
+	}
+	return d.cgroups.charged()
+}
 
 // Probe prepares the driver, proves what it promises in a sandbox, and tells what this host lets it enforce: everything, or
 // an error that says what is missing and what to do.
