@@ -168,9 +168,9 @@ func sumsUp(t *testing.T, f *fabric.Fabric, g *gate, host string) {
 }
 
 // series are what a look at /metrics shows.
-type series []sample
+type series []told
 
-type sample struct {
+type told struct {
 	metric string
 	labels map[string]string
 	value  float64
