@@ -33,7 +33,7 @@ func parse(t testing.TB, text string) series {
 				labels[l.GetName()] = l.GetValue()
 			}
 			add := func(suffix string, v float64, more ...string) {
-				all = append(all, told{name + suffix, labels, v, family.GetType(), more})
+				all = append(all, measured{name + suffix, labels, v, family.GetType(), more})
 			}
 			switch family.GetType() {
 			case dto.MetricType_COUNTER:
@@ -159,7 +159,7 @@ func (s series) check(query string) error {
 				return fmt.Errorf("function %s is not known here", word)
 			}
 		default:
-			var of []told
+			var of []measured
 			for _, one := range s {
 				if one.metric == word {
 					of = append(of, one)

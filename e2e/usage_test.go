@@ -168,9 +168,9 @@ func sumsUp(t *testing.T, f *fabric.Fabric, g *gate, host string) {
 }
 
 // series are what a look at /metrics shows.
-type series []told
+type series []measured
 
-type told struct {
+type measured struct {
 	metric string
 	labels map[string]string
 	value  float64

@@ -163,7 +163,7 @@ func benchTenant(limit int) *call {
 	if limit > 0 {
 		record.TenantConcurrency = &limit
 	}
-	fn := newFunction(&record, 1, nil)
+	fn := newFunction(&record, 1, nil, newFunctions().told.Hold(target{}))
 	fn.tenants.enter("another", 1)
 	return &call{version: fn.versions[""], tenant: "acme", attempt: 1}
 }
