@@ -144,8 +144,8 @@ type overviewBody struct {
 	Late         []schema.ReservationOutput // not ready
 	Letters      int
 	MoreLetters  bool
-	Failed       []string // what could not be found out
-	Trouble      []string // what an operator looks at first
+	Failed       []string  // what could not be found out
+	Trouble      []trouble // what an operator looks at first
 }
 
 // spark is the drawing of the last minute.
@@ -194,29 +194,32 @@ func (c *Console) lateReservations(ctx context.Context, b *overviewBody) error {
 	return nil
 }
 
+// trouble is a thing that is not as it should be, and the page that shows it.
+type trouble struct{ Text, Href string }
+
 // trouble says in words what is not as it should be.
-func (b *overviewBody) trouble() []string {
-	var all []string
+func (b *overviewBody) trouble() []trouble {
+	var all []trouble
 	on := 0
 	for _, n := range b.Nodes {
 		if n.Well {
 			on++
 		} else if n.State == string(stateSilent) {
-			all = append(all, "Manager "+visible(n.ID)+" is on the ring and not heard.")
+			all = append(all, trouble{Text: "Manager " + visible(n.ID) + " is on the ring and not heard."})
 		}
 	}
 	if on == 0 {
-		all = append(all, "No manager takes calls.")
+		all = append(all, trouble{Text: "No manager takes calls."})
 	}
 	if n := len(b.Late); n > 0 {
-		all = append(all, plural(n, "reservation is", "reservations are")+" not ready.")
+		all = append(all, trouble{Text: plural(n, "reservation is", "reservations are") + " not ready.", Href: "#h-res"})
 	}
 	if b.Letters > 0 {
 		more := ""
 		if b.MoreLetters {
 			more = " or more"
 		}
-		all = append(all, plural(b.Letters, "event", "events")+more+" failed for good.")
+		all = append(all, trouble{Text: plural(b.Letters, "event", "events") + more + " failed for good.", Href: Root + "/events"})
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,6 +74,21 @@ type ringBody struct {
 	Unreserved        []arcRow
 	Drawing           *drawing
 	Failed            []string
+}
+
+// ReservedParts and UnreservedParts are the arcs as tables that stand beside one another where there is room.
+func (b ringBody) ReservedParts() [][]arcRow { return parts(b.Reserved) }
+
+// UnreservedParts is as ReservedParts.
+func (b ringBody) UnreservedParts() [][]arcRow { return parts(b.Unreserved) }
+
+func parts(arcs []arcRow) [][]arcRow {
+	const few = 8 // not worth another table
+	n := min(3, (len(arcs)+few-1)/few)
+	if n == 0 {
+		return nil
+	}
+	return slices.Collect(slices.Chunk(arcs, (len(arcs)+n-1)/n))
 }
 
 // ringNode is a manager of the ring, and of how many arcs it is the first.

@@ -149,5 +149,7 @@
     location.assign(form.dataset.go + path + (query && "?" + query));
   });
 
+  // The newest line of a log is the one that is looked for.
+  for (const log of document.querySelectorAll(".log")) log.scrollTop = log.scrollHeight;
   open();
 })();
