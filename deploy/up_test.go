@@ -196,10 +196,14 @@ func TestUp(t *testing.T) {
 	if err := resp.Body.Close(); err != nil {
 		t.Error(err)
 	}
-	http.DefaultClient.CloseIdleConnections()
 	if err != nil || resp.StatusCode != 200 || string(body) != `{"n":3}` {
 		t.Errorf("over HTTP: %d %q, %v", resp.StatusCode, body, err)
 	}
+	console(t, f, "/console", "m1", "active")
+	console(t, f, "/console/functions/echo", "echo", "hearth logs echo --follow")
+	console(t, f, "/console/ring", "u.63", "m1")
+	console(t, f, "/console/events?function=echo", "Dead letters")
+	http.DefaultClient.CloseIdleConnections()
 
 	stop(t, f)
 	f = up(t, cfg)
@@ -347,4 +351,23 @@ func TestUpGivesUpWithItsContext(t *testing.T) {
 		t.Errorf("told to stop: %v", err)
 	}
 	stop(t, up(t, cfg))
+}
+
+// console looks at a page, of which nothing may be left out.
+func console(t *testing.T, f *deploy.Fabric, path string, holds ...string) {
+	t.Helper()
+	resp, err := http.Get(f.HTTPURL + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 || strings.Contains(string(body), "Left out:") {
+		t.Errorf("%s: %d %v %.3000s", path, resp.StatusCode, err, body)
+	}
+	for _, text := range holds {
+		if !strings.Contains(string(body), text) {
+			t.Errorf("%s lacks %q", path, text)
+		}
+	}
 }

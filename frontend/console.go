@@ -41,7 +41,7 @@ func (f consoleFabric) Functions(account string) []string {
 // Totals are what this frontend counted since its start.
 func (f consoleFabric) Totals() console.Totals {
 	c := f.counters
-	t := console.Totals{Calls: c.calls.Load(), Lost: c.lost.Load(), Failed: f.pending.failed.Load(), InFlight: int(f.pending.count.Load())}
+	t := console.Totals{Calls: c.calls.Load() + c.tries.Load(), Lost: c.lost.Load(), Failed: f.pending.failed.Load(), InFlight: int(f.pending.count.Load())}
 	for _, n := range c.refused {
 		t.Refused += n.Load()
 	}

@@ -6,9 +6,9 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// counters counts what happened since the start. They only grow.
+// counters counts what happened since the start. They only grow. Tries are those of events, which came to no door.
 type counters struct {
-	calls, dropped, unclaimed, lost, untold, again, gone, joined, fetched, spilled atomic.Uint64
+	calls, tries, dropped, unclaimed, lost, untold, again, gone, joined, fetched, spilled atomic.Uint64
 
 	refused map[schema.Code]*atomic.Uint64 // a row for each code; the map itself never changes
 }

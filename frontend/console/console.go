@@ -40,7 +40,7 @@ type Fabric interface {
 
 // Totals are numbers of one frontend that only grow, but for InFlight.
 type Totals struct {
-	Calls    uint64 // requests that came to any door
+	Calls    uint64 // requests that came to any door, and tries of events
 	Refused  uint64 // answered with an error before anything ran
 	Failed   uint64 // answered with a function's error, time-outs among them
 	Lost     uint64 // answered with ExecutionLost

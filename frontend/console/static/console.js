@@ -58,19 +58,20 @@
       td.append(...what.filter((x) => x));
       tr.append(td);
     };
-    const time = element("time", "", c.time);
+    const time = element("time", "", c.time.slice(0, 8));
     time.dateTime = c.iso;
-    cell("", c.story ? link(c.story, time, "Trace of this call, ended at " + c.time) : time);
+    time.append(element("span", "wide", c.time.slice(8)));
+    cell("time", c.story ? link(c.story, time, "Trace of this call, ended at " + c.time) : time);
     if (!rows.dataset.one) {
-      cell("", c.fn && link(c.href, element("bdi", "", c.fn)), c.ver && element("span", "dim", ":" + c.ver), c.ten && " ", c.ten && element("bdi", "tenant", c.ten));
+      cell("", c.fn && link(c.href, element("bdi", "", c.fn)), c.ver && document.createElement("wbr"), c.ver && element("span", "dim", ":" + c.ver), c.ten && " ", c.ten && element("bdi", "tenant", c.ten));
     }
     const bad = !["ok", "ended"].includes(c.out);
     cell("", element("span", "state " + (bad ? "bad" : c.out === "ok" ? "good" : "wait"), c.out), c.code && " ", c.code && element("bdi", "dim", c.code));
     cell("start", c.start);
-    cell("wide", c.why);
+    cell("wide why", c.why);
     cell("wide", c.arc && element("bdi", "", c.arc), c.mgr && " ", c.mgr && element("bdi", "dim", c.mgr));
     cell("n", c.took);
-    cell("wide", c.id && link(c.story, element("bdi", "id", c.id)));
+    cell("wide", c.id && link(c.story, element("bdi", "id", c.id.slice(0, 8)), "Trace of request " + c.id));
     return tr;
   }
 
