@@ -243,7 +243,7 @@ func history(t *testing.T, seed uint64, steps int) {
 		what := r.IntN(14)
 		switch {
 		case s.Tenants && r.IntN(40) == 0:
-			n.setLimit(p, s.Function, max(0, r.IntN(6)-1))
+			n.setLimit(p, s.Function, r.IntN(4))
 		case what < 3 && s.Tenants:
 			if h.Tenant != "" {
 				claims++

@@ -166,11 +166,21 @@ func TestTenantLimitOfAReservation(t *testing.T) {
 		t.Errorf("redeemed: %+v", d)
 	}
 	b, _ := shop("b")
+	c, _ := shop("c")
 	for _, mk := range d.Make {
 		p.Parked(at(3), mk.Environment, 0)
 	}
-	if d := p.Warm(at(3), b, 3); d.Action != pool.Run || d.Start != schema.StartSpecialised {
+	d = p.Warm(at(3), b, 3)
+	if d.Action != pool.Run || d.Start != schema.StartSpecialised {
 		t.Errorf("another sub-tenant: %+v", d)
+	}
+	for _, mk := range d.Make {
+		p.Parked(at(4), mk.Environment, 0)
+	}
+	// One of its own off the arc makes way for a member.
+	off := warmTenant(t, p, at(4), c.Version, "c")
+	if d := p.Warm(at(5), c, 5); d.Action != pool.Run || d.Start != schema.StartSpecialised || !slices.Equal(d.End, []string{off}) {
+		t.Errorf("beside one off the arc: %+v, want a member in place of %s", d, off)
 	}
 }
 
