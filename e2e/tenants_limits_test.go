@@ -20,7 +20,7 @@ import (
 // too many environments of it, or of the function, and the idle one used least recently goes first.
 //
 // Broken to see it fail: an admission that counts nobody (the third call is refused by the manager, which says so); a pool without the
-// limit (the version that is new has an environment too many); ends told at leisure (a caller that calls one after the other is
+// limit (the version that is new is the one whose environment goes, after its call); ends told at leisure (a caller that calls one after the other is
 // throttled); caps that evict nothing (the last customer is throttled).
 func TestTenantLimits(t *testing.T) {
 	t.Parallel()

@@ -174,7 +174,8 @@ func (p *permits) evict(of pool.Scope, aside []string) (gone <-chan struct{}, le
 	var id string
 	p.m.mu.Lock()
 	if at := slices.IndexFunc(aside, func(id string) bool { return p.m.pool.Within(of, id) }); at >= 0 {
-		id, ok, aside = aside[at], true, slices.Delete(aside, at, at+1)
+		id, ok = aside[at], true // before Delete clears its place: within one assignment it may be read after that
+		aside = slices.Delete(aside, at, at+1)
 	} else {
 		id, ok = p.m.pool.Evict(time.Now(), of)
 	}

@@ -158,6 +158,48 @@ func (w *echoWorker) generic() (ids []string) {
 	return ids
 }
 
+// Caps that count what is set aside get its place: at the function's limit the sub-tenant's own idle one of another version goes and comes
+// back, time after time, and nothing is held for what has gone. So it does at the fabric's for the idle one of another function.
+func TestAsideMakesWay(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	n := startNode(t, f, f.Connect(t), "m0", capacity(3), set("max-environments", "3"))
+	c := newCaller(t, f, "f1")
+	settled(t, c, []*node{n})
+	latest, other := c.deploy("shop", each(1), limited(2), second), c.deploy("other")
+	call := func(tenant, version string) {
+		t.Helper()
+		k := latest
+		k.Version, k.Tenant = version, tenant
+		if m := c.invoke("shop", k); refused(m) != nil {
+			t.Errorf("%s of version %s: %v", tenant, version, refused(m))
+		}
+	}
+	for range 3 {
+		call("a", "1")
+		call("b", "1")
+		call("b", schema.Latest)
+		if m := c.invoke("other", other); refused(m) != nil {
+			t.Errorf("the other function: %v", refused(m))
+		}
+		call("c", "1")
+	}
+	for range 3 { // its place at the manager, and of the fabric, is one
+		third := c.deploy("third")
+		if m := c.invoke("third", third); refused(m) != nil {
+			t.Errorf("a third function: %v", refused(m))
+		}
+		if m := c.invoke("other", other); refused(m) != nil {
+			t.Errorf("the other function: %v", refused(m))
+		}
+		call("a", schema.Latest)
+		call("b", schema.Latest)
+	}
+	natstest.Eventually(t, patience, func() bool {
+		return n.worker.live() <= 3 && c.holdings("f.default.shop").Others("") <= 2 && c.holdings("a.default").Others("") == n.worker.live()
+	}, "what has gone holds nothing")
+}
+
 // S62 on the wire: two sub-tenants race for the last generic member, again and again. No environment serves two, and somebody has it.
 func TestTenantsRace(t *testing.T) {
 	t.Parallel()
