@@ -38,6 +38,7 @@ func started(b *testing.B, d driver.Driver, folder string, code store, sha strin
 			parked <- struct{}{}
 		case schema.EnvironmentFailed:
 			b.Errorf("init: %+v", ev.Error)
+			close(parked)
 			fallthrough
 		default:
 			close(gone)

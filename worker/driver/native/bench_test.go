@@ -182,3 +182,71 @@ func BenchmarkRate(b *testing.B) {
 	b.ReportMetric(float64(turn*b.N)/spent[0].Seconds(), "bare/s")
 	b.ReportMetric(float64(turn*b.N)/spent[1].Seconds(), "native/s")
 }
+
+// BenchmarkIdle is the memory of environments that wait for a call, HEARTH_BENCH_IDLE of them (100): what the host has less, and what
+// is charged to them.
+func BenchmarkIdle(b *testing.B) {
+	needsRoot(b)
+	folder := drivertest.Folder(b)
+	d := open(b)
+	defer d.Close()
+	cmd := drivertest.GuestCommand(b, folder)
+	cmd.Path = filepath.Join("/var/task", filepath.Base(cmd.Path))
+	many, err := strconv.Atoi(os.Getenv("HEARTH_BENCH_IDLE"))
+	if err != nil {
+		many = 100
+	}
+	var taken, charged int64
+	for b.Loop() {
+		before := available(b)
+		var all []driver.Environment
+		var conns []net.Conn
+		for i := range many {
+			e, err := d.New(b.Context(), driver.Spec{ID: strconv.Itoa(i), MemoryMB: 128})
+			if err != nil {
+				b.Fatal(err)
+			}
+			all = append(all, e)
+			c := cmd
+			c.Network, c.Env = &driver.Network{}, []string{"AWS_LAMBDA_RUNTIME_API=" + e.APIAddress()}
+			if err := e.Start(b.Context(), c, io.Discard); err != nil {
+				b.Fatal(err)
+			}
+			conns = append(conns, report(b, e.Listener()))
+		}
+		taken = before - available(b)
+		charged = 0
+		for i, e := range all {
+			n, err := e.(driver.Meter).Peak()
+			if err != nil {
+				b.Fatal(err)
+			}
+			charged += n
+			e.Kill()
+			<-e.Done()
+			_ = conns[i].Close()
+		}
+	}
+	b.ReportMetric(float64(taken)/float64(many)/(1<<20), "MiB/environment")
+	b.ReportMetric(float64(taken)/(1<<20), "MiB")
+	b.ReportMetric(float64(charged)/(1<<20), "charged-MiB")
+}
+
+// available is the memory that this host could give to new processes.
+func available(b *testing.B) int64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "MemAvailable:" {
+			n, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return n << 10
+		}
+	}
+	b.Fatal("no MemAvailable in /proc/meminfo")
+	return 0
+}
