@@ -24,6 +24,7 @@ type used struct {
 	Calls     int     `json:"calls"`
 	Errors    int     `json:"errors"`
 	BilledMS  int     `json:"billed_ms"`
+	Refused   int     `json:"egress_refused"`
 	GBSeconds float64 `json:"gb_seconds"`
 	Sent      int     `json:"egress_sent_bytes"`
 	Opened    int     `json:"egress_connections"`
@@ -84,6 +85,10 @@ func sumsUp(t *testing.T, f *fabric.Fabric, g *gate, host string) {
 		t.Errorf("without a sub-tenant: %v", err)
 	}
 	wg.Wait()
+	call("far", "hold 169.254.169.254:80") // which no policy opens
+	eventually(t, "the refusal is counted", func() bool {
+		return scrape(t, f.HTTP).sum("hearth_egress_refused_total", "faas_name", "bill", "hearth_refusal", "floor") > 0
+	})
 	eventually(t, "the event is among the dead letters", func() bool {
 		return strings.Contains(f.MustCLI("deadletters", "ls", "bill", "--json"), `"late"`)
 	})
@@ -141,7 +146,7 @@ func sumsUp(t *testing.T, f *fabric.Fabric, g *gate, host string) {
 	if late := ledger["late"].BilledMS; sum.BilledMS-late != billed {
 		t.Errorf("billed %d ms, the answers said %d", sum.BilledMS-late, billed)
 	}
-	if far := ledger["far"]; far.Opened != 1 || far.Sent != 37 { // its request id, and a line's end
+	if far := ledger["far"]; far.Opened != 1 || far.Sent != 37 || far.Refused == 0 || far.Errors != 1 { // its request id, and a line's end
 		t.Errorf("what was sent: %+v", far)
 	}
 	if sum.Sent != 37 {
