@@ -114,7 +114,7 @@ func (n *managerNode) startLedger(ctx context.Context, u *up) error {
 }
 
 func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
-	apart := fleet.Config{Manager: n.id, Names: u.names, Logger: u.cfg.Logger, Metrics: u.cfg.Metrics}
+	apart := fleet.Config{Manager: n.id, Names: u.names, Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry, Metrics: u.cfg.Metrics}
 	if n.worker != nil {
 		apart.Local, apart.LocalPlaces, apart.LocalTenants = n.worker, n.capacity, u.tenants
 	}

@@ -33,10 +33,16 @@ func (f *Frontend) Check(ctx context.Context, r *schema.Request) error {
 // again. Errors are [schema.Error]s of events that were not accepted, but for [schema.CodeNoAnswer]: there nobody can tell.
 func (f *Frontend) Accept(ctx context.Context, r *schema.Request, id string) (schema.Accepted, error) {
 	f.counters.calls.Add(1)
+	span := f.spanAccept(r)
+	if f.tel.Enabled() { // the event carries what published it
+		under := span.Context()
+		r.Traceparent, r.Tracestate = under.Traceparent, under.Tracestate
+	}
 	accepted, err := f.accept(ctx, r, id)
 	if err != nil {
-		f.refused(r, err, true)
+		f.noteRefusal(r, err)
 	}
+	accepts(span, accepted, err)
 	return accepted, err
 }
 

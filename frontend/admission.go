@@ -185,7 +185,7 @@ func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answe
 		return nil, err
 	}
 	waiter := make(chan ended, 1)
-	c, err := f.begin(r, v, "", func(e ended) { waiter <- e }, "")
+	c, err := f.begin(r, v, "", func(e ended) { waiter <- e }, nil)
 	if err != nil {
 		f.countRefusal(r, err)
 		return nil, err
@@ -205,7 +205,9 @@ func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answe
 	case e := <-waiter:
 		return answerOf(c.requestID, e)
 	default:
-		f.pending.take(c.token, false) // nobody changes it after that
+		if f.pending.take(c.token, false) != nil { // nobody changes it after that
+			c.fail(schema.CodeExecutionLost, "the frontend ended while it waited")
+		}
 		return &schema.Answer{
 			RequestID: c.requestID, Header: lostHeader(c), Payload: lostBody(c.requestID, "the frontend ended while it waited"),
 		}, nil

@@ -57,6 +57,8 @@ func TestHotPathAllocations(t *testing.T) {
 	}
 	reserved := f.reserveBench(t)
 	subject := f.names.Invoke(subjects.DefaultAccount, "echo", "")
+	traced := &schema.Request{Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Tracestate: "a=1"}
+	c, env, answer := &call{version: v, requestID: "id"}, &schema.Call{}, &nats.Msg{}
 	free, limited := benchTenant(0), benchTenant(4)
 	for name, do := range map[string]func(){
 		"parse":  func() { f.names.ParseInvoke(subject) },
@@ -71,8 +73,18 @@ func TestHotPathAllocations(t *testing.T) {
 		},
 		"free":    func() { f.count(free) },
 		"limited": func() { f.count(limited) },
-		"shard":   func() { f.streamNamed([]byte("HEARTH_CALLS_R3")) },
-		"ack":     func() { pubAck([]byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)) },
+		"spans that nobody records": func() {
+			if trace := traceOf(traced); trace.Traceparent == "" {
+				t.Error("the caller's trace is lost")
+			}
+			d := Decision{}
+			c.span = f.spanCall(traced, v, c.requestID, true, nil)
+			f.spanDecision(c, &d)
+			f.spanPublish(c, env, &d, subject).End()
+			c.concluded(answer)
+		},
+		"shard": func() { f.streamNamed([]byte("HEARTH_CALLS_R3")) },
+		"ack":   func() { pubAck([]byte(`{"stream":"HEARTH_CALLS_U","seq":1764000000000001}`)) },
 	} {
 		do()
 		if n := testing.AllocsPerRun(100, do); n != 0 {
@@ -134,7 +146,7 @@ func benchLaunch(b *testing.B, f *Frontend, r *schema.Request) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		c, err := f.begin(r, v, reply, nil, "")
+		c, err := f.begin(r, v, reply, nil, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -98,7 +98,7 @@ func (f *Frontend) receive(req micro.Request) (seenTo bool) {
 		f.turnDown(req, r, err)
 		return true
 	}
-	if _, err := f.begin(r, v, reply, nil, ""); err != nil {
+	if _, err := f.begin(r, v, reply, nil, nil); err != nil {
 		f.countRefusal(r, err)
 		f.answerRefused(req, err) // the call has a span of its own
 		return true
@@ -130,7 +130,7 @@ func (f *Frontend) readMisses(ctx context.Context) {
 			v, err := f.find(ctx, m.request)
 			if err != nil {
 				f.refused(m.request, err, false)
-			} else if _, err = f.begin(m.request, v, m.reply, nil, ""); err != nil {
+			} else if _, err = f.begin(m.request, v, m.reply, nil, nil); err != nil {
 				f.countRefusal(m.request, err)
 			}
 			if err != nil {

@@ -81,7 +81,7 @@ func (r eventRunner) Frontends() int {
 // try publishes the call of one try of an event.
 func (f *Frontend) try(t *events.Try, v *version) error {
 	f.counters.tries.Add(1)
-	_, err := f.begin(t.Request, v, "", resultTo(t), t.Event)
+	_, err := f.begin(t.Request, v, "", resultTo(t), t)
 	return err
 }
 

@@ -101,6 +101,7 @@ func (f *Frontend) spill(token uint64, crowded bool) bool {
 	number, subject := f.unreserved(c.version, c.tenant, f.view.fabric.Load().Arcs)
 	tell(c.span, number, env.Reason)
 	span := f.spanPublication(c, env, subject)
+	tell(span, number, env.Reason)
 	if _, err := f.publish(subject, f.publication.header(env.StartBy), env); err != nil {
 		f.refuseUnstarted(token, &schema.Error{Code: schema.CodeUnavailable, Message: "the call could not be sent", Cause: err})
 	}

@@ -224,7 +224,7 @@ func (p *pending) answered(token uint64, m *nats.Msg) bool {
 			c.how = howAnswered(m)
 		}
 		c.settle()
-		c.span.End()
+		c.concluded(m)
 	}
 	if waiter != nil {
 		waiter(ended{answer: m})
@@ -245,6 +245,7 @@ func (c *call) told() {
 func (p *pending) abandon(token uint64) {
 	p.done(token, func(c *call) bool {
 		c.waiter = nil
+		c.span.Event(telemetry.EventGone, "", "")
 		c.story.Add(story.Abandoned(c.publication()))
 		return c.over != 0
 	})

@@ -88,13 +88,14 @@ func (p *publication) release(b *[]byte) {
 }
 
 // begin puts an admitted call on its way: it is counted, published, and its start-by is watched. Exactly one of reply,
-// a NATS caller's inbox, and waiter, a door of this process, is set; event is the identity of the event and try that it runs, ""
-// for sync calls. An error means that the call did not start.
-func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter func(ended), event string) (*call, error) {
+// a NATS caller's inbox, and waiter, a door of this process, is set; t is the event's try that it runs, nil for sync calls. An error means that the call did not start.
+func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter func(ended), t *events.Try) (*call, error) {
 	if n := v.function.Concurrency; n != nil && *n == 0 {
-		return nil, &schema.Error{
+		err := &schema.Error{
 			Code: schema.CodeThrottled, Reason: schema.ThrottleFunctionConcurrency, Message: "function " + r.Function + " is stopped: its limit is 0",
 		}
+		f.spanRefusal(r, err, waiter != nil, t)
+		return nil, err
 	}
 	fabric := f.view.fabric.Load()
 	startBy := fabric.StartBy
@@ -102,7 +103,9 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 	if r.Timeout > 0 {
 		startBy, patience = min(startBy, r.Timeout), r.Timeout
 	}
-	if event != "" {
+	event := ""
+	if t != nil {
+		event = t.Event
 		startBy = min(startBy, events.MaxStartBy)
 	}
 	token, id := f.random.draw()
@@ -128,8 +131,8 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 	if waiter != nil {
 		env.Reply = tokenSubject(f.answerInbox, token)
 	}
-	c.span = f.spanCall(r, v, env.RequestID, waiter != nil && event == "")
-	if v.record.Idempotent && event == "" { // a lost event runs again by itself
+	c.span = f.spanCall(r, v, env.RequestID, waiter != nil && t == nil, t)
+	if v.record.Idempotent && t == nil { // a lost event runs again by itself
 
 		again := env
 		c.again, c.giveUp = &again, time.Now().Add(patience)
@@ -180,7 +183,7 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 		c.arc, subject = f.unreserved(c.version, c.tenant, fabric.Arcs)
 	}
 	c.published, c.floor = f.clock.now(), c.stream.floor()
-	f.spanDecision(c, decision)
+	f.spanDecision(c, &decision)
 	f.storyDecided(c, env, &decision)
 	if decision.Reserved {
 		c.fallback = &fallback{*env, now.Add(c.startBy)}

@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"context"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -71,6 +70,7 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 	}
 	switch {
 	case g.kind == caught:
+		c.span.Bool(telemetry.ByCatcher, true)
 		m.catch(c, g)
 		return
 	case c.lacks() && !c.target.Reserved: // of a reserved arc it is in place here, or gives the call back: no room is needed
@@ -85,8 +85,8 @@ func (m *Manager) deliver(g *generation, msg *nats.Msg) {
 // by that that it never started. Where the frontend is dead the message's TTL does it.
 func (m *Manager) drop(c *claim) {
 	m.count.dropped.Add(1)
+	c.traceEnd(telemetry.OutcomeLate)
 	c.story.Add(story.Dropped())
-	c.traceEnd("past its start-by")
 }
 
 // spend notes that a pull brought nothing that could be run.
@@ -313,7 +313,7 @@ func (m *Manager) crossed(c *claim, l line, environment string, start schema.Sta
 		m.release(environment)
 		return
 	}
-	c.traceStart(environment, start, init)
+	m.traceStart(c, environment, start, init)
 	c.story.Add(story.Started(environment, start, init, m.now()-c.came, c.locked))
 	c.run = schema.Run{
 		Call: &c.call, Subject: c.subject, Environment: environment, Arc: c.arc, Rank: c.rank, Manager: m.cfg.ID,
@@ -388,66 +388,4 @@ func (m *Manager) tend(now time.Duration) {
 	for _, reply := range touch {
 		m.publish(reply, progressBody)
 	}
-}
-
-// fail answers a claim whose environment's init failed.
-func (m *Manager) fail(c *claim, failure *schema.FunctionError) {
-	c.mark = schema.MarkFailed
-	m.answerUnstarted(m.life, c, func() {
-		c.run = schema.Run{
-			Call: &c.call, Subject: c.subject, Arc: c.arc, Rank: c.rank, Manager: m.cfg.ID, Start: schema.StartCold,
-			Ended: func(*schema.Run, *schema.Outcome) {},
-		}
-		c.story.Add(story.InitFailed())
-		m.worker.Refuse(&c.run, failure)
-	})
-}
-
-// cannotRun lets go of a claim whose function version is not to be had: refused where it is gone, given back where this
-// manager could not find out.
-func (m *Manager) cannotRun(c *claim, err error) {
-	if schema.CodeOf(err) == schema.CodeInternal {
-		m.log.Warn("look up the function of a call", telemetry.LogCall(c.call.RequestID, c.call.Traceparent), "error", err)
-		m.giveBack(c)
-		return
-	}
-	m.spawn(func() { m.refuse(c, err) })
-}
-
-// refuse answers a claim with an error, if it is ours to answer.
-func (m *Manager) refuse(c *claim, err error) {
-	m.answerUnstarted(m.life, c, func() {
-		c.story.Add(story.TurnedDown(err))
-		m.answerError(c, err)
-	})
-}
-
-func (m *Manager) answerError(c *claim, err error) {
-	m.metrics.refuse(c, err)
-	status, text := schema.ErrorHeaders(err)
-	msg := nats.NewMsg(c.call.Reply)
-	msg.Header.Set(schema.HeaderErrorCode, status)
-	msg.Header.Set(schema.HeaderError, text)
-	msg.Header.Set(schema.HeaderRequestID, c.call.RequestID)
-	if err := m.nc.PublishMsg(msg); err != nil {
-		m.log.Warn("refuse a call", telemetry.LogCall(c.call.RequestID, c.call.Traceparent), "error", err)
-	}
-}
-
-// answerUnstarted crosses the start line for a call that no environment will run, and answers it.
-func (m *Manager) answerUnstarted(ctx context.Context, c *claim, answer func()) {
-	m.mu.Lock()
-	m.waiting.remove(c)
-	c.limited = m.limited(c)
-	m.mu.Unlock()
-	if l := m.lock(ctx, c); l != crossed {
-		m.uncrossed(c, l)
-		return
-	}
-	c.traceEnd("refused")
-	if c.mark == 0 {
-		c.mark = schema.MarkRefused
-	}
-	m.tellEnd(c)
-	answer()
 }

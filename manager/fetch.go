@@ -177,7 +177,7 @@ func (m *Manager) unfetched(c *claim, err error) {
 		return
 	}
 	m.count.nacks.Add(1)
-	c.traceEnd("without its payload")
+	c.traceEnd(telemetry.OutcomeGivenBack)
 	c.story.Add(story.GivenBack(noPayload, absentFor))
 	m.publish(c.ackReply, nakAbsentBody)
 }

@@ -64,6 +64,7 @@ func (m *Manager) handOn(c *claim, g *generation, to string, w warmth) {
 	number := m.askFor(c, to)
 	if number == 0 {
 		m.count.unpromised.Add(1)
+		c.span.Event(telemetry.EventUnpromised, telemetry.To, to)
 		c.story.Add(story.Unpromised(to))
 		m.peers.cold(to, w)
 		m.decide(c, &generation{arc: g.arc, kind: g.kind, rank: g.rank, retire: true})
@@ -71,6 +72,10 @@ func (m *Manager) handOn(c *claim, g *generation, to string, w warmth) {
 	}
 	now := m.now()
 	call := c.call
+	if m.cfg.Telemetry.Enabled() { // the receiver goes on under this claim
+		under := c.span.Context()
+		call.Traceparent, call.Tracestate = under.Traceparent, under.Tracestate
+	}
 	if call.Held > 0 {
 		call.Payload = nil // the receiver fetches it itself
 	}
@@ -83,7 +88,8 @@ func (m *Manager) handOn(c *claim, g *generation, to string, w warmth) {
 		return
 	}
 	m.count.handedOver.Add(1)
-	c.traceEnd("handed over")
+	c.span.String(telemetry.To, to)
+	c.traceEnd(telemetry.OutcomeHandedOver)
 	c.story.Add(story.HandedOn(to))
 	m.publish(m.names.ManagerClaim(to), body)
 }

@@ -23,7 +23,8 @@ import (
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)
-	nodes := []*node{startNode(t, f, f.Connect(t), "m0"), startNode(t, f, f.Connect(t), "m1")}
+	tel, spans := tracing(t)
+	nodes := []*node{startNode(t, f, f.Connect(t), "m0", tel), startNode(t, f, f.Connect(t), "m1", tel)}
 	c := newCaller(t, f, "f1")
 	settled(t, c, nodes)
 	told(t, nodes)
@@ -61,6 +62,7 @@ func TestHandOver(t *testing.T) {
 		if over, taken := one.HandedOver-before[0].HandedOver, two.TakenOver-before[1].TakenOver; over != 1 || taken != 1 {
 			t.Errorf("handed over %d, taken over %d in try %d, unpromised %d", over, taken, try, one.Unpromised)
 		}
+		handOverIsSeen(t, spans, call.RequestID, second.ID())
 		return
 	}
 }

@@ -66,21 +66,22 @@ func (m *Manager) move(c *claim) {
 	}
 	left := m.left(c)
 	if left <= 0 { // the lock took that long
-		c.traceEnd("past its start-by")
 		m.unmoved(c, schema.Errorf(schema.CodeCapacityExceeded, "no member of the reservation was idle in time"))
 		return
 	}
 	call := c.call
 	call.Reason, call.StartBy = schema.ReasonOverflow, left
 	arc := subjects.UnreservedArc(call.Account, call.Function, call.Tenant, m.view.Load().fabric.Arcs)
+	subject := m.names.UnreservedCall(arc, call.Account, call.Function, call.Version, call.Tenant)
+	span := m.traceCopy(c, &call, subject, subjects.UnreservedName(arc))
 	err := m.nc.PublishMsg(&nats.Msg{
-		Subject: m.names.UnreservedCall(arc, call.Account, call.Function, call.Version, call.Tenant),
+		Subject: subject,
 		Reply:   subjects.FrontendInbox(call.Frontend, "p."+fmt.Sprintf("%016x", call.Token)), // as the frontend itself writes it
 		Header:  nats.Header{nats.MsgTTLHdr: []string{strconv.Itoa(schema.CallTTL(left)) + "s"}},
 		Data:    schema.EncodeCall(make([]byte, 0, schema.CallSize(&call)), &call),
 	})
+	span.End()
 	if err != nil {
-		c.traceEnd("not moved")
 		if !errors.Is(err, nats.ErrConnectionClosed) {
 			m.log.Warn("move a call off a reserved arc", telemetry.LogCall(call.RequestID, call.Traceparent), "arc", c.arc, "error", err)
 		}
@@ -88,12 +89,13 @@ func (m *Manager) move(c *claim) {
 		return
 	}
 	m.count.moved.Add(1)
-	c.traceEnd("moved")
+	c.traceEnd(telemetry.OutcomeMoved)
 	c.story.Add(story.MovedOff(arc))
 }
 
 // unmoved answers a call that is in no stream any more and certainly did not start.
 func (m *Manager) unmoved(c *claim, err error) {
+	c.traceRefusal(err)
 	c.story.Add(story.TurnedDown(err))
 	c.mark = schema.MarkRefused
 	m.answerError(c, err)

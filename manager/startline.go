@@ -132,18 +132,6 @@ const (
 	unclear                 // nothing may start: the connection is down or did not answer
 )
 
-// String is the outcome's name in spans.
-func (l line) String() string {
-	switch l {
-	case crossed:
-		return "crossed"
-	case lost:
-		return "lost"
-	default:
-		return "unclear"
-	}
-}
-
 // cross acknowledges a claim that is not in doubt and returns when the acknowledgement has been written out.
 func (m *Manager) cross(c *claim) line {
 	if !m.nc.IsConnected() {
@@ -234,7 +222,7 @@ func (m *Manager) giveBack(c *claim) {
 		return
 	}
 	m.count.nacks.Add(1)
-	c.traceEnd("given back")
+	c.traceEnd(telemetry.OutcomeGivenBack)
 	c.story.Add(story.GivenBack(noUse, later))
 	m.publish(c.ackReply, nakLaterBody)
 }
@@ -242,7 +230,7 @@ func (m *Manager) giveBack(c *claim) {
 // giveBackNow returns a claim at once.
 func (m *Manager) giveBackNow(c *claim) {
 	m.count.nacks.Add(1)
-	c.traceEnd("given back")
+	c.traceEnd(telemetry.OutcomeGivenBack)
 	c.story.Add(story.GivenBack(noUse, 0))
 	m.publish(c.ackReply, nakBody)
 }
@@ -252,7 +240,7 @@ func (m *Manager) giveBackNow(c *claim) {
 func (m *Manager) giveBackLater(c *claim) {
 	delay := min(laterMost, later<<min(8, (max(2, c.ack.Delivered)-2)/2))
 	m.count.nacks.Add(1)
-	c.traceEnd("given back")
+	c.traceEnd(telemetry.OutcomeGivenBack)
 	c.story.Add(story.GivenBack(noRoom, delay))
 	m.publish(c.ackReply, fmt.Appendf(nil, `-NAK {"delay":%d}`, int64(delay)))
 }

@@ -64,6 +64,6 @@ func pulledBy(k kind) story.Pull {
 // uncrossed notes that a claim did not cross its start line here.
 func (m *Manager) uncrossed(c *claim, l line) {
 	m.count.uncrossed.Add(1)
-	c.traceEnd(l.String())
+	c.traceEnd(l.outcome())
 	c.story.Add(story.NotOurs(l == lost))
 }

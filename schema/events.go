@@ -30,6 +30,11 @@ type Event struct {
 	Throttles     int         `msgpack:"throttles,omitempty"`  // back-offs since the last try
 	LastError     *EventError `msgpack:"last_error,omitempty"` // of the last try or back-off
 	Hops          int         `msgpack:"hops,omitempty"`       // ends of other events that led to it, by destinations
+
+	// FirstTry is the traceparent of the span of its first try, "" where none was recorded; DeadTry is that of the event whose dead
+	// letter it was made of.
+	FirstTry string `msgpack:"first_try,omitempty"`
+	DeadTry  string `msgpack:"dead_try,omitempty"`
 }
 
 // EventError is how a try of an event ended: a function's own error, or a refusal.

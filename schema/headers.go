@@ -10,6 +10,7 @@ const (
 	HeaderClientContext = "Hearth-Client-Context"
 	HeaderTraceparent   = "traceparent"
 	HeaderTracestate    = "tracestate"
+	HeaderDeadTry       = "Hearth-Dead-Try" // of an event that was a dead letter: the traceparent of its first try then
 
 	HeaderRequestID       = "Hearth-Request-Id"
 	HeaderLogResult       = "Hearth-Log-Result"

@@ -44,7 +44,7 @@ func filledEvent() *schema.Event {
 	return &schema.Event{
 		V: 1, ID: "default/dxq/7", RequestID: "0b1fe5b4-9e7e-4b1c-8a4e-2f6f3a1b6c11", Account: "default", Function: "resize", Qualifier: "live",
 		Tenant: "t", BySubject: true, ClientContext: []byte(`{"a":1}`), Traceparent: "00-1-1-01", Tracestate: "x=y", Payload: []byte{0, 0xff, '{'},
-		Accepted: made, Attempts: 1, Throttles: 2, Hops: 3,
+		Accepted: made, Attempts: 1, Throttles: 2, Hops: 3, FirstTry: "00-1-2-01", DeadTry: "00-1-3-01",
 		LastError: &schema.EventError{Code: "CapacityExceeded", Message: "busy", Status: 429},
 	}
 }

@@ -49,7 +49,7 @@ func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 	if e != nil {
 		w.metrics.answered(&x, o)
 	}
-	x.end(o)
+	x.end(o, own)
 }
 
 // answer publishes an answer with everything that the caller is told about it.

@@ -57,13 +57,13 @@ func (e *environment) becomesBound(run *schema.Run) {
 }
 
 // mismatch kills an environment that a call of something else met, and answers the call.
-func (e *environment) mismatch(run *schema.Run) {
-	w := e.worker
+func (e *environment) mismatch(x execution) {
+	w, run := e.worker, x.run
 	w.count.mismatches.Add(1)
 	w.log.Error("a call met an environment of another binding: the environment is killed", "environment", e.id,
 		telemetry.LogCall(run.Call.RequestID, run.Call.Traceparent), "subject", run.Subject, "bound", e.binding.Function, "version", e.binding.Version)
 	e.kill()
 	w.count.refused.Add(1)
-	w.conclude(nil, execution{run: run}, &schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeBindingMismatch),
+	w.conclude(nil, x, &schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeBindingMismatch),
 		Message: "The call met an environment that is bound to something else; it was not run"}})
 }

@@ -29,22 +29,21 @@ type execution struct {
 // until run.Ended was called and the answer is out.
 func (w *Worker) Start(run *schema.Run) {
 	e := w.environment(run.Environment)
-	if e == nil {
-		w.lost(run)
-		return
+	switch {
+	case e == nil:
+		w.lost(execution{run: run, span: w.invokeSpan(run)})
+	case !w.matches(run, e.binding):
+		e.mismatch(execution{run: run, span: w.invokeSpan(run)})
+	default:
+		e.start(run)
 	}
-	if !w.matches(run, e.binding) {
-		e.mismatch(run)
-		return
-	}
-	e.start(run)
 }
 
 // lost answers a call whose environment ended between the manager's choice and the start: it was not run, but its start
 // line is crossed, so it goes nowhere else.
-func (w *Worker) lost(run *schema.Run) {
+func (w *Worker) lost(x execution) {
 	w.count.refused.Add(1)
-	w.conclude(nil, execution{run: run}, &schema.Outcome{Error: lostError()})
+	w.conclude(nil, x, &schema.Outcome{Error: lostError()})
 }
 
 func lostError() *schema.FunctionError {
@@ -57,14 +56,12 @@ func (e *environment) start(run *schema.Run) {
 	w, call := e.worker, run.Call
 	limit := e.timeout(call)
 	now := time.Now()
-	x := execution{run: run, started: now, limit: limit, span: w.invokeSpan(run, e)}
+	x := execution{run: run, started: now, limit: limit, span: w.invokeSpan(run)}
 	e.mu.Lock()
 	first, fits := e.bind(call.Tenant)
 	if !fits {
 		e.mu.Unlock()
-		x.span.Fail(string(schema.CodeBindingMismatch), "the environment is bound to another sub-tenant")
-		x.span.End()
-		e.mismatch(run)
+		e.mismatch(x)
 		return
 	}
 	if first {
@@ -74,9 +71,7 @@ func (e *environment) start(run *schema.Run) {
 	}
 	if e.phase != ready || e.current.run != nil {
 		e.mu.Unlock()
-		x.span.Fail(string(schema.CodeExecutionLost), "the environment had ended")
-		x.span.End()
-		w.lost(run)
+		w.lost(x)
 		return
 	}
 	e.current, e.deadline, e.since = x, now.Add(limit), now
@@ -113,10 +108,10 @@ func (e *environment) start(run *schema.Run) {
 // invocation is the call as its runtime is told it. The deadline is by the wall clock: runtimes compute their remaining time from
 // it. Nothing here waits by it.
 func (x *execution) invocation() runtimeapi.Invocation {
-	call := x.run.Call
+	call, under := x.run.Call, x.span.Context()
 	return runtimeapi.Invocation{
 		RequestID: call.RequestID, Deadline: x.started.Add(x.limit), Qualifier: call.Qualifier,
-		TraceID: runtimeapi.TraceID(x.span.Context().Traceparent), ClientContext: call.ClientContext, Tenant: call.Tenant,
+		Traceparent: under.Traceparent, Tracestate: under.Tracestate, ClientContext: call.ClientContext, Tenant: call.Tenant,
 		Payload: call.Payload,
 	}
 }

@@ -36,7 +36,7 @@ first SIGINT or SIGTERM lets calls that it has taken end, for at most --drain-ti
 				ID: f.id, Server: a.server(cmd), HTTP: http, NoConsole: noConsole, Anonymous: !noAnonymous, Prefix: cmd.Flag("prefix").Value.String(),
 				Build: thisBuild().String(), Logger: logger,
 			}
-			traces, end, err := a.tracing(cmd.Context(), cfg.Build)
+			traces, end, err := a.tracing(cmd.Context(), cfg.Logger, cfg.Build)
 			if err != nil {
 				return err
 			}

@@ -51,7 +51,7 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 				Prefix: cmd.Flag("prefix").Value.String(), Path: os.Getenv("PATH"), Build: thisBuild().String(), Logger: logger,
 				AllowLocal: allowLocal, MetricsAt: metricsAt,
 			}
-			traces, end, err := a.tracing(cmd.Context(), cfg.Build)
+			traces, end, err := a.tracing(cmd.Context(), cfg.Logger, cfg.Build)
 			if err != nil {
 				return err
 			}

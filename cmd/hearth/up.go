@@ -164,7 +164,7 @@ func (a *app) logger(level, format string) (*slog.Logger, error) {
 // runUp serves until the context ends.
 func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	begin := time.Now()
-	traces, end, err := a.tracing(ctx, cfg.Build)
+	traces, end, err := a.tracing(ctx, cfg.Logger, cfg.Build)
 	if err != nil {
 		return err
 	}
@@ -215,35 +215,6 @@ func (a *app) remark(remarks []string) {
 	for _, r := range remarks {
 		a.complain("%s", r)
 	}
-}
-
-// tracing is [app.traces] and its end, which sends the last spans.
-func (a *app) tracing(ctx context.Context, build string) (traces *telemetry.Telemetry, end func(), err error) {
-	traces, err = a.traces(ctx, build)
-	return traces, func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSpans)
-		defer cancel()
-		if err := traces.Shutdown(ctx); err != nil {
-			a.complain("%v", err)
-		}
-	}, err
-}
-
-// lastSpans bounds the wait for a collector at the end.
-const lastSpans = 5 * time.Second
-
-// traces sends spans where OpenTelemetry's standard variables say so, and nowhere without them.
-func (a *app) traces(ctx context.Context, build string) (*telemetry.Telemetry, error) {
-	value := func(name string) string { v, _ := a.lookup(name); return v }
-	wanted := value("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
-	if !wanted || strings.EqualFold(value("OTEL_SDK_DISABLED"), "true") || value("OTEL_TRACES_EXPORTER") == "none" {
-		return telemetry.Noop(), nil
-	}
-	t, err := telemetry.New(ctx, telemetry.Config{FromEnvironment: true, Version: build})
-	if err != nil {
-		return nil, usagef("traces: %v; correct the OTEL_ variables", err)
-	}
-	return t, nil
 }
 
 // serve tells everybody that the fabric serves and waits for the end of ctx.

@@ -56,7 +56,7 @@ has the manager make nothing more here and lets running calls end, for at most -
 					a.complain("there is no manager %q: waiting for it; `hearth ring` lists those that are there", manager)
 				},
 			}
-			traces, end, err := a.tracing(cmd.Context(), cfg.Build)
+			traces, end, err := a.tracing(cmd.Context(), cfg.Logger, cfg.Build)
 			if err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@
 //	"hold ADDR"     connect to the gate at ADDR, say the request id, answer when the gate closes the connection
 //	"nap N"         answer after N milliseconds
 //	"needs FILE"    report a function error while FILE is not there
+//	"once FILE"     report a function error and write to FILE, if it is empty
 //	"tell ADDR WORD" write WORD as a line to ADDR, on a connection that stays, then answer
 //	"exit N"        end the process with status N in the middle of the call
 //	"signal"        end by SIGKILL of itself
@@ -19,6 +20,7 @@
 //	"count"         how many calls this environment has had
 //	"keep WORD"     keep WORD in memory, in files and in a process that stays; the words that are there already are the answer, as a list
 //	"env NAME"      the value of a variable
+//	"trace"         the headers of this call's trace
 //	"leave"         answer, then exit 0 before asking for the next call
 //	"say WORDS"     write the words to standard output as one line, with an escape sequence before the last
 //	"flood N"       write N lines of 1 KiB to standard output
@@ -99,8 +101,10 @@ type runtime struct {
 	conn net.Conn
 	in   *bufio.Reader
 	last string
-	told net.Conn // of "tell"
-	kept []string
+	// trace is what the call came with: traceparent, tracestate, X-Ray's id.
+	trace [3]string
+	told  net.Conn // of "tell"
+	kept  []string
 
 	tenant, token string // of this call
 }
@@ -148,6 +152,11 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 	case "exit":
 		code, _ := strconv.Atoi(arg)
 		os.Exit(code)
+	case "once":
+		if info, err := os.Stat(arg); err != nil || info.Size() == 0 {
+			r.fail(id, "Fn.Once", record(arg, id))
+			return
+		}
 	case "signal":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "spin":
@@ -180,6 +189,8 @@ func (r *runtime) serve(id string, payload []byte, calls int) {
 		answer = strconv.Quote(fmt.Sprint(r.keep(arg)))
 	case "env":
 		answer = strconv.Quote(os.Getenv(arg))
+	case "trace":
+		answer = fmt.Sprintf(`{"traceparent":%q,"tracestate":%q,"xray":%q}`, r.trace[0], r.trace[1], r.trace[2])
 	case "say":
 		last := len(words) - 1
 		fmt.Println(strings.Join(words[1:last], " ") + " \x1b[31m" + words[last])
@@ -231,7 +242,7 @@ func (r *runtime) tell(address, word string) (err error) {
 
 // fail reports what kept the function from doing as it was told.
 func (r *runtime) fail(id, kind string, err error) {
-	r.post("invocation/"+id+"/error", `{"errorType":"`+kind+`","errorMessage":`+strconv.Quote(err.Error())+`}`, true)
+	r.post("invocation/"+id+"/error", `{"errorType":"`+kind+`","errorMessage":`+strconv.Quote(fmt.Sprint(err))+`}`, true)
 	r.status()
 }
 
@@ -260,6 +271,7 @@ func (r *runtime) status() string {
 
 // invocation reads the answer to next.
 func (r *runtime) invocation() (id string, payload []byte) {
+	r.trace = [3]string{}
 	_, id, payload = r.read()
 	return id, payload
 }
@@ -292,6 +304,12 @@ func (r *runtime) read() (status, id string, body []byte) {
 			r.tenant = value
 		case "hearth-tenant-token":
 			r.token = value
+		case "traceparent":
+			r.trace[0] = value
+		case "tracestate":
+			r.trace[1] = value
+		case "lambda-runtime-trace-id":
+			r.trace[2] = value
 		}
 	}
 	body = make([]byte, length)

@@ -201,7 +201,7 @@ func (s *Service) redrive(ctx context.Context, account string, m *jetstream.RawS
 	h := nats.Header{schema.HeaderMsgID: {fmt.Sprintf("redrive/%d/%s", m.Sequence, hex.EncodeToString(sum[:16]))}}
 	for name, value := range map[string]string{
 		schema.HeaderQualifier: e.Qualifier, schema.HeaderRequestID: e.RequestID, schema.HeaderClientContext: string(e.ClientContext),
-		schema.HeaderTraceparent: e.Traceparent, schema.HeaderTracestate: e.Tracestate,
+		schema.HeaderTraceparent: e.Traceparent, schema.HeaderTracestate: e.Tracestate, schema.HeaderDeadTry: e.FirstTry,
 	} {
 		if value != "" {
 			h[name] = []string{value}

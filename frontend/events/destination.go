@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -62,14 +63,21 @@ func (p *Pollers) tell(ctx context.Context, v *verdict) error {
 			tenant = e.Tenant
 		}
 	}
+	h := nats.Header{
+		jetstream.MsgIDHeader: {endID(v.to, tenant, secret, e.ID)},
+		headerHops:            {strconv.Itoa(e.Hops + 1)},
+	}
+	under := v.under
+	if under.Traceparent == "" { // no spans are recorded here: the trace goes on as it came
+		under = telemetry.Parent{Traceparent: e.Traceparent, Tracestate: e.Tracestate}
+	}
+	for name, value := range map[string]string{schema.HeaderTraceparent: under.Traceparent, schema.HeaderTracestate: under.Tracestate} {
+		if value != "" {
+			h[name] = []string{value}
+		}
+	}
 	p.count.told.Add(1)
-	return p.send(ctx, &nats.Msg{
-		Subject: p.names.Event(e.Account, v.to, tenant), Data: data,
-		Header: nats.Header{
-			jetstream.MsgIDHeader: {endID(v.to, tenant, secret, e.ID)},
-			headerHops:            {strconv.Itoa(e.Hops + 1)},
-		},
-	})
+	return p.send(ctx, &nats.Msg{Subject: p.names.Event(e.Account, v.to, tenant), Data: data, Header: h})
 }
 
 // endID is the id of a record of an event's end, the same however often it is sent.

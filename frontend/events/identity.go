@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -57,7 +58,9 @@ func accepted(r Runner, names subjects.Names, account, id string, at time.Time, 
 		e.RequestID = q.RequestID
 	}
 	e.Qualifier, e.Tenant, e.ClientContext = q.Qualifier, q.Tenant, q.ClientContext
-	e.Traceparent, e.Tracestate = q.Traceparent, q.Tracestate
+	trace := telemetry.Parent{Traceparent: q.Traceparent, Tracestate: q.Tracestate}.Checked()
+	e.Traceparent, e.Tracestate = trace.Traceparent, trace.Tracestate
+	e.DeadTry = telemetry.Parent{Traceparent: m.Header.Get(schema.HeaderDeadTry)}.Checked().Traceparent
 	if err == nil && len(m.Data) > schema.MaxEventPayload {
 		err = schema.Errorf(schema.CodeTooLarge, "the payload has %d bytes; an event takes %d", len(m.Data), schema.MaxEventPayload)
 	}
@@ -65,12 +68,16 @@ func accepted(r Runner, names subjects.Names, account, id string, at time.Time, 
 }
 
 // request is what an event asks of the sync path. Who handed it in waits for no answer, so a time-out or a tail of the log that
-// the headers named mean nothing.
+// the headers named mean nothing. All its tries are of one trace: its publisher's, or the one that its first try began.
 func request(e *schema.Event) *schema.Request {
-	return &schema.Request{
+	r := &schema.Request{
 		Account: e.Account, Function: e.Function, Qualifier: e.Qualifier, Tenant: e.Tenant, TenantBySubject: e.BySubject,
 		RequestID: e.RequestID, Payload: e.Payload, ClientContext: e.ClientContext, Traceparent: e.Traceparent, Tracestate: e.Tracestate,
 	}
+	if r.Traceparent == "" {
+		r.Traceparent = e.FirstTry
+	}
+	return r
 }
 
 // stray names the function of a dead letter whose subject names none: what the subject has in its place.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -25,7 +26,8 @@ type verdict struct {
 	reason schema.DeadReason // of a failure
 	to     string            // function that is told of the end, "" none (DEADLETTERS, of a failure)
 	event  schema.Event
-	answer *schema.Answer // of a good end
+	answer *schema.Answer   // of a good end
+	under  telemetry.Parent // the last try's span: what comes of the event's end goes back to it
 }
 
 // limits are what happens to a function's events, its own numbers or the defaults.

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -138,16 +139,18 @@ func (p *poller) pullEnded(s *source, m *nats.Msg) {
 func (p *poller) run(c *claim, m *nats.Msg) {
 	fn, _, _ := p.all.runner.Function(p.account, p.function)
 	c.limits = limitsOf(fn)
+	t := &Try{}
 	if err := p.read(c, m); err != nil {
-		p.ended(c, Result{Err: err})
+		p.ended(c, t, Result{Err: err})
 		return
 	}
 	if v, dead := hopeless(c.event, c.limits, p.all.now()); dead {
 		p.settle(c, v)
 		return
 	}
-	t := &Try{
-		Request: request(&c.event), Event: tryOf(&c.event), Ask: c.ack.Delivered > 1, Done: func(r Result) { p.ended(c, r) },
+	*t = Try{
+		Request: request(&c.event), Event: tryOf(&c.event), Source: &c.event, Ask: c.ack.Delivered > 1,
+		Done: func(r Result) { p.ended(c, t, r) },
 	}
 	if !t.Ask {
 		err := p.all.runner.Begin(t)
@@ -155,13 +158,13 @@ func (p *poller) run(c *claim, m *nats.Msg) {
 			return
 		}
 		if err != ErrMissed {
-			p.ended(c, Result{Err: err})
+			p.ended(c, t, Result{Err: err})
 			return
 		}
 	}
 	p.all.slow.Go(func() {
 		if err := p.all.runner.BeginAfter(p.all.life, t); err != nil {
-			p.ended(c, Result{Err: err})
+			p.ended(c, t, Result{Err: err})
 		}
 	})
 }
@@ -188,8 +191,11 @@ func (p *poller) read(c *claim, m *nats.Msg) (err error) {
 }
 
 // ended takes in how a try ended, on the goroutine that knows it.
-func (p *poller) ended(c *claim, r Result) {
-	v := decide(c.event, r, c.limits, p.all.now())
+func (p *poller) ended(c *claim, t *Try, r Result) {
+	e := c.event
+	e.FirstTry = cmp.Or(e.FirstTry, t.Span.Traceparent)
+	v := decide(e, r, c.limits, p.all.now())
+	v.under = t.Span
 	now := time.Now()
 	p.mu.Lock()
 	if c.over {

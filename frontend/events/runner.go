@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -40,9 +41,14 @@ type Runner interface {
 // Try is one run of an event.
 type Try struct {
 	Request *schema.Request
-	Event   string       // identity of event and try: [schema.Call.Event]
-	Ask     bool         // it was given to a poller before: who runs it is asked first
-	Done    func(Result) // called once when a try that began has ended; it does not block
+	Event   string        // identity of event and try: [schema.Call.Event]
+	Source  *schema.Event // read only, and not after Begin
+	Ask     bool          // it was given to a poller before: who runs it is asked first
+	Done    func(Result)  // called once when a try that began has ended; it does not block
+
+	// Span is the context of the try's span. The runner sets it before the try can end; it is empty where no spans are recorded, or
+	// the try was joined.
+	Span telemetry.Parent
 }
 
 // Result is how a try ended. At most one of Err and Lost is set.

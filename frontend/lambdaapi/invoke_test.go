@@ -209,7 +209,9 @@ func TestRequests(t *testing.T) {
 		}, base(func(r *schema.Request) { r.Token = "a.b.c" })},
 		{"X-Ray, sampled", "f", "", http.Header{"X-Amzn-Trace-Id": {"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1"}},
 			base(func(r *schema.Request) { r.Traceparent = "00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-01" })},
-		{"X-Ray, not sampled", "f", "", http.Header{"X-Amzn-Trace-Id": {"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0"}}, base(nil)},
+		{"X-Ray, not sampled", "f", "", http.Header{"X-Amzn-Trace-Id": {"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0"}},
+			base(func(r *schema.Request) { r.Traceparent = "00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-00" })},
+		{"X-Ray, of a load balancer", "f", "", http.Header{"X-Amzn-Trace-Id": {"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700"}}, base(nil)},
 		{"X-Ray, broken", "f", "", http.Header{"X-Amzn-Trace-Id": {"Root=1-x;;=;Sampled=1"}}, base(nil)},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -2,31 +2,13 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
-	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/sdk/trace"
-	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 	api "go.opentelemetry.io/otel/trace"
 )
-
-// Config says where spans go. The zero value records none.
-type Config struct {
-	// Endpoint is the URL of an OTLP collector over HTTP ("http://127.0.0.1:4318"); "" with FromEnvironment leaves it to
-	// OTEL_EXPORTER_OTLP_ENDPOINT and its like, which the exporter reads itself.
-	Endpoint string
-	// FromEnvironment makes an exporter that takes its settings from the standard variables. cmd sets it where any of them
-	// is there.
-	FromEnvironment bool
-	// Exporter takes the spans instead, one by one as they end: for tests.
-	Exporter trace.SpanExporter
-	// Version of the build and Instance (the node's id), as attributes of the service "hearth".
-	Version  string
-	Instance string
-}
 
 // Telemetry starts spans. A nil one records nothing. It is safe for concurrent use.
 type Telemetry struct {
@@ -41,41 +23,24 @@ func Noop() *Telemetry { return &Telemetry{} }
 // the background; a collector that is not there costs nothing but a line in OpenTelemetry's own error log. [Telemetry.Shutdown]
 // ends it.
 func New(ctx context.Context, cfg Config) (*Telemetry, error) {
-	var processor trace.SpanProcessor
-	switch {
-	case cfg.Exporter != nil:
-		processor = trace.NewSimpleSpanProcessor(cfg.Exporter)
-	case cfg.Endpoint != "" || cfg.FromEnvironment:
-		var opts []otlptracehttp.Option
-		if cfg.Endpoint != "" {
-			opts = append(opts, otlptracehttp.WithEndpointURL(cfg.Endpoint))
-		}
-		exporter, err := otlptracehttp.New(ctx, opts...)
-		if err != nil {
-			return nil, fmt.Errorf("make the trace exporter for %q: %w", cfg.Endpoint, err)
-		}
-		processor = trace.NewBatchSpanProcessor(exporter)
-	default:
+	processor, err := cfg.processor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if processor == nil {
 		return Noop(), nil
 	}
-	attrs := []attribute.KeyValue{semconv.ServiceName("hearth")}
-	if cfg.Version != "" {
-		attrs = append(attrs, semconv.ServiceVersion(cfg.Version))
+	res, err := cfg.resource(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if cfg.Instance != "" {
-		attrs = append(attrs, semconv.ServiceInstanceID(cfg.Instance))
+	opts := []trace.TracerProviderOption{
+		trace.WithSpanProcessor(processor), trace.WithResource(res), trace.WithRawSpanLimits(limits(trace.NewSpanLimits())),
 	}
-	res := resource.NewSchemaless(attrs...)
-	if cfg.FromEnvironment {
-		env, err := resource.New(ctx, resource.WithFromEnv())
-		if err != nil && !errors.Is(err, resource.ErrPartialResource) {
-			return nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
-		}
-		if res, err = resource.Merge(res, env); err != nil {
-			return nil, fmt.Errorf("merge OTEL_RESOURCE_ATTRIBUTES: %w", err)
-		}
+	if !cfg.FromEnvironment { // with it the provider takes the sampler from OTEL_TRACES_SAMPLER; this is its default
+		opts = append(opts, trace.WithSampler(trace.ParentBased(trace.AlwaysSample())))
 	}
-	provider := trace.NewTracerProvider(trace.WithSpanProcessor(processor), trace.WithResource(res))
+	provider := trace.NewTracerProvider(opts...)
 	return &Telemetry{
 		provider: provider,
 		tracer:   provider.Tracer("github.com/hearth-run/hearth", api.WithInstrumentationVersion(cfg.Version)),
@@ -91,11 +56,23 @@ func (t *Telemetry) Start(parent Parent, name string, kind api.SpanKind, attrs .
 	if !t.Enabled() {
 		return Span{parent: parent}
 	}
+	return t.start(parent, name, api.WithSpanKind(kind), api.WithAttributes(clean(attrs)...))
+}
+
+// StartAt is [Telemetry.Start] of what began a while ago.
+func (t *Telemetry) StartAt(began time.Time, parent Parent, name string, kind api.SpanKind) Span {
+	if !t.Enabled() {
+		return Span{parent: parent}
+	}
+	return t.start(parent, name, api.WithSpanKind(kind), api.WithTimestamp(began))
+}
+
+func (t *Telemetry) start(parent Parent, name string, opts ...api.SpanStartOption) Span {
 	ctx := context.Background()
 	if remote := parent.context(); remote.IsValid() {
 		ctx = api.ContextWithRemoteSpanContext(ctx, remote)
 	}
-	_, span := t.tracer.Start(ctx, name, api.WithSpanKind(kind), api.WithAttributes(attrs...))
+	_, span := t.tracer.Start(ctx, name, opts...)
 	return Span{parent: parent, span: span}
 }
 

@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,7 +12,10 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/hearth-run/hearth/internal/telemetry"
 )
@@ -156,12 +160,23 @@ func TestWithoutExporterTheContextPasses(t *testing.T) {
 
 func TestWithoutExporterNothingIsAllocated(t *testing.T) {
 	tel := telemetry.Noop()
-	in := telemetry.Parent{Traceparent: caller}
+	in := telemetry.Parent{Traceparent: caller, Tracestate: "vendor=1"}
+	headers := make([]byte, 0, 256)
 	if n := testing.AllocsPerRun(1000, func() {
+		// What a call that only passes through needs of its context: is it one, and what does the function see of it?
+		if in.Checked() != in {
+			t.Fatal("not a good context")
+		}
+		headers = telemetry.AppendXRayOf(telemetry.AppendXRay(headers[:0], in.Traceparent), "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
+		if len(headers) == 0 {
+			t.Fatal("no headers")
+		}
 		s := tel.Start(in, telemetry.SpanClaim, telemetry.Consumer)
 		s.String(telemetry.Arc, "u.17")
 		s.Int(telemetry.Rank, 1)
 		s.Bool(telemetry.Cold, true)
+		s.Event(telemetry.EventUnpromised, telemetry.To, "m2")
+		s.Link(in, telemetry.LinkPublisher)
 		s.Fail("code", "message")
 		if s.Context().Traceparent == "" {
 			t.Fatal("lost the context")
@@ -172,30 +187,70 @@ func TestWithoutExporterNothingIsAllocated(t *testing.T) {
 	}
 }
 
+// TestSpansReachACollector sends a span by each protocol to a receiver of the standard's own kind.
 func TestSpansReachACollector(t *testing.T) {
 	t.Parallel()
-	got := make(chan int, 16)
-	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	for protocol, start := range map[telemetry.Protocol]func(*testing.T, chan<- string) string{telemetry.HTTP: overHTTP, telemetry.GRPC: overGRPC, "": overHTTP} {
+		t.Run(string(protocol), func(t *testing.T) {
+			t.Parallel()
+			got := make(chan string, 16)
+			tel, err := telemetry.New(t.Context(), telemetry.Config{Endpoint: start(t, got), Protocol: protocol})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tel.Start(telemetry.Parent{}, telemetry.SpanCall, telemetry.Server).End()
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			if err := tel.Shutdown(ctx); err != nil { // sends what waits
+				t.Fatal(err)
+			}
+			if err := tel.Shutdown(ctx); err != nil {
+				t.Errorf("second Shutdown: %v", err)
+			}
+			if name := <-got; name != telemetry.SpanCall {
+				t.Errorf("span %q came", name)
+			}
+		})
+	}
+	if _, err := telemetry.New(t.Context(), telemetry.Config{Endpoint: "http://127.0.0.1:1", Protocol: "http/json"}); err == nil {
+		t.Error("a protocol that is none is taken")
+	}
+}
+
+func overHTTP(t *testing.T, got chan<- string) string {
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		if r.URL.Path == "/v1/traces" {
-			got <- len(body)
+		var batch collector.ExportTraceServiceRequest
+		if r.URL.Path == "/v1/traces" && proto.Unmarshal(body, &batch) == nil {
+			got <- batch.ResourceSpans[0].ScopeSpans[0].Spans[0].Name
 		}
 	}))
-	defer collector.Close()
-	tel, err := telemetry.New(t.Context(), telemetry.Config{Endpoint: collector.URL + "/v1/traces"})
+	t.Cleanup(s.Close)
+	return s.URL + "/v1/traces"
+}
+
+func overGRPC(t *testing.T, got chan<- string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tel.Start(telemetry.Parent{}, telemetry.SpanCall, telemetry.Server).End()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := tel.Shutdown(ctx); err != nil { // sends what waits
-		t.Fatal(err)
-	}
-	if err := tel.Shutdown(ctx); err != nil {
-		t.Errorf("second Shutdown: %v", err)
-	}
-	if n := <-got; n == 0 {
-		t.Error("an empty batch")
-	}
+	s := grpc.NewServer()
+	collector.RegisterTraceServiceServer(s, receiver{got: got})
+	served := make(chan struct{})
+	go func() { // ends with Stop
+		defer close(served)
+		_ = s.Serve(l)
+	}()
+	t.Cleanup(func() { s.Stop(); <-served })
+	return "http://" + l.Addr().String()
+}
+
+type receiver struct {
+	collector.UnimplementedTraceServiceServer
+	got chan<- string
+}
+
+func (r receiver) Export(_ context.Context, batch *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
+	r.got <- batch.ResourceSpans[0].ScopeSpans[0].Spans[0].Name
+	return &collector.ExportTraceServiceResponse{}, nil
 }

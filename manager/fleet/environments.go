@@ -195,6 +195,7 @@ func (f *Fleet) conclude(run *schema.Run, failure *schema.FunctionError) {
 // lose answers a call whose environment is not there.
 func (f *Fleet) lose(run *schema.Run, why string) {
 	f.lost.Add(1)
+	f.traceLost(run, why)
 	f.conclude(run, &schema.FunctionError{Type: string(schema.CodeExecutionLost), Message: why})
 }
 

@@ -38,8 +38,9 @@ type Config struct {
 	Local        manager.Worker
 	LocalPlaces  int
 	LocalTenants bool
-	Logger       *slog.Logger       // nil discards
-	Metrics      *telemetry.Metrics // nil: nobody looks
+	Logger       *slog.Logger         // nil discards
+	Metrics      *telemetry.Metrics   // nil: nobody looks
+	Telemetry    *telemetry.Telemetry // nil: no spans
 }
 
 // Counters are what a fleet has seen.

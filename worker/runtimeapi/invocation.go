@@ -11,8 +11,9 @@ type Invocation struct {
 	RequestID     string
 	Deadline      time.Time // by the wall clock; the runtime computes its remaining time from it
 	Qualifier     string    // as the caller gave it: the end of the ARN
-	TraceID       string    // X-Ray form, see [TraceID]
-	ClientContext []byte    // JSON, decoded
+	Traceparent   string    // W3C, of the span in which the function runs; also told as X-Ray's id, as Lambda does. One that is not valid is none
+	Tracestate    string
+	ClientContext []byte // JSON, decoded
 	Tenant        string
 	Token         string // of the tenant; pushed in the header Hearth-Tenant-Token
 	Payload       []byte // not copied: must not change until the call has ended
@@ -27,10 +28,10 @@ const inlinePayload = 2 << 10
 
 // Start gives the environment a call. Its bytes are on their way when Start returns, or go out as soon as the runtime
 // asks for a call, if it does not yet. It does not wait for the runtime. Errors: [ErrBusy], [ErrClosed], and [ErrHeader]
-// for a request id, qualifier, trace id, tenant or token that holds anything but printable ASCII.
+// for a request id, qualifier, tenant or token that holds anything but printable ASCII.
 func (s *Server) Start(call *Invocation) error {
-	if !printable(call.RequestID) || !printable(call.Qualifier) || !printable(call.TraceID) || !printable(call.Tenant) ||
-		!printable(call.Token) || call.RequestID == "" {
+	if !printable(call.RequestID) || !printable(call.Qualifier) || !printable(call.Tenant) || !printable(call.Token) ||
+		call.RequestID == "" {
 		return ErrHeader
 	}
 	c, last, err := s.state.start(call)
@@ -55,10 +56,7 @@ func (s *Server) appendInvocation(dst []byte, call *Invocation, last bool) []byt
 		dst = append(dst, ':')
 		dst = append(dst, call.Qualifier...)
 	}
-	if call.TraceID != "" {
-		dst = append(dst, "\r\nLambda-Runtime-Trace-Id: "...)
-		dst = append(dst, call.TraceID...)
-	}
+	dst = appendTrace(dst, call)
 	if len(call.ClientContext) > 0 {
 		dst = append(dst, "\r\nLambda-Runtime-Client-Context: "...)
 		dst = appendOneLine(dst, call.ClientContext)

@@ -58,8 +58,8 @@ func (c *child) kill() { _ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) }
 func (c *child) call(payload string) runtimeapi.Answer {
 	c.t.Helper()
 	if err := c.server.Start(&runtimeapi.Invocation{RequestID: id, Deadline: time.UnixMilli(4102444800000), Qualifier: "live",
-		TraceID: "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1",
-		Tenant:  "acme / 1", ClientContext: []byte(`{"custom":{"k":"grüß"}}`), Payload: []byte(payload)}); err != nil {
+		Traceparent: "00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-01",
+		Tenant:      "acme / 1", ClientContext: []byte(`{"custom":{"k":"grüß"}}`), Payload: []byte(payload)}); err != nil {
 		c.t.Fatal(err)
 	}
 	return c.answered()

@@ -120,7 +120,7 @@ func TestInvocationHead(t *testing.T) {
 	r := e.parked()
 	err := e.server.Start(&runtimeapi.Invocation{
 		RequestID: id, Deadline: time.UnixMilli(1542409706888), Qualifier: "live",
-		TraceID:       runtimeapi.TraceID("00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-01"),
+		Traceparent: "00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-01", Tracestate: "a=1,b=2",
 		ClientContext: []byte("{\"custom\":\r\n\t{\"k\":\"grüß 😀\"}}"), Tenant: "acme / 1", Payload: []byte("x"),
 	})
 	if err != nil {
@@ -130,6 +130,7 @@ func TestInvocationHead(t *testing.T) {
 		"\r\nLambda-Runtime-Deadline-Ms: 1542409706888\r\n" +
 		"Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:us-east-1:000000000000:function:echo:live\r\n" +
 		"Lambda-Runtime-Trace-Id: Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1\r\n" +
+		"traceparent: 00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-01\r\ntracestate: a=1,b=2\r\n" +
 		"Lambda-Runtime-Client-Context: {\"custom\":   {\"k\":\"gr\\u00fc\\u00df \\ud83d\\ude00\"}}\r\n" +
 		"Lambda-Runtime-Aws-Tenant-Id: acme / 1\r\nContent-Length: 1\r\n\r\nx")
 }
@@ -144,7 +145,6 @@ func TestStartRefusesWhatCannotStandInAHeader(t *testing.T) {
 		"qualifier": {RequestID: id, Qualifier: "live\r\nContent-Length: 0"},
 		"tenant":    {RequestID: id, Tenant: "a\nb"},
 		"tenant ü":  {RequestID: id, Tenant: "ü"},
-		"trace":     {RequestID: id, TraceID: "a\x00"},
 	} {
 		if err := e.server.Start(&call); err != runtimeapi.ErrHeader {
 			t.Errorf("%s: %v, want ErrHeader", name, err)
@@ -154,20 +154,37 @@ func TestStartRefusesWhatCannotStandInAHeader(t *testing.T) {
 	r.expect(invocation(`"still parked"`))
 }
 
-func TestTraceID(t *testing.T) {
+// TestTraceHeaders: a call of no trace has an id of its own in the form that runtimes know, and broken tracing breaks no call.
+func TestTraceHeaders(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{
-		"00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-00":  "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0",
-		"00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-0b":  "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1",
-		"00-00000000000000000000000000000000-9a9197af755a6419-01":  "",
-		"00-5bef4de7ad49b0e87f6ef6c87fc2e700-0000000000000000-01":  "",
-		"01-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-01":  "",
-		"00-5BEF4DE7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-01":  "",
-		"00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-0\n": "",
-		"": "",
+	const (
+		trace = "00-5bef4de7ad49b0e87f6ef6c87fc2e700-9a9197af755a6419-00"
+		own   = "Lambda-Runtime-Trace-Id: Root=1-8476a536-e9f411e897392dfe598c3fcd;Parent=97392dfe598c3fcd;Sampled=0\r\n"
+		given = "Lambda-Runtime-Trace-Id: Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0\r\ntraceparent: " + trace + "\r\n"
+	)
+	for name, test := range map[string]struct{ id, traceparent, tracestate, want string }{
+		"none":             {id, "", "", own},
+		"none, state":      {id, "", "a=1", own},
+		"not sampled":      {id, trace, "", given},
+		"broken":           {id, trace + "\r\nEvil: 1", "", own},
+		"zeros":            {id, "00-00000000000000000000000000000000-9a9197af755a6419-01", "", own},
+		"state of a line":  {id, trace, "a=1\r\nEvil: 1", given},
+		"state too long":   {id, trace, "a=" + strings.Repeat("x", 511), given},
+		"id that is none":  {"no-uuid", "", "", ""},
+		"id without parts": {"00000000-0000-0000-0000-000000000000", "", "", ""},
 	} {
-		if got := runtimeapi.TraceID(in); got != want {
-			t.Errorf("TraceID(%q) = %q, want %q", in, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := setup(t)
+			r := e.parked()
+			if err := e.server.Start(&runtimeapi.Invocation{
+				RequestID: test.id, Deadline: time.UnixMilli(1), Traceparent: test.traceparent, Tracestate: test.tracestate,
+			}); err != nil {
+				t.Fatal(err)
+			}
+			r.expect("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: " + test.id +
+				"\r\nLambda-Runtime-Deadline-Ms: 1\r\nLambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:us-east-1:000000000000:function:echo\r\n" +
+				test.want + "Content-Length: 0\r\n\r\n")
+		})
 	}
 }

@@ -135,6 +135,7 @@ func head(n int) string {
 	return "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: " + id +
 		"\r\nLambda-Runtime-Deadline-Ms: 1542409706888\r\n" +
 		"Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:us-east-1:000000000000:function:echo\r\n" +
+		"Lambda-Runtime-Trace-Id: Root=1-8476a536-e9f411e897392dfe598c3fcd;Parent=97392dfe598c3fcd;Sampled=0\r\n" +
 		"Content-Length: " + strconv.Itoa(n) + "\r\n\r\n"
 }
 

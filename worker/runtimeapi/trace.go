@@ -1,31 +1,27 @@
 package runtimeapi
 
-import "strings"
+import "github.com/hearth-run/hearth/internal/telemetry"
 
-// TraceID turns a W3C traceparent into the X-Ray form that runtimes are given: the same trace, span and sampling flag. It
-// is "" for anything that is not a valid traceparent of version 00.
-func TraceID(traceparent string) string {
-	// 00-<32 hex>-<16 hex>-<2 hex>
-	if len(traceparent) != 55 || traceparent[:3] != "00-" || traceparent[35] != '-' || traceparent[52] != '-' {
-		return ""
-	}
-	trace, parent, flags := traceparent[3:35], traceparent[36:52], traceparent[53:]
-	if !lowerHex(trace) || !lowerHex(parent) || !lowerHex(flags) ||
-		strings.Trim(trace, "0") == "" || strings.Trim(parent, "0") == "" {
-		return ""
-	}
-	sampled := "0"
-	if strings.IndexByte("13579bdf", flags[1]) >= 0 {
-		sampled = "1"
-	}
-	return "Root=1-" + trace[:8] + "-" + trace[8:] + ";Parent=" + parent + ";Sampled=" + sampled
-}
-
-func lowerHex(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
+// appendTrace appends the headers of a call's trace: W3C's, and X-Ray's with the same digits, which is what Lambda's runtimes know and
+// put into _X_AMZN_TRACE_ID. A call of no trace has X-Ray's alone, made of its request id. It allocates nothing.
+func appendTrace(dst []byte, call *Invocation) []byte {
+	const header = "\r\nLambda-Runtime-Trace-Id: "
+	trace := telemetry.Parent{Traceparent: call.Traceparent, Tracestate: call.Tracestate}.Checked()
+	if trace.Traceparent == "" {
+		before := len(dst)
+		dst = append(dst, header...)
+		if named := telemetry.AppendXRayOf(dst, call.RequestID); len(named) > len(dst) {
+			return named
 		}
+		return dst[:before]
 	}
-	return true
+	dst = append(dst, header...)
+	dst = telemetry.AppendXRay(dst, trace.Traceparent)
+	dst = append(dst, "\r\ntraceparent: "...)
+	dst = append(dst, trace.Traceparent...)
+	if trace.Tracestate != "" {
+		dst = append(dst, "\r\ntracestate: "...)
+		dst = append(dst, trace.Tracestate...)
+	}
+	return dst
 }

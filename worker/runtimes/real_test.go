@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker/runtimeapi"
 )
@@ -42,7 +43,7 @@ func newRealAPI(t testing.TB, l net.Listener) *realAPI {
 
 func (a *realAPI) give(c call) error {
 	return a.server.Start(&runtimeapi.Invocation{RequestID: c.id, Deadline: time.Now().Add(time.Hour),
-		TraceID: c.headers["Lambda-Runtime-Trace-Id"], ClientContext: []byte(c.headers["Lambda-Runtime-Client-Context"]),
+		Traceparent: telemetry.FromXRay(c.headers["Lambda-Runtime-Trace-Id"]), ClientContext: []byte(c.headers["Lambda-Runtime-Client-Context"]),
 		Tenant: c.headers["Lambda-Runtime-Aws-Tenant-Id"], Token: c.headers["Hearth-Tenant-Token"], Payload: []byte(c.event)})
 }
 
