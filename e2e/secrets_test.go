@@ -69,21 +69,32 @@ func (s *shop) asked(path string) bool {
 	return slices.Contains(s.paths, path)
 }
 
-// tokens are those that it was shown, by what they say of whom they are.
+// tokens are those that it was shown, by whose they are.
 func (s *shop) tokens(t *testing.T) map[string][]string {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[string][]string{}
 	for _, text := range s.shown {
-		var claims struct{ Tenant string }
-		body, err := base64.RawURLEncoding.DecodeString(strings.Split(text+"..", ".")[1])
-		if err = errors.Join(err, json.Unmarshal(body, &claims)); err != nil {
-			t.Fatalf("%q: %v", text, err)
+		tenant, ok := tenantOf(text)
+		if !ok {
+			t.Errorf("%q is no token", text)
 		}
-		all[claims.Tenant] = append(all[claims.Tenant], text)
+		all[tenant] = append(all[tenant], text)
 	}
 	return all
+}
+
+// tenantOf is whose a token says that it is.
+func tenantOf(token string) (tenant string, ok bool) {
+	var claims struct{ Tenant string }
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return "", false
+	}
+	body, err := base64.RawURLEncoding.DecodeString(parts[1])
+	ok = err == nil && json.Unmarshal(body, &claims) == nil && claims.Tenant != ""
+	return claims.Tenant, ok
 }
 
 // collector takes in what OTLP exporters send, as it comes.
@@ -199,24 +210,19 @@ func searchStreams(t *testing.T, f *fabric.Spread, text string) (found map[strin
 	return found
 }
 
-// searchEnvironments reads the memory of every environment from outside: that of a sub-tenant holds what it has to, and nothing of
-// another's; those that are bound to nobody, so many at least, hold nothing of anybody, and no name either.
-func searchEnvironments(t *testing.T, f *fabric.Spread, secrets map[string][]string, generic int) {
+// searchEnvironments reads the memory of every environment from outside: that of a sub-tenant holds tokens of its own alone; those
+// that are bound to nobody, so many at least, hold none, and nobody's name.
+func searchEnvironments(t *testing.T, f *fabric.Spread, tenants []string, generic int) {
 	t.Helper()
 	owners := map[string]int{}
 	for _, m := range f.Managers {
 		for _, pid := range programsOf(t, m.PID(), "bootstrap") {
 			memory := memoryOf(t, pid)
-			var of []string
-			for tenant, texts := range secrets {
-				if slices.ContainsFunc(texts, func(s string) bool { return bytes.Contains(memory, []byte(s)) }) {
-					of = append(of, tenant)
-				}
-			}
+			of := tokensIn(memory)
 			if len(of) > 1 {
 				t.Errorf("process %d holds tokens of %q", pid, of)
 			}
-			for tenant := range secrets {
+			for _, tenant := range tenants {
 				if len(of) == 0 && bytes.Contains(memory, []byte(tenant)) {
 					t.Errorf("process %d holds no token, and the name of %s", pid, tenant)
 				}
@@ -224,8 +230,29 @@ func searchEnvironments(t *testing.T, f *fabric.Spread, secrets map[string][]str
 			owners[strings.Join(of, " ")]++
 		}
 	}
-	if owners[""] < generic || len(owners) != len(secrets)+1 {
-		t.Errorf("environments by whose secrets they hold: %v; want %d of nobody, and some of each", owners, generic)
+	if owners[""] < generic || len(owners) != len(tenants)+1 {
+		t.Errorf("environments by whose tokens they hold: %v; want %d of nobody, and some of each", owners, generic)
+	}
+}
+
+// tokensIn are those whose tokens lie in a memory.
+func tokensIn(memory []byte) (tenants []string) {
+	for {
+		at := bytes.Index(memory, []byte(tokenHead))
+		if at < 0 {
+			return tenants
+		}
+		memory = memory[at:]
+		end := bytes.IndexFunc(memory, func(r rune) bool {
+			return r > 'z' || !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.", r)
+		})
+		if end < 0 {
+			end = len(memory)
+		}
+		if tenant, ok := tenantOf(string(memory[:end])); ok && !slices.Contains(tenants, tenant) {
+			tenants = append(tenants, tenant)
+		}
+		memory = memory[len(tokenHead):]
 	}
 }
 
