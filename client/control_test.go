@@ -35,6 +35,7 @@ func (still) Function(string, string) (rec *schema.FunctionRecord, n uint64, _ b
 func (still) TokenKeys() schema.TokenKeysOutput {
 	return schema.TokenKeysOutput{Issuer: "hearth", Keys: []schema.TokenJWK{{Kind: "OKP", ID: "k"}}}
 }
+func (still) Reserves(*schema.ReservationRecord) bool     { return true }
 func (still) Frontends() []string                         { return nil }
 func (still) WaitFunctions(context.Context, uint64) error { return nil }
 

@@ -139,6 +139,15 @@ func (f *Frontend) newReservation(record *schema.ReservationRecord) *reservation
 	return r
 }
 
+// Reserves reports whether this frontend sends calls to the arc of a reservation's present opening.
+func (f *Frontend) Reserves(record *schema.ReservationRecord) bool {
+	fs, key := f.functions, subjects.ReservationKey(record.Account, record.Function, record.Version)
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	r := fs.reservations[target{record.Account, record.Function}][key]
+	return r != nil && r.open && r.epoch == record.Epoch && r.tally != nil
+}
+
 // tally is what a frontend keeps of a version beyond the record that it came with: records change, calls in flight stay.
 type tally struct {
 	calls       atomic.Int64                // C of this frontend

@@ -34,6 +34,8 @@ type View interface {
 	ArcLength(nn int) int
 	// Function is the record of a function and its revision in bucket functions, if this frontend has seen one.
 	Function(account, name string) (*schema.FunctionRecord, uint64, bool)
+	// Reserves reports whether this frontend sends calls to the arc of a reservation's present opening.
+	Reserves(r *schema.ReservationRecord) bool
 	// TokenKeys are what tokens of sub-tenants are checked by.
 	TokenKeys() schema.TokenKeysOutput
 	// WaitFunctions returns when every live frontend has told that it has seen this revision of bucket functions, or with

@@ -62,6 +62,11 @@ func TestReserve(t *testing.T) {
 		t.Fatalf("nine of ten: %v", out)
 	}
 	status(1, 5, 7, 0)
+	b.view.late.Store(true) // the next call would still go elsewhere
+	if out = b.must(t, "GetProvisionedConcurrencyConfig", object{"FunctionName": "resize", "Qualifier": "1"}); out["Status"] != "IN_PROGRESS" {
+		t.Fatalf("calls do not go there yet: %v", out)
+	}
+	b.view.late.Store(false)
 	list := b.must(t, "ListReservations", object{})["Reservations"].([]any)
 	one := list[0].(object)
 	if len(list) != 1 || one["size"] != 12.0 || one["busy"] != 2.0 || one["surplus"] != 2.0 || one["status"] != "READY" || one["epoch"] != 7.0 {

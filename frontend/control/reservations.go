@@ -115,6 +115,7 @@ type reservationTold struct {
 
 // sight is what the ring and the managers' statuses say at one moment, looked at once for however many reservations.
 type sight struct {
+	view     View
 	ring     *subjects.Ring
 	t        int
 	managers []schema.ManagerStatus
@@ -130,7 +131,7 @@ type arcTold struct {
 func (s *Service) look() *sight {
 	fabric := s.view.Fabric()
 	v := &sight{
-		ring: subjects.NewRing(fabric.Vnodes, s.view.Ring().Members), t: fabric.T, managers: s.view.Managers(), arcs: make(map[string][]arcTold),
+		view: s.view, ring: subjects.NewRing(fabric.Vnodes, s.view.Ring().Members), t: fabric.T, managers: s.view.Managers(), arcs: make(map[string][]arcTold),
 	}
 	for i := range v.managers {
 		m := &v.managers[i]
@@ -169,7 +170,8 @@ func (v *sight) told(r *schema.ReservationRecord) reservationTold {
 		t.places[i].Members, t.places[i].Busy = a.Ready, a.Busy
 	}
 	switch {
-	case r.State == schema.ReservationActive && t.size >= r.Limit:
+	case r.State == schema.ReservationActive && t.size >= r.Limit && v.view.Reserves(r):
+		// The record is read from KV, and calls go by what a watch has told: who waits until it is ready may call then.
 		t.status, t.reason = schema.ReservationReady, ""
 	case t.reason != "":
 		t.status = schema.ReservationFailed

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,8 @@ type kvView struct {
 	mu     sync.Mutex
 	waited []uint64
 	wait   func(context.Context) error // nil: at once
+
+	late atomic.Bool // it does not send calls to reserved arcs yet
 }
 
 func (v *kvView) get(kind, key string, to any) (uint64, error) {
@@ -90,6 +93,8 @@ func (v *kvView) Function(account, name string) (*schema.FunctionRecord, uint64,
 	revision, err := v.get(topology.Functions, subjects.Escape(account)+"."+subjects.Escape(name), rec)
 	return rec, revision, err == nil
 }
+
+func (v *kvView) Reserves(*schema.ReservationRecord) bool { return !v.late.Load() }
 
 func (v *kvView) TokenKeys() schema.TokenKeysOutput {
 	fabric := v.Fabric()
