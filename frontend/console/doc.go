@@ -21,8 +21,8 @@
 //	                                                                        │ each half second
 //	                                                     /console/live ◄────'  counts, and at most 10 rows
 //
-// Nobody waits for a watcher: it holds a fixed number of rows, and what comes beyond them is counted only (feed.go). A call
-// that failed, or that had to wait for an environment, is kept before one of which there are thousands.
+// Nobody waits for a watcher: it holds a fixed number of rows, and what comes beyond them is counted only (feed.go). Of
+// its rows a half is for calls that failed or went cold, so that a few of them are seen among thousands.
 //
 // # What it trusts
 //

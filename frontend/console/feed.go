@@ -121,6 +121,9 @@ func (f *Feed) leave(w *watcher) {
 // rowsPerTick is how many calls a window is shown at most each half second, whatever there are: more is not read.
 const rowsPerTick = 10
 
+// notableRows is how many of them are for calls that are worth it before others, where there are too many.
+const notableRows = rowsPerTick / 2
+
 // tally counts what a watcher saw.
 type tally struct {
 	Calls, Failed, Cold, Specialised, Warm int
@@ -145,9 +148,10 @@ func (t *tally) count(c *Call) {
 type watcher struct {
 	function string
 
-	mu    sync.Mutex
-	tally tally
-	rows  []Call
+	mu      sync.Mutex
+	tally   tally
+	notable int // of the calls in tally
+	rows    []Call
 }
 
 func (w *watcher) take(c *Call) {
@@ -157,23 +161,45 @@ func (w *watcher) take(c *Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tally.count(c)
+	notable := c.notable()
+	if notable {
+		w.notable++
+	}
 	if len(w.rows) < rowsPerTick {
 		w.rows = append(w.rows, *c)
 		return
 	}
-	// Full: each call of this half second has the same chance to be shown, but for those that are worth it before others.
-	at := rand.IntN(w.tally.Calls)
-	if c.notable() {
-		plain := slices.IndexFunc(w.rows, func(r Call) bool { return !r.notable() })
-		if plain < 0 {
-			plain = at
+	// Full. Half of the rows are for calls that are worth one, so that a few of them are seen among thousands, and no more, so
+	// that they do not look like all. Within its half each call of this half second has the same chance.
+	kept := 0
+	for i := range w.rows {
+		if w.rows[i].notable() {
+			kept++
 		}
-		at = plain
-	} else if at < rowsPerTick && w.rows[at].notable() {
-		return
 	}
-	if at < rowsPerTick {
-		w.rows[at] = *c
+	switch {
+	case notable && kept < notableRows:
+		w.replace(false, rand.IntN(rowsPerTick-kept), c)
+	case notable:
+		w.replace(true, rand.IntN(w.notable), c)
+	case kept > notableRows:
+		w.replace(true, rand.IntN(kept), c)
+	default:
+		w.replace(false, rand.IntN(w.tally.Calls-w.notable), c)
+	}
+}
+
+// replace puts a call in the place of the at-th row that is notable, or is not; of none where there are fewer.
+func (w *watcher) replace(notable bool, at int, c *Call) {
+	for i := range w.rows {
+		if w.rows[i].notable() != notable {
+			continue
+		}
+		if at == 0 {
+			w.rows[i] = *c
+			return
+		}
+		at--
 	}
 }
 
@@ -182,7 +208,7 @@ func (w *watcher) drain(dst []Call) (tally, []Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t, rows := w.tally, append(dst[:0], w.rows...)
-	w.tally, w.rows = tally{}, w.rows[:0]
+	w.tally, w.notable, w.rows = tally{}, 0, w.rows[:0]
 	slices.SortStableFunc(rows, func(a, b Call) int { return a.Ended.Compare(b.Ended) })
 	return t, rows
 }

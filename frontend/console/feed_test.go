@@ -52,6 +52,19 @@ func TestFeed(t *testing.T) {
 	if calls, _, rows := all.Drain(); calls != 0 || len(rows) != 0 {
 		t.Errorf("drained twice: %d calls, %d rows", calls, len(rows))
 	}
+	for i := range 10_000 {
+		f.Tell(call("a", map[bool]console.Outcome{true: console.OutcomeOK, false: console.OutcomeLost}[i >= 200]))
+	}
+	_, failed, rows = all.Drain()
+	lost = 0
+	for _, r := range rows {
+		if r.Outcome == console.OutcomeLost {
+			lost++
+		}
+	}
+	if failed != 200 || lost != console.RowsPerTick/2 {
+		t.Errorf("of 200 that were lost %d are counted, and %d of %d rows are theirs", failed, lost, len(rows))
+	}
 	all.Leave()
 	all.Leave()
 	if !f.Watched() {

@@ -131,7 +131,7 @@ func record(name string) *schema.FunctionRecord {
 		Account: subjects.DefaultAccount, Name: name, ID: "id", PerTenant: true, Latest: v, Versions: []schema.VersionRecord{one}, NextVersion: 2,
 		Aliases:     map[string]schema.AliasRecord{name: {Name: name, Version: "1", SecondVersion: "1", SecondWeight: 0.25}},
 		Event:       &schema.EventInvokeConfigRecord{OnFailure: name, OnSuccess: name},
-		Concurrency: &limit,
+		Concurrency: &limit, TenantConcurrency: &limit,
 	}
 }
 

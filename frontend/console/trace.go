@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,11 +13,12 @@ import (
 
 type searchBody struct {
 	FormURL string
+	Missing string // why there is no story
 }
 
 // search asks for a request id.
 func (c *Console) search(*http.Request) (*page, error) {
-	return &page{Name: "search", Title: "Trace", Body: searchBody{Root + "/trace"}}, nil
+	return &page{Name: "search", Title: "Trace", Body: searchBody{FormURL: Root + "/trace"}}, nil
 }
 
 // stepRow is one step of a story.
@@ -51,11 +53,15 @@ func (b traceBody) Look() string {
 // trace shows the story of one call.
 func (c *Console) trace(r *http.Request, id string) (*page, error) {
 	story := new(schema.Story)
-	if err := c.do(r.Context(), c.account, "GetTrace", schema.StoryInput{RequestID: id}, story); err != nil {
+	err := c.do(r.Context(), c.account, "GetTrace", schema.StoryInput{RequestID: id}, story)
+	if e := new(schema.Error); errors.As(err, &e) && e.Code == schema.CodeNotFound {
+		return &page{Name: "search", Title: "Trace", Status: http.StatusNotFound, Body: searchBody{Root + "/trace", cut(e.Message, 300)}}, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	b := traceBody{
-		searchBody: searchBody{Root + "/trace"}, ID: id, Story: story, Silent: strings.Join(story.Silent, ", "), Other: strings.Join(story.Other, ", "),
+		searchBody: searchBody{FormURL: Root + "/trace"}, ID: id, Story: story, Silent: strings.Join(story.Silent, ", "), Other: strings.Join(story.Other, ", "),
 		Command: c.hearth("trace", id),
 	}
 	if !story.Ended.IsZero() {
