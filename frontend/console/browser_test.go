@@ -1,3 +1,7 @@
+//go:build !race
+
+// The browser finds no race of ours that the tests beside it do not, and it takes its time twice.
+
 package console_test
 
 import (
