@@ -29,17 +29,23 @@ type Book struct {
 
 	mu     sync.Mutex
 	pages  [schema.StoriesKept / page]*[page]record
-	first  [buckets]uint32 // of a chain: 1 + its slot; 0: none
-	opened uint64          // records, ever
+	first  [buckets]uint16 // of a chain: 1 + its slot; 0: none
+	links  [schema.StoriesKept]link
+	opened uint64 // records, ever
 	names  [shared]string
+	last   Of // of the record that was opened last
+}
+
+// link is a record in its chain. Links lie beside one another, so that walking a chain does not touch the records.
+type link struct {
+	hash  uint32
+	after uint16 // 1 + slot
 }
 
 // record is one call. It points to nothing but shared strings, and to the rest of its steps where there are many.
 type record struct {
 	turn     uint64 // of its opening, from 1 on; 0: never used
-	after    uint32 // in its chain: 1 + slot
-	bucket   uint16
-	length   uint8 // of id
+	length   uint8  // of id
 	n        uint8 // steps
 	left     uint32
 	id       [longest]byte
@@ -71,14 +77,13 @@ func (b *Book) Open(id string, of Of, steps ...Step) Call {
 		return Call{}
 	}
 	now := time.Now().UnixNano()
-	bucket := b.bucket(id)
+	hash := b.hash(id)
 	b.mu.Lock()
-	r := b.find(bucket, id, &of)
+	r := b.find(hash, id, &of)
 	if r == nil {
-		r = b.take(bucket, id)
-		r.of = Of{b.share(of.Account), b.share(of.Function), "", b.share(of.Tenant)}
-	}
-	if r.of.Version != of.Version {
+		r = b.take(hash, id)
+		r.of = b.keep(&of)
+	} else if r.of.Version != of.Version {
 		r.of.Version = b.share(of.Version)
 	}
 	for i := range steps {
@@ -96,7 +101,7 @@ func (c Call) Add(steps ...Step) {
 	}
 	now := time.Now().UnixNano()
 	c.book.mu.Lock()
-	if r := c.book.at(uint32((c.turn - 1) % schema.StoriesKept)); r.turn == c.turn {
+	if r := c.book.at(uint16((c.turn - 1) % schema.StoriesKept)); r.turn == c.turn {
 		for i := range steps {
 			r.add(&steps[i], now)
 		}
@@ -139,45 +144,54 @@ func (r *record) is(id string, of *Of) bool {
 
 func (r *record) named(id string) bool { return string(r.id[:r.length]) == id }
 
-func (b *Book) bucket(id string) uint16 { return uint16(maphash.String(b.seed, id) % buckets) }
+func (b *Book) hash(id string) uint32 { return uint32(maphash.String(b.seed, id)) }
 
-func (b *Book) at(slot uint32) *record { return &b.pages[slot/page][slot%page] }
+func (b *Book) at(slot uint16) *record { return &b.pages[slot/page][slot%page] }
 
-func (b *Book) find(bucket uint16, id string, of *Of) *record {
-	for next := b.first[bucket]; next != 0; {
-		r := b.at(next - 1)
-		if r.is(id, of) {
-			return r
+func (b *Book) find(hash uint32, id string, of *Of) *record {
+	for next := b.first[hash%buckets]; next != 0; next = b.links[next-1].after {
+		if b.links[next-1].hash == hash {
+			if r := b.at(next - 1); r.is(id, of) {
+				return r
+			}
 		}
-		next = r.after
 	}
 	return nil
 }
 
 // take makes the oldest record one of this id.
-func (b *Book) take(bucket uint16, id string) *record {
-	slot := uint32(b.opened % schema.StoriesKept)
+func (b *Book) take(hash uint32, id string) *record {
+	slot := uint16(b.opened % schema.StoriesKept)
 	b.opened++
 	if b.pages[slot/page] == nil {
 		b.pages[slot/page] = new([page]record)
 	}
 	r := b.at(slot)
 	if r.turn != 0 {
-		b.unlink(r, slot)
+		b.unlink(slot)
 	}
-	r.turn, r.bucket, r.n, r.left, r.overflow = b.opened, bucket, 0, 0, nil
+	r.turn, r.n, r.left, r.overflow = b.opened, 0, 0, nil
 	r.length = uint8(copy(r.id[:], id))
-	r.after, b.first[bucket] = b.first[bucket], slot+1
+	b.links[slot] = link{hash, b.first[hash%buckets]}
+	b.first[hash%buckets] = slot + 1
 	return r
 }
 
-func (b *Book) unlink(gone *record, slot uint32) {
-	for at := &b.first[gone.bucket]; *at != 0; at = &b.at(*at - 1).after {
+func (b *Book) unlink(slot uint16) {
+	for at := &b.first[b.links[slot].hash%buckets]; *at != 0; at = &b.links[*at-1].after {
 		if *at == slot+1 {
-			*at = gone.after
+			*at = b.links[slot].after
 			return
 		}
 	}
+}
+
+// keep is whose call it is, in strings that live on. Calls of one function often follow one another.
+func (b *Book) keep(of *Of) Of {
+	if *of != b.last {
+		b.last = Of{b.share(of.Account), b.share(of.Function), b.share(of.Version), b.share(of.Tenant)}
+	}
+	return b.last
 }
 
 // share gives a string that many calls have once for all of them: one that was cut out of a call's message would keep that alive.

@@ -29,10 +29,9 @@ func (b *Book) copies(account, id string) (found []record) {
 	if id == "" || len(id) > longest {
 		return nil
 	}
-	bucket := b.bucket(id)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for next := b.first[bucket]; next != 0; {
+	for next := b.first[b.hash(id)%buckets]; next != 0; next = b.links[next-1].after {
 		r := b.at(next - 1)
 		if r.named(id) && r.of.Account == account {
 			c := *r
@@ -42,7 +41,6 @@ func (b *Book) copies(account, id string) (found []record) {
 			}
 			found = append(found, c)
 		}
-		next = r.after
 	}
 	return found
 }
