@@ -22,6 +22,11 @@ type Isolating interface {
 	Tenants() bool
 }
 
+// Levelled is the ability of a worker to pass an order about the level of logs on to the processes that it stands for.
+type Levelled interface {
+	SetLevel(o *schema.LevelOrder)
+}
+
 // Stocked is the rare ability of a worker to tell what it keeps ready; nil where it keeps nothing.
 type Stocked interface {
 	Stock() *schema.Stock

@@ -13,8 +13,8 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// open are fields of bytes that anybody may read: public keys, and what is sealed.
-var open = []string{"Public", "Sealed", "Record"}
+// open are fields of bytes that anybody may read: public keys, what is sealed, and marks of limits.
+var open = []string{"Public", "Sealed", "Record", "Marks"}
 
 const secret = "hunter2"
 

@@ -107,7 +107,7 @@ func samples() map[string]any {
 			Start: &schema.WorkerStart{
 				Run: 3, Environment: "7c-1", Subject: "hearth.arc.u.17.default.resize.1._", Arc: "u.17", Rank: 1, Start: "cold", Init: time.Millisecond, Call: []byte{1},
 			},
-			End: "7c-1", Done: &schema.WorkerDone{Run: 3, Reply: "_INBOX.x"}, Bye: true,
+			End: "7c-1", Done: &schema.WorkerDone{Run: 3, Reply: "_INBOX.x"}, Bye: true, Level: &schema.LevelOrder{V: 1, Level: "debug"},
 		},
 		"worker_report": &schema.WorkerReport{
 			V: 1, Drain: true, Bye: true, Answered: 2, Ended: &schema.WorkerEnded{Run: 3, Reusable: true, Error: "Oops", Duration: time.Millisecond},

@@ -88,6 +88,7 @@ type WorkerOrder struct {
 	End   string       `msgpack:"end,omitempty"` // an environment
 	Done  *WorkerDone  `msgpack:"done,omitempty"`
 	Bye   bool         `msgpack:"bye,omitempty"` // the manager goes: nothing of the session is wanted any more
+	Level *LevelOrder  `msgpack:"level,omitempty"`
 }
 
 // WorkerMake is the bind message of an environment: it alone carries variables, in clear.

@@ -19,7 +19,7 @@ func (a *app) loglevel() *cobra.Command {
 		Short: "Show or change from which level on nodes log, while they run",
 		Long: `Show or change from which level on a manager or frontend logs, or every one of them (all), while it runs: debug, info, warn or
 error. With --for it goes back by itself; else it stays until the node ends, and its --log-level counts again. Nodes of one process
-log together: a change at one of them is one at all.`,
+log together: a change at one of them is one at all. A manager passes it on to the workers that it has in other processes.`,
 		Example: `  hearth loglevel all
   hearth loglevel m2 debug --for 10m
   hearth loglevel all info --json`,

@@ -105,6 +105,10 @@ func (r *Remote) order(m *nats.Msg) {
 		r.worker.End(o.End)
 	case o.Done != nil:
 		s.finish(o.Done)
+	case o.Level != nil:
+		if _, err := telemetry.Obey(r.log, "worker", r.cfg.ID, o.Level); err != nil {
+			r.log.Warn("change the level of the log", "error", err)
+		}
 	case o.Bye:
 		r.log.Info("the manager has stopped")
 		r.drop(s)
