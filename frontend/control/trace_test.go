@@ -44,7 +44,7 @@ func tracing(t *testing.T, frontends, managers []string) (b *bundle, frontend, m
 	t.Helper()
 	b = bare(t, func(*control.Config) {})
 	frontend, manager = story.NewBook(schema.StoryFrontend, "f1"), story.NewBook(schema.StoryManager, "m1")
-	b.view.frontends = frontends
+	b.view.frontends, b.view.managers = frontends, nil
 	for _, m := range managers {
 		b.view.managers = append(b.view.managers, schema.ManagerStatus{ID: m})
 	}
