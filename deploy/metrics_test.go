@@ -135,7 +135,7 @@ func TestMetricsOfAFabric(t *testing.T) {
 		`hearth_binding_mismatches_total`: 0,
 		`hearth_stream_messages hearth_stream="HEARTH_CALLS_U"`:     0,
 		`hearth_stream_messages hearth_stream="HEARTH_DEADLETTERS"`: 0,
-		`hearth_build_info faas_version="v1.2.3"`:                   1,
+		`hearth_build_info service_version="v1.2.3"`:                1,
 	})
 	if total(look(t, url), "hearth_offers_open", `hearth_side="room"`) == 0 {
 		t.Error("no pull is open")

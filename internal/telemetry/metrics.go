@@ -129,7 +129,7 @@ func (m *Metrics) Produce(ctx context.Context) ([]metricdata.ScopeMetrics, error
 	sources := m.sources[:len(m.sources):len(m.sources)]
 	m.mu.Unlock()
 	s := newScrape(m.began, time.Now())
-	s.Gauge(BuildInfo, 1, Version.String(m.version))
+	s.Gauge(BuildInfo, 1, semconv.ServiceVersion(m.version))
 	for _, tell := range sources {
 		tell(ctx, s)
 	}

@@ -74,7 +74,7 @@ func TestMetricsOfSeveralSourcesAddUp(t *testing.T) {
 		`# TYPE hearth_call_stage_duration_seconds histogram`,
 		`# TYPE hearth_usage_calls_total counter`,
 		`# TYPE hearth_environments gauge`,
-		`hearth_build_info{faas_version="1.2.3"} 1`,
+		`hearth_build_info{service_version="1.2.3"} 1`,
 	)
 	if text := read(t, m); !strings.Contains(text, "go_goroutines ") {
 		t.Error("nothing of Go's runtime")
