@@ -79,7 +79,7 @@ var table = [...]Row{
 	{CodeTooLarge, 413, "", false, 2, 0, "send less, 6 MiB is the limit of a sync call; pass a reference to larger data"},
 	{CodeStorageExceeded, 400, "", false, 3, 0, "delete functions or versions that are not needed, or give the code store more room"},
 	{CodeUnsupportedMedia, 415, "", false, 2, 0, "send application/json or application/octet-stream"},
-	{CodeAccessDenied, 403, "", false, 2, 0, "call from a program on this host, not from a page or through a proxy"},
+	{CodeAccessDenied, 403, "", false, 2, 0, "call from a program on this host, not from a page or through a proxy, with a good token where callers need one"},
 	{CodeMisdirected, 421, "InvalidParameterValueException", false, 2, 0, "use localhost, a loopback address or a configured name as host"},
 	{CodeMethodNotAllowed, 405, "InvalidParameterValueException", false, 2, 0, "use the method that the operation has in Lambda's API"},
 	{CodeUnknownOperation, 404, "", false, 2, 0, "check the path or the operation's name"},

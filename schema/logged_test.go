@@ -13,7 +13,7 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// open are fields of bytes that anybody may read: public keys, what is sealed, and marks of limits.
+// open are fields of bytes that anybody may read: public keys, what is sealed, how calls ended.
 var open = []string{"Public", "Sealed", "Record", "Marks"}
 
 const secret = "hunter2"
