@@ -46,7 +46,7 @@ type link struct {
 type record struct {
 	turn     uint64 // of its opening, from 1 on; 0: never used
 	length   uint8  // of id
-	n        uint8 // steps
+	n        uint8  // steps
 	left     uint32
 	id       [longest]byte
 	of       Of
