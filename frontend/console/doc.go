@@ -4,7 +4,7 @@
 //
 //	/console                  health: managers, environments by state, calls a second, reservations that are not ready
 //	/console/functions        the functions of the account, searched and paged here, not in the browser
-//	/console/functions/NAME   one of them: versions, aliases, limits, reservations, events, calls as they end, its last log lines
+//	/console/functions/NAME   one of them: versions, aliases, limits, reservations, events, calls as they end, how to see its log
 //	/console/ring             managers and arcs, drawn and as tables
 //	/console/calls            calls as they end, live
 //	/console/events           dead letters, with the command that redrives each

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -74,10 +73,10 @@ func (c *Console) events(r *http.Request) (*page, error) {
 	return &page{Name: "events", Title: "Events", Body: b}, nil
 }
 
-// said is an error on one line.
+// said is the kind of an error. Its text is the function's own, which the command shows to who has the credential.
 func said(e *schema.EventError) string {
 	if e == nil {
 		return ""
 	}
-	return cut(strings.TrimSuffix(fmt.Sprintf("%s: %s", e.Code, e.Message), ": "), 300)
+	return cut(string(e.Code), 100)
 }

@@ -3,7 +3,6 @@ package console
 // What tests see of the inside.
 var (
 	Visible = visible
-	Lines   = lines
 	Took    = took
 	Span    = span
 	Command = command

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -32,9 +31,8 @@ type functionBody struct {
 	Reservations []schema.ReservationOutput
 	Events       schema.EventsOutput
 	Letters      string // address
-	Logs         logTail
 	Failed       []string
-	Tail, Redo   string // commands
+	Tail         string // command
 	RingHref     string
 	Calls        url.Values
 }
@@ -76,7 +74,7 @@ func (c *Console) function(r *http.Request, name string) (*page, error) {
 	}
 	b.Letters = Root + "/events?" + url.Values{"function": {name}}.Encode()
 	b.RingHref = Root + "/ring?" + url.Values{"function": {name}}.Encode()
-	b.Tail, b.Redo = c.hearth("logs", name, "--follow"), c.hearth("invoke", name, "--payload", "{}", "--log")
+	b.Tail = c.hearth("logs", name, "--follow")
 	ctx := r.Context()
 	b.Failed = together(
 		func() error {
@@ -88,56 +86,6 @@ func (c *Console) function(r *http.Request, name string) (*page, error) {
 		func() error {
 			return c.do(ctx, c.account, "ListEvents", schema.EventsInput{FunctionName: name, MaxItems: 1}, &b.Events)
 		},
-		func() (err error) { b.Logs, err = c.tail(ctx, name); return err },
 	)
 	return &page{Name: "function", Title: visible(name), Live: url.Values{"page": {"calls"}, "function": {name}}, Body: b}, nil
-}
-
-// logTail is the last lines of a function.
-type logTail struct {
-	Lines []schema.LogLineItem
-	Since time.Duration // how far back was looked
-	More  bool          // there were more than a page reads: newer ones than these
-}
-
-// Bounds of a tail: lines that are shown, and that are read at most to find the last ones.
-const (
-	tailLines = 100
-	tailPages = 4
-	tailRead  = 1000 // a page
-)
-
-// tail reads the last lines. Lines are read forward from a moment, so it looks back a little first, and further where that
-// was too little.
-func (c *Console) tail(ctx context.Context, name string) (logTail, error) {
-	var best logTail
-	for _, back := range [...]time.Duration{5 * time.Second, time.Minute, time.Hour, 24 * time.Hour} {
-		t := logTail{Since: back}
-		since := time.Now().Add(-back)
-		in := schema.LogsInput{FunctionName: name, Since: &since, MaxLines: tailRead}
-		for n := 0; ; n++ {
-			var out schema.LogsOutput
-			if err := c.do(ctx, c.account, "GetLogs", in, &out); err != nil {
-				return best, err
-			}
-			t.Lines = append(t.Lines, out.Lines...)
-			t.Lines = t.Lines[max(0, len(t.Lines)-tailLines):]
-			if !out.More {
-				break
-			}
-			if n+1 == tailPages {
-				t.More = true
-				break
-			}
-			in.Cursor, in.Since = out.Cursor, nil
-		}
-		if t.More && len(best.Lines) > 0 {
-			return best, nil // too many: what a shorter look found are the last ones
-		}
-		best = t
-		if t.More || len(t.Lines) >= tailLines/2 {
-			break
-		}
-	}
-	return best, nil
 }

@@ -92,7 +92,7 @@ func must(err error) {
 // functions are what templates call.
 func (p pages) functions() template.FuncMap {
 	return template.FuncMap{
-		"asset": func(name string) string { return p.assets[name].href }, "see": visible, "cut": cut, "lines": lines,
+		"asset": func(name string) string { return p.assets[name].href }, "see": visible, "cut": cut,
 		"took": took, "span": span, "ago": ago, "count": grouped[int], "count64": grouped[uint64], "size": size, "plural": plural,
 		"function": functionHref, "story": storyHref, "dict": dict,
 		"clock": func(t time.Time) string { return t.UTC().Format("15:04:05.000") },

@@ -214,7 +214,7 @@ func TestParts(t *testing.T) {
 	for op := range f.answers {
 		f.answers[op] = schema.Errorf(schema.CodeUnavailable, "the store of <b>%s</b> is away", op)
 	}
-	f.answers["GetLogs"] = errors.New("not a schema error")
+	f.answers["ListEvents"] = errors.New("not a schema error")
 	s := serve(t, f)
 	for _, path := range []string{"/console", "/console/ring", "/console/events", "/console/functions/" + pathEscape(evil[0])} {
 		resp, body := s.get(t, path)
@@ -231,15 +231,16 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// TestPayloadsStay: what an event carries is not on a page.
+// TestPayloadsStay: what an event carries, and what a function says of its failure, is not on a page: whoever is on this host sees it.
 func TestPayloadsStay(t *testing.T) {
 	t.Parallel()
 	f := &fabric{answers: map[string]any{"ListDeadLetters": schema.DeadLettersOutput{DeadLetters: []schema.DeadLetterItem{
-		{ID: "17", Function: "pay", Reason: schema.DeadRetriesExhausted, Bytes: 30, Payload: map[string]string{"card": "4111-secret"}},
+		{ID: "17", Function: "pay", Reason: schema.DeadRetriesExhausted, Bytes: 30, Payload: map[string]string{"card": "4111-secret"},
+			Error: &schema.EventError{Code: "Declined", Message: "card 4111-secret is stolen"}},
 	}}}}
 	s := serve(t, f)
 	_, body := s.get(t, "/console/events")
-	if strings.Contains(body, "4111") || !strings.Contains(body, "hearth deadletters redrive 17") {
+	if strings.Contains(body, "4111") || !strings.Contains(body, "hearth deadletters redrive 17") || !strings.Contains(body, "Declined") {
 		t.Errorf("%s", body)
 	}
 }

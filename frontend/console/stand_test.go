@@ -141,7 +141,6 @@ func hostile() *fabric {
 	ring := schema.RingOutput{Epoch: 3}
 	var reservations schema.ListReservationsOutput
 	var letters schema.DeadLettersOutput
-	var logs schema.LogsOutput
 	events := schema.EventsOutput{Waiting: 1, Running: 2, Retrying: 3, DeadLetters: 4}
 	story := &schema.Story{
 		RequestID: someID, Function: evil[0], Version: evil[1], Tenant: evil[2], Status: schema.StoryError, Began: now, Ended: now.Add(time.Second), Tries: 2,
@@ -164,14 +163,13 @@ func hostile() *fabric {
 			Accepted: now, Died: now, Bytes: 10, Payload: name,
 		})
 		events.Events = append(events.Events, schema.EventItem{RequestID: name, State: "retrying", Tenant: name, Accepted: now, Due: &now, LastError: failed})
-		logs.Lines = append(logs.Lines, schema.LogLineItem{Time: now, RequestID: name, Tenant: name, Text: name})
 		story.Steps = append(story.Steps, schema.StoryStep{
 			At: now, Node: schema.StoryNode{Kind: "manager", ID: name, Clock: []string{"a", "b"}[i%2]}, What: name, Text: name, Facts: map[string]string{name: name},
 		})
 	}
 	letters.NextMarker = evil[0]
 	f.answers = map[string]any{
-		"GetRing": ring, "ListReservations": reservations, "ListDeadLetters": letters, "ListEvents": events, "GetLogs": logs, "GetTrace": story,
+		"GetRing": ring, "ListReservations": reservations, "ListDeadLetters": letters, "ListEvents": events, "GetTrace": story,
 	}
 	return f
 }

@@ -51,15 +51,6 @@ func cut(s string, n int) string {
 	return string([]rune(s)[:n-1]) + "…"
 }
 
-// lines is visible text that keeps its lines.
-func lines(s string) string {
-	all := strings.Split(strings.ReplaceAll(s, "\r\n", "\n"), "\n")
-	for i, l := range all {
-		all[i] = visible(strings.ReplaceAll(l, "\t", "    "))
-	}
-	return strings.Join(all, "\n")
-}
-
 // took is a duration in three digits.
 func took(d time.Duration) string {
 	switch {

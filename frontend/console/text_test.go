@@ -30,9 +30,6 @@ func TestVisible(t *testing.T) {
 			t.Errorf("%q is %q, want %q", in, got, want)
 		}
 	}
-	if got := console.Lines("a\tb\r\nc\x1b"); got != "a    b\nc\\x1b" {
-		t.Errorf("lines: %q", got)
-	}
 }
 
 func FuzzVisible(f *testing.F) {

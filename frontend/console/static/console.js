@@ -151,6 +151,5 @@
   });
 
   // The newest line of a log is the one that is looked for.
-  for (const log of document.querySelectorAll(".log")) log.scrollTop = log.scrollHeight;
   open();
 })();
