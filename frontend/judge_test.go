@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
@@ -102,7 +103,7 @@ func TestJudgeEnds(t *testing.T) {
 // off and nobody can be asked.
 func TestAwayEndsTheHopeless(t *testing.T) {
 	t.Parallel()
-	f := &Frontend{pending: newPending(10, 0), counters: newCounters()}
+	f := &Frontend{pending: newPending(10, 0), counters: newCounters(), metrics: newMetrics(), log: slog.New(slog.DiscardHandler)}
 	add := func(c *call) {
 		f.pending.enter(c)
 		f.pending.add(c)

@@ -98,10 +98,9 @@ func TestReservationsPutBackOnALiveServer(t *testing.T) {
 func TestEpochThatComesAgain(t *testing.T) {
 	t.Parallel()
 	_, _, c := setReserved(t, "m1", "m2")
-	for i := range 3 { // the next record's revision is no epoch that was never given out
-		c.limit("busy", 1+i)
-	}
-	was := &schema.ReservationRecord{Account: subjects.DefaultAccount, Function: "was", Version: "1", Epoch: 2, Shard: 0}
+	c.limit("busy", 2)
+	// A revision that the bucket has passed, so no epoch that was never given out, and not the one that is in use.
+	was := &schema.ReservationRecord{Account: subjects.DefaultAccount, Function: "was", Version: "1", Epoch: c.open("busy").Epoch + 1, Shard: 0}
 	if err := topology.EnsureReservedArc(t.Context(), c.js, c.names, 0, was.Account, was.Function, was.Version, was.Epoch); err != nil {
 		t.Fatal(err)
 	}
