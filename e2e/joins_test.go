@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -86,6 +87,7 @@ func TestJoins(t *testing.T) {
 					if a.Start != schema.StartWarm {
 						cold.Add(1)
 						t.Logf("call %d: %s, %s on %s, by %s, %v", calls.Load(), a.Start, a.Reason, a.Arc, a.Manager, a.FunctionError)
+						t.Log(whole(c, a.RequestID))
 					}
 					calls.Add(1)
 				}
@@ -149,4 +151,19 @@ func admitted(t *testing.T, url, creds string) {
 		}
 		return err == nil
 	})
+}
+
+// whole is the story of a call, for a test that is about to fail over it.
+func whole(c *client.Client, id string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	story, err := c.Trace(ctx, id)
+	if err != nil {
+		return err.Error()
+	}
+	b, err := json.MarshalIndent(story, "", " ")
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
