@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 	"github.com/sourcegraph/conc"
+	"golang.org/x/time/rate"
 
 	"github.com/hearth-run/hearth/frontend/callers"
 	"github.com/hearth-run/hearth/frontend/console"
@@ -64,6 +65,7 @@ type Frontend struct {
 	random      *names
 	counters    *counters
 	stories     *story.Book
+	refusals    *rate.Limiter // stories of refusals at the door: else a stranger's push all others out
 	metrics     *metrics
 	functions   *functions
 	pending     *pending
@@ -133,7 +135,7 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	f := &Frontend{
 		nc: nc, names: cfg.Names, id: id, stable: cfg.Stable, incarnation: randomID(),
 		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)).With("frontend", id), tel: cfg.Telemetry,
-		random: newNames(), counters: newCounters(), metrics: newMetrics(), functions: newFunctions(), stories: story.NewBook(schema.StoryFrontend, id),
+		random: newNames(), counters: newCounters(), metrics: newMetrics(), functions: newFunctions(), stories: story.NewBook(schema.StoryFrontend, id), refusals: rate.NewLimiter(20, 200),
 		pending:  newPending(cmp.Or(cfg.MaxInFlight, DefaultMaxInFlight), cmp.Or(cfg.MaxHeld, DefaultMaxHeld)),
 		callers:  callers.New(callers.Config{}),
 		startBys: newWheel(), view: newView(), statuses: newStatusQueue(),

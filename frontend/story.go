@@ -82,8 +82,8 @@ func (f *Frontend) storyUnpublished(c *call, env *schema.Call, err error) {
 
 // storyRefused tells of a request that was refused at the door, where its caller had named it.
 func (f *Frontend) storyRefused(r *schema.Request, err error) {
-	if r != nil && r.RequestID != "" {
-		f.stories.Open(r.RequestID, story.Of{Account: short(r.Account), Function: short(r.Function), Tenant: short(r.Tenant)},
+	if r != nil && r.RequestID != "" && f.refusals.Allow() {
+		f.stories.Refuse(r.RequestID, story.Of{Account: short(r.Account), Function: short(r.Function), Tenant: short(r.Tenant)},
 			story.Refused(story.Publication{}, err))
 	}
 }

@@ -244,6 +244,22 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
+// A sub-tenant over its limit holds nobody else's events back; a function that is throttled does (S66).
+func TestThrottleHearsOfTheFunctionAlone(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for code, want := range map[schema.Code]int{schema.CodeTenantLimit: 64, schema.CodeThrottled: 0} {
+		var th throttle
+		for range 50 {
+			err := schema.Errorf(code, "no")
+			th.hear(decide(schema.Event{Accepted: now}, Result{Err: err}, limitsOf(nil), now), err, 64, now)
+		}
+		if got := th.window(64, now); got != want {
+			t.Errorf("%s: %d at once, want %d", code, got, want)
+		}
+	}
+}
+
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	made := time.Unix(1, 0)

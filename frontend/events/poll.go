@@ -202,12 +202,8 @@ func (p *poller) ended(c *claim, t *Try, r Result) {
 		p.mu.Unlock()
 		return
 	}
-	switch {
-	case v.next == done:
-		p.throttle.went(p.share)
+	if p.throttle.hear(v, r.Err, p.share, now); v.next == done {
 		p.all.count.done.Add(1)
-	case r.Err != nil && v.reason != schema.DeadInvalid:
-		p.throttle.refused(p.share, now)
 	}
 	given := p.closing && r.Err != nil // this frontend stops: the fabric did not refuse it
 	stale := c.stale || now.Sub(c.touched) >= AckWait

@@ -46,6 +46,18 @@ func (t *throttle) window(share int, now time.Time) int {
 	}
 }
 
+// hear takes what became of an event. A sub-tenant that has what its limit allows says nothing of the function: the events of all others
+// run on, and each that was refused backs off by itself (S66).
+func (t *throttle) hear(v verdict, err error, share int, now time.Time) {
+	switch {
+	case v.next == done:
+		t.went(share)
+	case err == nil || v.reason == schema.DeadInvalid || schema.CodeOf(err) == schema.CodeTenantLimit:
+	default:
+		t.refused(share, now)
+	}
+}
+
 // refused takes in a refusal. Those of one round count once.
 func (t *throttle) refused(share int, now time.Time) {
 	if now.Before(t.until) {

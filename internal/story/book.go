@@ -16,6 +16,7 @@ const (
 	longest = 36  // bytes of a request id: it is a UUID
 	page    = 500 // records that are made at once, when they are needed
 	buckets = 1 << 14
+	sameID  = 8   // calls of other functions or sub-tenants under one request id: its caller may use it again and again
 	shared  = 256 // names that are kept for the next call of the same function
 )
 
@@ -79,7 +80,11 @@ func (b *Book) Open(id string, of Of, steps ...Step) Call {
 	now := time.Now().UnixNano()
 	hash := b.hash(id)
 	b.mu.Lock()
-	r := b.find(hash, id, &of)
+	r, full := b.find(hash, id, &of, sameID)
+	if full {
+		b.mu.Unlock()
+		return Call{}
+	}
 	if r == nil {
 		r = b.take(hash, id)
 		r.of = b.keep(&of)
@@ -92,6 +97,24 @@ func (b *Book) Open(id string, of Of, steps ...Step) Call {
 	c := Call{b, r.turn}
 	b.mu.Unlock()
 	return c
+}
+
+// Refuse is the story of a request that was refused at the door, under an id that its caller claims: it never goes on with a story that
+// is there, for that may be another's.
+func (b *Book) Refuse(id string, of Of, refused Step) {
+	if b == nil || id == "" || len(id) > longest {
+		return
+	}
+	now := time.Now().UnixNano()
+	hash := b.hash(id)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r, full := b.find(hash, id, &of, 1); r != nil || full {
+		return
+	}
+	r := b.take(hash, id)
+	r.of = b.keep(&of)
+	r.add(&refused, now)
 }
 
 // Add tells what happened next. A call whose record has gone to another meanwhile tells nothing more.
@@ -148,15 +171,24 @@ func (b *Book) hash(id string) uint32 { return uint32(maphash.String(b.seed, id)
 
 func (b *Book) at(slot uint16) *record { return &b.pages[slot/page][slot%page] }
 
-func (b *Book) find(hash uint32, id string, of *Of) *record {
+// find looks for the record of a call; full: there is none, and as many others under its id as there may be.
+func (b *Book) find(hash uint32, id string, of *Of, most int) (found *record, full bool) {
+	same := 0
 	for next := b.first[hash%buckets]; next != 0; next = b.links[next-1].after {
-		if b.links[next-1].hash == hash {
-			if r := b.at(next - 1); r.is(id, of) {
-				return r
+		if b.links[next-1].hash != hash {
+			continue
+		}
+		r := b.at(next - 1)
+		if r.is(id, of) {
+			return r, false
+		}
+		if r.named(id) {
+			if same++; same == most {
+				return nil, true
 			}
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // take makes the oldest record one of this id.

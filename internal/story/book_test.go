@@ -91,6 +91,30 @@ func TestOneStoryACall(t *testing.T) {
 	none.Open(id(1), resize, claim).Add(claim) // records nothing, and breaks nothing
 }
 
+// Whoever uses one id for many calls has a few stories, for looking through them takes time that all calls share; and a refusal under
+// the id of a call that is known is no part of its story, for its caller may be another.
+func TestOneIDForMany(t *testing.T) {
+	t.Parallel()
+	b := story.NewBook(schema.StoryFrontend, "f1")
+	for n := range 10_000 {
+		of := resize
+		of.Tenant = fmt.Sprint("t", n)
+		b.Open(id(1), of, story.Refused(story.Publication{}, schema.Errorf(schema.CodeNotFound, "no")))
+		b.Refuse(id(2), of, story.Refused(story.Publication{}, schema.Errorf(schema.CodeNotFound, "no")))
+	}
+	if n := len(b.Tell("default", id(1)).Calls); n == 0 || n > 10 {
+		t.Errorf("%d stories under one id", n)
+	}
+	if n := len(b.Tell("default", id(2)).Calls); n != 1 {
+		t.Errorf("%d stories of refusals under one id", n)
+	}
+	b.Open(id(3), resize, story.Claimed(&story.Claim{Arc: "u.1"}))
+	b.Refuse(id(3), resize, story.Refused(story.Publication{}, schema.Errorf(schema.CodeNotFound, "no")))
+	if steps := told(t, b, id(3)); len(steps) != 1 {
+		t.Errorf("a refusal went on with the story of a call: %+v", steps)
+	}
+}
+
 // A call that goes to and fro takes no more than its share, and its end is told all the same.
 func TestStepsOfOneCallAreBounded(t *testing.T) {
 	t.Parallel()
