@@ -53,7 +53,7 @@ func (f *Frontend) countRefusal(r *schema.Request, err error) {
 // scrape tells all of it.
 func (f *Frontend) scrape(ctx context.Context, s *telemetry.Scrape) {
 	f.metrics.refused.Scrape(s)
-	f.functions.told.Each(func(t target, other bool, r *routed) {
+	f.functions.told.Each(func(t target, other bool, r *routed) (told bool) {
 		name, counts := t.function, r.load()
 		if other {
 			name = telemetry.Other
@@ -64,8 +64,10 @@ func (f *Frontend) scrape(ctx context.Context, s *telemetry.Scrape) {
 		} {
 			if n > 0 {
 				s.Count(telemetry.Routed, n, telemetry.Function.String(name), telemetry.Reason.String(string(reason)))
+				told = true
 			}
 		}
+		return told
 	})
 	s.Histogram(telemetry.CallStage, f.metrics.admission, telemetry.Stage.String(telemetry.StageAdmission))
 	c := f.Counters()
@@ -87,6 +89,7 @@ func (f *Frontend) scrape(ctx context.Context, s *telemetry.Scrape) {
 		connected = 1
 	}
 	s.Gauge(telemetry.Connected, connected)
+	s.Gauge(telemetry.Disconnected, 1-connected)
 	f.scrapeReservations(s)
 	f.events.Scrape(s)
 	f.scrapeStreams(ctx, s)

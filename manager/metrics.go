@@ -56,7 +56,9 @@ func (m *Manager) scrape(_ context.Context, s *telemetry.Scrape) {
 	for _, scope := range []string{capFunction, capAccount} {
 		s.Gauge(telemetry.Permits, float64(held[scope]), telemetry.Cap.String(scope))
 	}
-	s.Gauge(telemetry.Connected, oneIf(m.nc.IsConnected()))
+	connected := m.nc.IsConnected()
+	s.Gauge(telemetry.Connected, oneIf(connected))
+	s.Gauge(telemetry.Disconnected, oneIf(!connected))
 	s.Gauge(telemetry.Controlling, oneIf(m.control.keeper.Load() != nil))
 }
 

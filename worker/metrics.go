@@ -188,11 +188,11 @@ func (w *Worker) countCall(e *environment, run *schema.Run, o *schema.Outcome, o
 
 // scrape tells all of it.
 func (w *Worker) scrape(_ context.Context, s *telemetry.Scrape) {
-	w.metrics.versions.Each(func(v versionName, other bool, r *runs) {
+	w.metrics.versions.Each(func(v versionName, other bool, r *runs) bool {
 		if other {
 			v = versionName{function: telemetry.Other, version: telemetry.Other}
 		}
-		r.scrape(s, v)
+		return r.scrape(s, v)
 	})
 	s.Histogram(telemetry.CallStage, w.metrics.answer, telemetry.Stage.String(telemetry.StageAnswer))
 	c := w.Counters()
@@ -231,7 +231,7 @@ func OfDriver(d driver.Driver) telemetry.Source {
 	}
 }
 
-func (r *runs) scrape(s *telemetry.Scrape, v versionName) {
+func (r *runs) scrape(s *telemetry.Scrape, v versionName) (told bool) {
 	name, version := telemetry.Function.String(v.function), telemetry.Version.String(v.version)
 	var good, bad, late, cold, all uint64
 	r.each(func(reason, start, code int, n uint64) {
@@ -252,7 +252,7 @@ func (r *runs) scrape(s *telemetry.Scrape, v versionName) {
 		}
 	})
 	if all == 0 && r.init.Count() == 0 {
-		return
+		return false
 	}
 	s.Count(telemetry.Invocations, good, name, version)
 	s.Count(telemetry.Errors, bad, name, version)
@@ -263,6 +263,7 @@ func (r *runs) scrape(s *telemetry.Scrape, v versionName) {
 	s.Histogram(telemetry.MemoryPeak, r.memory, name, version)
 	s.Histogram(telemetry.CallStage, r.run, telemetry.Stage.String(telemetry.StageRun))
 	s.Histogram(telemetry.CallStage, r.init, telemetry.Stage.String(telemetry.StageInit))
+	return true
 }
 
 // traffic is what a function did with its network.
@@ -281,13 +282,13 @@ func foldTraffic(into, from *traffic) { into.add(driver.Traffic{}, from.Traffic)
 
 // scrapeEgress tells what functions did with their network, by function.
 func (m *metrics) scrapeEgress(s *telemetry.Scrape) {
-	m.traffic.Each(func(f functionName, other bool, t *traffic) {
+	m.traffic.Each(func(f functionName, other bool, t *traffic) bool {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		function := f.function
 		if other {
 			if function = telemetry.Other; t.Connections+t.Flows+t.Queries == 0 && len(t.Refused) == 0 {
-				return
+				return false
 			}
 		}
 		name := telemetry.Function.String(function)
@@ -300,6 +301,7 @@ func (m *metrics) scrapeEgress(s *telemetry.Scrape) {
 		for why, n := range t.Refused {
 			s.Count(telemetry.EgressRefused, uint64(n), name, telemetry.Refusal.String(string(why)))
 		}
+		return true
 	})
 }
 

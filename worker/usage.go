@@ -14,7 +14,8 @@ import (
 // one, Tenant is "".
 type usageKey struct{ account, function, tenant string }
 
-// usageRow is what one of them used since the row was made. An environment that is there holds it, so that a call adds to atomics.
+// usageRow is what one of them used since the row was made. An environment that is there holds it, so that a call adds to atomics:
+// those of the ledger here, and those of metrics, which outlive it.
 type usageRow struct {
 	key usageKey
 	usageCounts
@@ -65,6 +66,17 @@ func foldUsage(into, from *usageCounts) {
 	into.refused.Add(from.refused.Load())
 }
 
+// call and traffic count for the ledger and for metrics.
+func (r *usageRow) call(took time.Duration, memoryMB int, failed bool) {
+	r.usageCounts.call(took, memoryMB, failed)
+	r.tenant.Row.call(took, memoryMB, failed)
+}
+
+func (r *usageRow) traffic(last, now driver.Traffic) {
+	r.usageCounts.traffic(last, now)
+	r.tenant.Row.traffic(last, now)
+}
+
 // counts are the numbers now.
 func (c *usageCounts) counts() schema.UsageCounts {
 	return schema.UsageCounts{
@@ -73,17 +85,23 @@ func (c *usageCounts) counts() schema.UsageCounts {
 	}
 }
 
-// functionUsage is what rows that are gone had, by sub-tenant, as far as metrics tell them apart.
+// functionUsage is what a function used by sub-tenant, as far as metrics tell them apart.
 type functionUsage struct {
 	tenants *telemetry.Table[string, usageCounts]
 }
 
-func newFunctionUsage() *functionUsage {
-	return &functionUsage{telemetry.NewTable[string](telemetry.MaxTenants, func() *usageCounts { return new(usageCounts) }, foldUsage)}
+func newFunctionUsage(places *telemetry.Places) *functionUsage {
+	tenants := telemetry.NewTable[string](telemetry.MaxTenants, func() *usageCounts { return new(usageCounts) }, foldUsage)
+	return &functionUsage{tenants.Within(places)}
 }
 
+// foldFunctionUsage is for a function that nobody holds: none of its sub-tenants is held either.
 func foldFunctionUsage(into, from *functionUsage) {
-	from.tenants.Each(func(_ string, _ bool, c *usageCounts) { foldUsage(into.tenants.Rest(), c) })
+	from.tenants.Each(func(_ string, _ bool, c *usageCounts) bool {
+		foldUsage(into.tenants.Rest(), c)
+		return false
+	})
+	from.tenants.Leave()
 }
 
 // maxUsageRows is how many functions and sub-tenants are kept apart at once: those with an environment, and those of the last seconds.
@@ -100,8 +118,10 @@ type usage struct {
 }
 
 func newUsage() *usage {
+	places := telemetry.NewPlaces(telemetry.MaxUsage - telemetry.MaxFunctions - 1) // each function has a row of others, and all have
+	fresh := func() *functionUsage { return newFunctionUsage(places) }
 	return &usage{
-		functions: telemetry.NewTable[functionName](telemetry.MaxFunctions, newFunctionUsage, foldFunctionUsage), rows: make(map[usageKey]*usageRow),
+		functions: telemetry.NewTable[functionName](telemetry.MaxFunctions, fresh, foldFunctionUsage), rows: make(map[usageKey]*usageRow),
 	}
 }
 
@@ -137,47 +157,38 @@ func (u *usage) release(r *usageRow) {
 
 // forget lets go of a row that nobody holds. What it counted stays in what metrics tell. The mutex is held.
 func (u *usage) forget(r *usageRow) {
-	foldUsage(r.tenant.Row, &r.usageCounts)
 	r.function.Row.tenants.Release(r.tenant)
 	u.functions.Release(r.function)
 	delete(u.rows, r.key)
 }
 
-// scrape tells it by sub-tenant, as far as there is a place for each.
+// scrape tells it by sub-tenant, as far as there is a place for each. Nobody who counts waits for it.
 func (u *usage) scrape(s *telemetry.Scrape) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	live := make(map[*usageCounts][]*usageRow, len(u.rows))
-	for _, r := range u.rows {
-		live[r.tenant.Row] = append(live[r.tenant.Row], r)
-	}
 	behind := 0.
 	if at := u.refused.Load(); at > 0 {
 		behind = time.Since(time.Unix(0, at)).Seconds()
 	}
 	s.Gauge(telemetry.UsageBehind, behind)
-	u.functions.Each(func(f functionName, other bool, fn *functionUsage) {
+	u.functions.Each(func(f functionName, other bool, fn *functionUsage) (told bool) {
 		function := f.function
 		if other {
 			function = telemetry.Other
 		}
-		fn.tenants.Each(func(tenant string, other bool, counts *usageCounts) {
+		fn.tenants.Each(func(tenant string, other bool, counts *usageCounts) bool {
 			if other {
 				tenant = telemetry.Other
 			}
-			var sum usageCounts
-			foldUsage(&sum, counts)
-			for _, r := range live[counts] {
-				foldUsage(&sum, &r.usageCounts)
-			}
-			sum.scrape(s, function, tenant)
+			one := counts.scrape(s, function, tenant)
+			told = told || one
+			return one
 		})
+		return told
 	})
 }
 
-func (c *usageCounts) scrape(s *telemetry.Scrape, function, tenant string) {
+func (c *usageCounts) scrape(s *telemetry.Scrape, function, tenant string) (told bool) {
 	if c.calls.Load() == 0 && c.connections.Load() == 0 && c.sent.Load() == 0 {
-		return
+		return false
 	}
 	name, whose := telemetry.Function.String(function), telemetry.Tenant.String(tenant)
 	s.Count(telemetry.UsageCalls, uint64(c.calls.Load()), name, whose)
@@ -186,4 +197,5 @@ func (c *usageCounts) scrape(s *telemetry.Scrape, function, tenant string) {
 	s.Float(telemetry.UsageMemory, float64(c.memory.Load())/1e3/1024, name, whose)
 	s.Count(telemetry.UsageEgress, uint64(c.sent.Load()), name, whose, telemetry.Direction.String(telemetry.DirectionOut))
 	s.Count(telemetry.UsageEgress, uint64(c.received.Load()), name, whose, telemetry.Direction.String(telemetry.DirectionIn))
+	return true
 }

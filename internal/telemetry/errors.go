@@ -8,7 +8,7 @@ import (
 	"go.opentelemetry.io/otel"
 )
 
-// errorsEvery is how often it is logged that spans are not sent: an exporter says so with each batch.
+// errorsEvery is how often it is logged that spans or metrics are not sent: an exporter says so with each batch.
 const errorsEvery = time.Minute
 
 // LogErrors has what OpenTelemetry complains of (a collector that is not there) logged as warnings, a line a minute at most. It is a
@@ -37,5 +37,5 @@ func (r *rarely) Handle(err error) {
 	unsaid := r.unsaid
 	r.last, r.unsaid = now, 0
 	r.mu.Unlock()
-	r.log.Warn("traces", "error", text(err.Error()), "unsaid", unsaid)
+	r.log.Warn("telemetry", "error", text(err.Error()), "unsaid", unsaid)
 }

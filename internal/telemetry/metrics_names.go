@@ -9,6 +9,7 @@ import (
 const (
 	MaxFunctions = 1000 // function versions
 	MaxTenants   = 100  // sub-tenants of one function
+	MaxUsage     = 2000 // functions and sub-tenants together, and of each function one for those beyond
 )
 
 // Attributes of metrics, beside those that spans have.
@@ -79,6 +80,7 @@ var (
 	PayloadTaken       = &Metric{"hearth.payload.fetched", "{payload}", "Payloads handed to claimers.", counter}
 	RingMembers        = &Metric{"hearth.ring.members", "{manager}", "Managers on the ring, as a frontend knows it.", level}
 	Connected          = &Metric{"hearth.nats.connected", "{connection}", "Connections to NATS that are up, of the nodes of this process.", gauge}
+	Disconnected       = &Metric{"hearth.nats.disconnected", "{connection}", "Those of them that are down; must be 0.", gauge}
 	ReservationLimit   = &Metric{"hearth.reservation.limit", "{environment}", "L: environments that a reservation keeps ready.", level}
 	ReservationMembers = &Metric{"hearth.reservation.members", "{environment}", "S: members that are there and ready.", level}
 	ReservationBusy    = &Metric{"hearth.reservation.busy", "{environment}", "B: members that run a call.", level}

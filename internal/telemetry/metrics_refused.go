@@ -48,7 +48,7 @@ func (r *Refused) Count(account, function string, code schema.Code) {
 
 // Scrape tells them as [Calls] without version, reason and start.
 func (r *Refused) Scrape(s *Scrape) {
-	r.functions.Each(func(f functionName, other bool, row *[]atomic.Uint64) {
+	r.functions.Each(func(f functionName, other bool, row *[]atomic.Uint64) (told bool) {
 		name := f.function
 		if other {
 			name = Other
@@ -56,7 +56,9 @@ func (r *Refused) Scrape(s *Scrape) {
 		for code, i := range codeAt {
 			if n := (*row)[i].Load(); n > 0 {
 				s.Count(Calls, n, Function.String(name), Version.String(""), Reason.String(""), Start.String(""), Code.String(string(code)))
+				told = true
 			}
 		}
+		return told
 	})
 }

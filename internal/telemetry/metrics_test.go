@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -87,13 +88,14 @@ func TestTableIsBounded(t *testing.T) {
 	type row struct{ n atomic.Int64 }
 	table := telemetry.NewTable[string](3, func() *row { return new(row) }, func(into, from *row) { into.n.Add(from.n.Load()) })
 	told := func() (rows int, sum, other int64) {
-		table.Each(func(_ string, rest bool, r *row) {
+		table.Each(func(_ string, rest bool, r *row) bool {
 			sum += r.n.Load()
 			if rest {
 				other = r.n.Load()
 			} else {
 				rows++
 			}
+			return false
 		})
 		return rows, sum, other
 	}
@@ -128,6 +130,53 @@ func TestTableIsBounded(t *testing.T) {
 	if rows, sum, _ := told(); rows != 3 || sum != 8025 {
 		t.Fatalf("%d rows, %d in all", rows, sum)
 	}
+}
+
+// A row that was told is never told as another one too: a rate over the whole would have its history twice.
+func TestTableKeepsWhatWasTold(t *testing.T) {
+	t.Parallel()
+	type row struct{ n atomic.Int64 }
+	places := telemetry.NewPlaces(3)
+	fresh := func() *telemetry.Table[string, row] {
+		return telemetry.NewTable[string](2, func() *row { return new(row) }, func(into, from *row) { into.n.Add(from.n.Load()) }).Within(places)
+	}
+	one, two := fresh(), fresh()
+	count := func(table *telemetry.Table[string, row], names ...string) {
+		for _, name := range names {
+			table.Count(name, func(r *row) { r.n.Add(10) })
+		}
+	}
+	look := func(table *telemetry.Table[string, row]) map[string]int64 {
+		all := map[string]int64{}
+		table.Each(func(name string, rest bool, r *row) bool {
+			n := r.n.Load()
+			if rest {
+				name = telemetry.Other
+			}
+			if n > 0 {
+				all[name] = n
+			}
+			return n > 0
+		})
+		return all
+	}
+	want := func(what string, got, want map[string]int64) {
+		t.Helper()
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	count(one, "a", "b", "c") // a, of which nobody was told, makes way
+	want("before", look(one), map[string]int64{"b": 10, "c": 10, telemetry.Other: 10})
+	count(one, "d", "b", "e")
+	want("afterwards", look(one), map[string]int64{"b": 20, "c": 10, telemetry.Other: 30})
+	count(two, "f", "g")
+	want("one place left", look(two), map[string]int64{"g": 10, telemetry.Other: 10})
+	count(two, "h")
+	want("none left", look(two), map[string]int64{"g": 10, telemetry.Other: 20})
+	one.Leave()
+	count(two, "i")
+	want("places given back", look(two), map[string]int64{"g": 10, "i": 10, telemetry.Other: 20})
 }
 
 func TestRefusedAreBounded(t *testing.T) {
