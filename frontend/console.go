@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/frontend/console"
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -84,24 +85,23 @@ func howAnswered(m *nats.Msg) how {
 	}
 	h := how{outcome: console.OutcomeOK, start: schema.Start(m.Header.Get(schema.HeaderStart)), manager: m.Header.Get(schema.HeaderManager)}
 	if m.Header.Get(schema.HeaderFunctionError) != "" {
-		if h.code = errorType(m.Data); h.code == "" {
-			h.outcome = console.OutcomeError
-		} else {
-			h.outcome = console.OutcomeOf(schema.Code(h.code))
-		}
+		// Whatever it calls its failure: a function's word must not pass for the platform's.
+		h.outcome, h.code = console.OutcomeError, errorType(m.Data)
 	}
 	return h
 }
 
-// errorType is the type that a function's error names, "" of an answer too long to look into for it.
+// errorType is the type that a function's error names, as far as that is a name (telemetry.ErrorName): everybody on the host
+// reads it. It is "" of an answer too long to look into for it.
 func errorType(body []byte) string {
 	var e struct {
 		Type string `json:"errorType"`
 	}
-	if len(body) > schema.MaxCarried || json.Unmarshal(body, &e) != nil {
+	if len(body) > schema.MaxCarried {
 		return ""
 	}
-	return short(e.Type)
+	_ = json.Unmarshal(body, &e) // a function may fail with anything
+	return telemetry.ErrorName(e.Type)
 }
 
 func howRefused(err error) how {

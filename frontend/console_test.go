@@ -196,11 +196,17 @@ func TestConsoleCalls(t *testing.T) {
 		want("told by a manager", map[string]string{"out": map[bool]string{true: "ended", false: "timeout"}[marks == nil], "start": ""})
 	}
 
-	b.serve(t, "echo", func(*schema.Call) ([]byte, nats.Header) {
-		return []byte(`{"errorType":"<b>Type</b>","errorMessage":"no"}`), nats.Header{schema.HeaderFunctionError: {schema.FunctionErrorUnhandled}}
+	// What a function calls its failure is a name at most, and never an outcome of the platform.
+	b.serve(t, "echo", func(c *schema.Call) ([]byte, nats.Header) {
+		return c.Payload, nats.Header{schema.HeaderFunctionError: {schema.FunctionErrorUnhandled}}
 	})
-	b.post(t, echoPath, `{}`, nil)
-	want("failed over HTTP", map[string]string{"out": "function-error", "code": "<b>Type</b>"})
+	for kind, code := range map[string]string{
+		"<b>Type</b>": "Unhandled", "card 4111": "Unhandled", "TypeError": "TypeError", string(schema.CodeThrottled): string(schema.CodeThrottled),
+		string(schema.CodeExecutionLost): string(schema.CodeExecutionLost), string(schema.CodeTimedOut): string(schema.CodeTimedOut),
+	} {
+		b.post(t, echoPath, `{"errorType":"`+kind+`","errorMessage":"no"}`, nil)
+		want("failed over HTTP", map[string]string{"out": "function-error", "code": code})
+	}
 
 	b.post(t, "/2015-03-31/functions/nobody/invocations", `{}`, nil)
 	want("refused over HTTP", map[string]string{"fn": "nobody", "out": "refused", "code": string(schema.CodeNotFound), "took": ""})

@@ -88,6 +88,7 @@ type Outcome struct {
 	Payload     []byte
 	ContentType string
 	Error       *FunctionError // nil: Payload is the function's answer
+	ByFunction  bool           // Error is in the function's words: its Type may be any text, a code of the platform's too
 	Duration    time.Duration  // from the start line to the answer
 	LogTail     []byte         // last 4 KB, if asked for
 	Reusable    bool           // the environment will ask for the next call; false when it is gone or doomed

@@ -9,6 +9,7 @@ import (
 // TestMark: what goes into the byte comes out of it, and a byte of whatever build is no end that is not there.
 func TestMark(t *testing.T) {
 	t.Parallel()
+	own := &schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeTimedOut)}, ByFunction: true}
 	failed := func(kind string) *schema.Outcome { return &schema.Outcome{Error: &schema.FunctionError{Type: kind}} }
 	for _, start := range []schema.Start{"", schema.StartCold, schema.StartSpecialised, schema.StartWarm} {
 		for _, c := range []struct {
@@ -18,6 +19,7 @@ func TestMark(t *testing.T) {
 		}{
 			{nil, schema.MarkNone, false}, {&schema.Outcome{}, schema.MarkOK, false},
 			{failed("TypeError"), schema.MarkFailed, true}, {failed(string(schema.CodeTimedOut)), schema.MarkTimedOut, true},
+			{own, schema.MarkFailed, true},
 		} {
 			m := schema.MarkOf(start, c.outcome)
 			if m.Start() != start || m.End() != c.end || m.Failed() != c.failed {

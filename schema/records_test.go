@@ -110,7 +110,7 @@ func samples() map[string]any {
 			End: "7c-1", Done: &schema.WorkerDone{Run: 3, Reply: "_INBOX.x"}, Bye: true, Level: &schema.LevelOrder{V: 1, Level: "debug"},
 		},
 		"worker_report": &schema.WorkerReport{
-			V: 1, Drain: true, Bye: true, Answered: 2, Ended: &schema.WorkerEnded{Run: 3, Reusable: true, Error: "Oops", Duration: time.Millisecond},
+			V: 1, Drain: true, Bye: true, Answered: 2, Ended: &schema.WorkerEnded{Run: 3, Reusable: true, Error: "Oops", ByFunction: true, Duration: time.Millisecond},
 			Event: &schema.WorkerEvent{Environment: "7c-1", Kind: schema.EnvironmentFailed, Init: time.Millisecond, Type: "Oops", Message: "no", Body: []byte(`{}`)},
 		},
 		"node_level":  &schema.NodeLevel{V: 1, Kind: schema.StoryManager, ID: "m1", Level: "debug", Until: made},

@@ -198,8 +198,9 @@ type WorkerEvent struct {
 
 // WorkerEnded are the facts of a run's outcome; what it answered goes to the caller alone.
 type WorkerEnded struct {
-	Run      uint64        `msgpack:"n"`
-	Reusable bool          `msgpack:"u,omitempty"`
-	Error    string        `msgpack:"t,omitempty"` // type of the function error, "" for none
-	Duration time.Duration `msgpack:"d,omitempty"`
+	Run        uint64        `msgpack:"n"`
+	Reusable   bool          `msgpack:"u,omitempty"`
+	Error      string        `msgpack:"t,omitempty"` // type of the function error, "" for none
+	ByFunction bool          `msgpack:"f,omitempty"` // as in [Outcome]
+	Duration   time.Duration `msgpack:"d,omitempty"`
 }

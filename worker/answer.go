@@ -23,6 +23,7 @@ func (w *Worker) Refuse(run *schema.Run, failure *schema.FunctionError) {
 func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 	run := x.run
 	own := o.Error != nil && o.Error.Body == nil
+	o.ByFunction = o.Error != nil && !own
 	if own {
 		// The failure of an init belongs to every call that waited for it: it is not ours to change.
 		f := *o.Error

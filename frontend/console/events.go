@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -73,10 +74,14 @@ func (c *Console) events(r *http.Request) (*page, error) {
 	return &page{Name: "events", Title: "Events", Body: b}, nil
 }
 
-// said is the kind of an error. Its text is the function's own, which the command shows to who has the credential.
+// said is the kind of an error: a code of the platform where nothing ran, else that it failed and what that is called, as far as
+// it is a name: the function chooses it, and may choose a code of the platform's. Its text is the function's own, which the command shows to who has the credential.
 func said(e *schema.EventError) string {
 	if e == nil {
 		return ""
 	}
-	return cut(string(e.Code), 100)
+	if row := schema.Code(e.Code).Row(); string(row.Code) == e.Code && row.Status == e.Status && row.Status != http.StatusOK {
+		return e.Code
+	}
+	return "failed: " + telemetry.ErrorName(e.Code)
 }

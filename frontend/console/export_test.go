@@ -6,6 +6,7 @@ var (
 	Took    = took
 	Span    = span
 	Command = command
+	Said    = said
 )
 
 // Bounds.

@@ -25,7 +25,8 @@ const (
 	OutcomeEnded       Outcome = "ended"
 )
 
-// OutcomeOf is how a call ended that has this code for an error, "" for none.
+// OutcomeOf is how a call ended of which the platform says this code, "" for none. What a function calls its own failure is no
+// such code: that is [OutcomeError], whatever it reads like.
 func OutcomeOf(code schema.Code) Outcome {
 	switch code {
 	case "":
@@ -37,7 +38,7 @@ func OutcomeOf(code schema.Code) Outcome {
 	}
 	switch row := code.Row(); {
 	case row.Code != code, row.Status == 200:
-		return OutcomeError // a function names its errors itself
+		return OutcomeError
 	case row.Status == 429:
 		return OutcomeThrottled
 	case row.Status >= 500:

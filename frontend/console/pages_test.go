@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/hearth-run/hearth/frontend/console"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -242,6 +243,24 @@ func TestPayloadsStay(t *testing.T) {
 	_, body := s.get(t, "/console/events")
 	if strings.Contains(body, "4111") || !strings.Contains(body, "hearth deadletters redrive 17") || !strings.Contains(body, "Declined") {
 		t.Errorf("%s", body)
+	}
+}
+
+// TestWhoSaysSo: a code of the platform stands for itself; what a function calls its failure is told as a name that was given,
+// and only where it is one.
+func TestWhoSaysSo(t *testing.T) {
+	t.Parallel()
+	for want, e := range map[string]*schema.EventError{
+		"":                                 nil,
+		string(schema.CodeThrottled):       {Code: string(schema.CodeThrottled), Status: schema.CodeThrottled.Row().Status},
+		"failed: TooManyRequestsException": {Code: string(schema.CodeThrottled), Status: 200},
+		"failed: Hearth.ExecutionLost":     {Code: string(schema.CodeExecutionLost), Status: 200},
+		"failed: Declined":                 {Code: "Declined", Status: 200},
+		"failed: Unhandled":                {Code: "card 4111", Status: 200},
+	} {
+		if got := console.Said(e); got != want {
+			t.Errorf("%+v is %q, want %q", e, got, want)
+		}
 	}
 }
 

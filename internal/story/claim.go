@@ -128,8 +128,8 @@ func Finished(o *schema.Outcome) Step {
 	}
 	if o.Error != nil {
 		s.flags |= flagFailed
-		// A function's own type of error is text of the function.
-		if code := schema.Code(o.Error.Type); code.Row().Code == code {
+		// A function's own type of error is text of the function, even where it reads like a code.
+		if code := schema.Code(o.Error.Type); !o.ByFunction && code.Row().Code == code {
 			s.s = string(code.Row().Code)
 		}
 	}

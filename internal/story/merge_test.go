@@ -178,6 +178,7 @@ func TestHowAStoryStands(t *testing.T) {
 	claim := story.Claimed(&story.Claim{Token: 1, Attempt: 1, Arc: "u.1"})
 	begin := []story.Step{story.Admitted(p, story.HTTP, 0, time.Second, 0), story.Decided(p, schema.ReasonUnreserved, "", 1, 0, 0, 0, 1)}
 	failed := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: "MyError", Message: "hunter2"}})
+	posing := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeExecutionLost)}, ByFunction: true})
 	for name, c := range map[string]struct {
 		frontend, manager []story.Step
 		want              schema.StoryStatus
@@ -186,6 +187,7 @@ func TestHowAStoryStands(t *testing.T) {
 		"running":             {begin, []story.Step{claim, story.Started("e", schema.StartWarm, 0, 0, false)}, schema.StoryRunning, false},
 		"answered here":       {append(begin, story.Answered(p, false)), nil, schema.StoryOK, true},
 		"failed":              {append(begin, story.Ended(p)), []story.Step{claim, failed}, schema.StoryError, true},
+		"failed, says lost":   {append(begin, story.Ended(p)), []story.Step{claim, posing}, schema.StoryError, true},
 		"refused":             {append(begin, story.Refused(p, schema.Errorf(schema.CodeCapacityExceeded, "full"))), nil, schema.StoryRefused, true},
 		"lost":                {append(begin, story.Lost(p)), []story.Step{claim}, schema.StoryLost, true},
 		"its manager forgot":  {append(begin, story.Ended(p)), nil, schema.StoryIsUnknown, true},
@@ -203,7 +205,8 @@ func TestHowAStoryStands(t *testing.T) {
 				t.Fatalf("known: %v", ok)
 			case ok && (got.Status != c.want || got.Ended.IsZero() == c.ended || got.Function != "resize" || got.Version != "1" || got.Tries != 1):
 				t.Errorf("%+v", got)
-			case ok && strings.Contains(fmt.Sprint(got), "hunter2"), ok && strings.Contains(fmt.Sprint(got), "MyError"):
+			case ok && strings.Contains(fmt.Sprint(got), "hunter2"), ok && strings.Contains(fmt.Sprint(got), "MyError"),
+				ok && got.Status == schema.StoryError && strings.Contains(fmt.Sprint(got), string(schema.CodeExecutionLost)):
 				t.Errorf("text of a function is told: %+v", got)
 			}
 		})

@@ -187,7 +187,7 @@ func (f *Fleet) conclude(run *schema.Run, failure *schema.FunctionError) {
 		own.Body = answer.ErrorBody(run.Call.RequestID, &own)
 	}
 	f.unrun.Count(run.Call.Account, run.Call.Function, schema.Code(own.Type))
-	o := &schema.Outcome{Error: &own}
+	o := &schema.Outcome{Error: &own, ByFunction: failure.Body != nil}
 	run.Ended(run, o)
 	f.answer(run, o)
 }

@@ -342,7 +342,7 @@ func (s *session) ended(r *schema.WorkerEnded) {
 	}
 	o := &schema.Outcome{Duration: max(0, r.Duration), Reusable: r.Reusable && !draining}
 	if r.Error != "" {
-		o.Error = &schema.FunctionError{Type: clip(r.Error)}
+		o.Error, o.ByFunction = &schema.FunctionError{Type: clip(r.Error)}, r.ByFunction
 	}
 	run.Ended(run, o)
 	// The reply is read only now: until the end of an event's call it may become another's (schema.Ask).

@@ -214,7 +214,7 @@ func (s *session) start(st *schema.WorkerStart) {
 func (s *session) conclude(number uint64, one *run, run *schema.Run, o *schema.Outcome) {
 	ended := &schema.WorkerEnded{Run: number, Reusable: o.Reusable, Duration: o.Duration}
 	if o.Error != nil {
-		ended.Error = o.Error.Type[:min(len(o.Error.Type), 128)]
+		ended.Error, ended.ByFunction = o.Error.Type[:min(len(o.Error.Type), 128)], o.ByFunction
 	}
 	s.report(&schema.WorkerReport{Ended: ended})
 	late := time.NewTimer(doneWait)
