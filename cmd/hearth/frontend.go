@@ -42,7 +42,7 @@ first SIGINT or SIGTERM lets calls that it has taken end, for at most --drain-ti
 			}
 			defer end()
 			cfg.Telemetry = traces
-			metrics, end, err := a.measuring(cmd.Context(), cfg.Build)
+			metrics, end, err := a.measuring(cmd.Context(), cfg.Logger, cfg.Build)
 			if err != nil {
 				return err
 			}

@@ -57,7 +57,7 @@ lets running calls end, for at most --drain-timeout; the second ends at once.`,
 			}
 			defer end()
 			cfg.Telemetry = traces
-			metrics, end, err := a.measuring(cmd.Context(), cfg.Build)
+			metrics, end, err := a.measuring(cmd.Context(), cfg.Logger, cfg.Build)
 			if err != nil {
 				return err
 			}

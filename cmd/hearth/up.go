@@ -170,7 +170,7 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	}
 	defer end()
 	cfg.Telemetry = traces
-	metrics, end, err := a.measuring(ctx, cfg.Build)
+	metrics, end, err := a.measuring(ctx, cfg.Logger, cfg.Build)
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ has the manager make nothing more here and lets running calls end, for at most -
 			}
 			defer end()
 			cfg.Telemetry = traces
-			metrics, end, err := a.measuring(cmd.Context(), cfg.Build)
+			metrics, end, err := a.measuring(cmd.Context(), cfg.Logger, cfg.Build)
 			if err != nil {
 				return err
 			}
