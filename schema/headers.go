@@ -41,6 +41,9 @@ const StatusUnknown = "404"
 // StatusRefused is the [HeaderStatus] of an answer that says: who asks may not have it.
 const StatusRefused = "403"
 
+// StatusLater is the [HeaderStatus] of an answer that says: it is too much for now, and may be asked for again in some seconds.
+const StatusLater = "429"
+
 // FunctionErrorUnhandled is the one value of [HeaderFunctionError] that runtimes produce (Lambda, X-Amz-Function-Error).
 const FunctionErrorUnhandled = "Unhandled"
 

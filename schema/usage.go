@@ -60,9 +60,14 @@ func (c *UsageCounts) Add(o UsageCounts, times int64) {
 // GBSeconds is the billed duration times the memory, in GB of 1,024 MB and seconds.
 func (c *UsageCounts) GBSeconds() float64 { return float64(c.MemoryMBMS) / 1000 / 1024 }
 
-// Good reports whether all numbers may stand in a record: none falls.
+// maxUsageCount is the most that a number of one row may be: 9 PB, and 285,000 years; a thousand of them still add up without overflow,
+// and readers of JSON keep each exactly.
+const maxUsageCount = 1 << 53
+
+// Good reports whether all numbers may stand in a record: none falls, and none is above 1<<53.
 func (c *UsageCounts) Good() bool {
-	return min(c.Calls, c.Errors, c.BilledMS, c.MemoryMBMS, c.Sent, c.Received, c.Connections, c.Refused) >= 0
+	return min(c.Calls, c.Errors, c.BilledMS, c.MemoryMBMS, c.Sent, c.Received, c.Connections, c.Refused) >= 0 &&
+		max(c.Calls, c.Errors, c.BilledMS, c.MemoryMBMS, c.Sent, c.Received, c.Connections, c.Refused) <= maxUsageCount
 }
 
 // MsgID is by what a record is stored once.

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/sourcegraph/conc"
@@ -23,18 +25,28 @@ const (
 	usagePatience = 5 * time.Second
 )
 
+var (
+	// ErrUsageRefused is wrapped by the error of a [LedgerConfig.Store] whose record is refused for what stands in it, and was not stored
+	// by this attempt: to send it again does not help.
+	ErrUsageRefused = errors.New("the record of usage is refused")
+	// ErrUsageTwice is wrapped by the error of a Store that heard that a record with this number stood in the stream before.
+	ErrUsageTwice = errors.New("a record of usage with this number is stored already")
+)
+
 // LedgerConfig says how a [Ledger] works. Fields without a default are needed.
 type LedgerConfig struct {
 	Worker string        // its id
 	Every  time.Duration // how long what was counted stays in memory alone; 0 means 10 s
-	// Store stores a record and returns when it stands in the stream, once however often it is asked to (its MsgID).
+	// Store stores a record and returns when it stands in the stream, once however often it is asked to (its MsgID). Its errors are
+	// tried again later, but for [ErrUsageRefused] and [ErrUsageTwice].
 	Store  func(ctx context.Context, r *schema.UsageRecord) error
 	Logger *slog.Logger // nil means nobody
 }
 
 // Ledger writes what functions and sub-tenants used into stream USAGE, every ten seconds in which something was. A record that could
 // not be stored is stored again, with its number, until it is; meanwhile the numbers that follow wait, and grow no further than there
-// are functions and sub-tenants. What a worker that is killed had not written is lost: its last ten seconds. One that stops writes
+// are functions and sub-tenants. One that is refused is sent in halves, until what is refused of it stands alone and is dropped: a
+// function that a manager does not know (it was started anew) takes no other's numbers with it. What a worker that is killed had not written is lost: its last ten seconds. One that stops writes
 // everything.
 //
 //	calls ──atomics──► usage rows ──every 10 s, what is new──► record ──PubAck──► told, and rows that nobody holds are forgotten
@@ -44,9 +56,14 @@ type Ledger struct {
 	usage       *usage
 	incarnation string
 
-	number  uint64
-	last    time.Time // to which the records reach
-	pending *usagePage
+	number  uint64       // of the last record that stands in the stream
+	last    time.Time    // to which the records reach
+	pending []*usagePage // the parts of one page in their order, at most one for each time that it can be halved
+	// unsure says that all of pending but the last rest parts may stand in the stream, under the next number: an attempt to store them
+	// was not answered before they were refused.
+	unsure  bool
+	rest    int
+	dropped atomic.Int64
 
 	guard lifecycle.Guard
 	life  context.Context
@@ -94,6 +111,9 @@ func (l *Ledger) Stop(ctx context.Context) error {
 	})
 }
 
+// Dropped is how many rows were refused and are in no record.
+func (l *Ledger) Dropped() int64 { return l.dropped.Load() }
+
 func (l *Ledger) run() {
 	tick := time.NewTicker(l.cfg.Every)
 	defer tick.Stop()
@@ -112,34 +132,75 @@ func (l *Ledger) run() {
 // write stores what is new.
 func (l *Ledger) write(ctx context.Context) error {
 	for {
-		if l.pending == nil {
+		if len(l.pending) == 0 {
 			now := time.Now()
-			if l.pending = l.usage.page(schema.MaxUsageRows); l.pending == nil {
+			p := l.usage.page(schema.MaxUsageRows)
+			if p == nil {
 				l.last = now
 				return nil
 			}
-			l.number++
-			r := &l.pending.record
-			r.V, r.Worker, r.Incarnation, r.Number = schema.Version, l.cfg.Worker, l.incarnation, l.number
+			r := &p.record
+			r.V, r.Worker, r.Incarnation = schema.Version, l.cfg.Worker, l.incarnation
 			r.From, r.To = l.last.UTC(), now.UTC()
+			l.pending, l.unsure = []*usagePage{p}, false
 		}
+		p := l.pending[0]
+		p.record.Number = l.number + 1
 		within, cancel := context.WithTimeout(ctx, usagePatience)
-		err := l.cfg.Store(within, &l.pending.record)
+		err := l.cfg.Store(within, &p.record)
 		cancel()
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrUsageRefused):
+			if p.unanswered && !l.unsure {
+				l.unsure, l.rest = true, len(l.pending)-1
+			}
+			l.halve(p)
+			if l.unsure && len(l.pending) == l.rest { // none of them is left to ask with: the number may be taken
+				l.number++
+				l.unsure = false
+			}
+			continue
+		case errors.Is(err, ErrUsageTwice) && l.unsure: // as the whole of which this is a part: what is left of it would be there twice
+			parts := len(l.pending) - l.rest
+			for _, part := range l.pending[1:parts] {
+				l.usage.told(part)
+			}
+			l.pending = slices.Delete(l.pending, 1, parts)
+		case err != nil && !errors.Is(err, ErrUsageTwice):
+			p.unanswered = true
 			l.usage.refused.CompareAndSwap(0, time.Now().UnixNano())
 			return err
 		}
+		l.number++
+		l.unsure = false
 		l.usage.refused.Store(0)
-		l.usage.told(l.pending)
-		l.pending = nil
+		l.usage.told(p)
+		l.pending = l.pending[1:]
 	}
+}
+
+// halve has the halves of the first page, which was refused, sent in its place, or drops its one row.
+func (l *Ledger) halve(p *usagePage) {
+	half := len(p.rows) / 2
+	if half == 0 {
+		l.usage.told(p)
+		l.dropped.Add(int64(len(p.rows)))
+		for _, r := range p.rows {
+			l.log.Warn("usage is in no record: its manager refuses it", "account", r.key.account, "function", r.key.function, "tenant", r.key.tenant)
+		}
+		l.pending = l.pending[1:]
+		return
+	}
+	first, second := &usagePage{record: p.record, rows: p.rows[:half]}, &usagePage{record: p.record, rows: p.rows[half:]}
+	first.record.Rows, second.record.Rows = p.record.Rows[:half], p.record.Rows[half:]
+	l.pending = slices.Replace(l.pending, 0, 1, first, second)
 }
 
 // usagePage is a record, and the rows that are in it.
 type usagePage struct {
-	record schema.UsageRecord
-	rows   []*usageRow
+	record     schema.UsageRecord
+	rows       []*usageRow
+	unanswered bool // an attempt to store it failed, and may have stored it
 }
 
 // page takes together what is new of an account, at most so many rows; nil where nothing is.
@@ -171,7 +232,7 @@ func (u *usage) page(most int) *usagePage {
 	return p
 }
 
-// told notes that a page stands in the stream.
+// told notes that a page stands in the stream, or never will.
 func (u *usage) told(p *usagePage) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -76,6 +76,10 @@ func raise(has, want jetstream.StreamConfig) (jetstream.StreamConfig, bool) {
 	if want.MaxMsgsPerSubject > 0 && has.MaxMsgsPerSubject <= 0 && want.Discard == jetstream.DiscardOld && !isBucket(want) {
 		has.MaxMsgsPerSubject, changed = want.MaxMsgsPerSubject, true
 	}
+	// A window that a stream rests on, and that an older version made shorter; the server takes none above the age.
+	if want.Duplicates > dedupWindow && has.Duplicates < want.Duplicates && (has.MaxAge <= 0 || has.MaxAge >= want.Duplicates) {
+		has.Duplicates, changed = want.Duplicates, true
+	}
 	return has, changed
 }
 

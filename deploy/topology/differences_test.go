@@ -36,6 +36,18 @@ func TestEnsureBesideAnother(t *testing.T) {
 		c.MaxMsgsPerSubject = perSubject
 		return c
 	}
+	usage := func(age, window time.Duration) jetstream.StreamConfig {
+		c := topology.UsageStream(names)
+		c.MaxAge, c.Duplicates = age, window
+		return c
+	}
+	usageHas := func(window time.Duration) func(t *testing.T, l layout) {
+		return func(t *testing.T, l layout) {
+			if d := l.streams["HEARTH_USAGE"].Duplicates; d != window {
+				t.Errorf("USAGE knows a record again for %v, want %v", d, window)
+			}
+		}
+	}
 	plain := other(func(*jetstream.StreamConfig) {})
 	for name, tt := range map[string]struct {
 		stream   jetstream.StreamConfig
@@ -53,6 +65,8 @@ func TestEnsureBesideAnother(t *testing.T) {
 			}),
 			says: []string{"HEARTH_CALLS_U", "retention is Limits, must be WorkQueue", "subjects is hearth.arc.u.> orders.>"},
 		},
+		"usage of an older version":       {stream: usage(400*24*time.Hour, 2*time.Minute), check: usageHas(24 * time.Hour)},
+		"usage that somebody keeps short": {stream: usage(time.Hour, 2*time.Minute), check: usageHas(2 * time.Minute)},
 		"leases that last": {
 			stream: leases,
 			says:   []string{"KV_HEARTH_members", "age is 1h0m0s, must be 2s"},

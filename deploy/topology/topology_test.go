@@ -120,6 +120,9 @@ func TestEnsureMakesTheLayoutOfTheDesign(t *testing.T) {
 	}); !reflect.DeepEqual(events, want) {
 		t.Errorf("EVENTS is\n%+v\nwant\n%+v", events, want)
 	}
+	if d := got.streams["HEARTH_USAGE"].Duplicates; d != 24*time.Hour {
+		t.Errorf("USAGE knows a record again for %v, want a day", d)
+	}
 	if n := got.streams["HEARTH_RETRIES"].MaxConsumers; n != events.MaxConsumers {
 		t.Errorf("RETRIES takes %d consumers, EVENTS %d", n, events.MaxConsumers)
 	}

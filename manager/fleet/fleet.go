@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/sourcegraph/conc"
+	"golang.org/x/time/rate"
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/lifecycle"
@@ -79,6 +80,7 @@ type Fleet struct {
 	localUsed    int
 	looking      map[string]bool                  // workers whose lease is being read
 	hosted       map[string]map[functionName]bool // by worker: functions that it made environments of
+	usage        map[string]*rate.Limiter         // by worker: bytes of usage that are passed on
 	stopped      bool
 }
 
@@ -119,7 +121,8 @@ func New(nc *nats.Conn, cfg Config) (*Fleet, error) {
 	}
 	f := &Fleet{
 		cfg: cfg, nc: nc, log: cfg.Logger, sessions: make(map[string]*session), environments: make(map[string]*environment),
-		local: make(map[string]int), looking: make(map[string]bool), hosted: make(map[string]map[functionName]bool), unrun: telemetry.NewRefused(),
+		local: make(map[string]int), looking: make(map[string]bool), hosted: make(map[string]map[functionName]bool),
+		usage: make(map[string]*rate.Limiter), unrun: telemetry.NewRefused(),
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/schema"
@@ -36,10 +38,13 @@ func (f *Fleet) relay(kind subjects.WorkerAsk, pass func(worker, rest string, bo
 			return
 		}
 		out, err := pass(worker, rest, m.Data)
-		if err != nil {
+		switch {
+		case errors.Is(err, errLater): // the worker says so in its log
+			out = &nats.Msg{Subject: m.Reply, Header: nats.Header{schema.HeaderStatus: {schema.StatusLater}}}
+		case err != nil:
 			f.refuse(worker, err.Error())
 			out = &nats.Msg{Subject: m.Reply, Header: nats.Header{schema.HeaderStatus: {schema.StatusRefused}}}
-		} else {
+		default:
 			out.Reply = m.Reply
 		}
 		if !f.nc.IsConnected() {
@@ -87,21 +92,49 @@ func (f *Fleet) passLog(_, rest string, body []byte) (*nats.Msg, error) {
 // functionName names a function of an account.
 type functionName struct{ account, function string }
 
-// maxHosted bounds the functions that are remembered of one worker. One more forgets them: what it then tells of those is refused.
+// maxHosted bounds the functions that are remembered of one worker. One more forgets another: what it then tells of that is refused.
 const maxHosted = 10_000
 
 // hosts notes that a worker has environments of a function. The mutex is held.
 func (f *Fleet) hosts(worker string, of functionName) {
 	known := f.hosted[worker]
-	if known == nil || len(known) >= maxHosted {
+	if known == nil {
 		known = make(map[functionName]bool)
 		f.hosted[worker] = known
+	}
+	if len(known) >= maxHosted && !known[of] {
+		for old := range known {
+			delete(known, old)
+			break
+		}
 	}
 	known[of] = true
 }
 
+// Bounds of the usage that is passed on for one worker. A ledger sends no more than a page or two in ten seconds; what is above the
+// burst waits at the worker, where it adds up.
+const (
+	usageRate  = rate.Limit(schema.MaxUsageBytes / 10.) // bytes a second
+	usageBurst = 8 * schema.MaxUsageBytes
+	// usageLeast is as what a record counts at least: the server keeps about 100 bytes of each in memory, for a day.
+	usageLeast = 4 << 10
+)
+
+var errLater = errors.New("too much for now")
+
+// allows reports whether so many bytes of usage may be passed on for a worker now. The mutex is held.
+func (f *Fleet) allows(worker string, now time.Time, bytes int) bool {
+	l := f.usage[worker]
+	if l == nil {
+		l = rate.NewLimiter(usageRate, usageBurst)
+		f.usage[worker] = l
+	}
+	return l.AllowN(now, max(bytes, usageLeast))
+}
+
 // passUsage is a record of what a worker counted: of functions alone that this manager gave it, so that one that was taken over bills
-// nobody else's customers. It is stored once however often it is sent.
+// nobody for functions that it never ran. Of those that it runs it may name any sub-tenant and any number: the manager does not know
+// them. It is stored once however often it is sent.
 func (f *Fleet) passUsage(worker, _ string, body []byte) (*nats.Msg, error) {
 	var rec schema.UsageRecord
 	if err := schema.Unmarshal(body, &rec); err != nil || len(body) > maxLog || len(rec.Rows) > schema.MaxUsageRows {
@@ -117,6 +150,9 @@ func (f *Fleet) passUsage(worker, _ string, body []byte) (*nats.Msg, error) {
 		if !f.hosted[worker][functionName{rec.Account, row.Function}] || !row.Good() {
 			return nil, errors.New("usage of what it does not run")
 		}
+	}
+	if !f.allows(worker, time.Now(), len(body)) {
+		return nil, errLater
 	}
 	return &nats.Msg{Subject: f.cfg.Names.Usage(rec.Account, f.cfg.Manager), Data: body, Header: nats.Header{
 		expectStream: {f.cfg.Names.Stream(topology.Usage)}, schema.HeaderMsgID: {rec.MsgID()},

@@ -1,6 +1,8 @@
 package fleet_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -8,6 +10,8 @@ import (
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
+	"github.com/hearth-run/hearth/worker"
+	"github.com/hearth-run/hearth/worker/remote"
 )
 
 // TestUsageOfAWorker: what a worker counted is written under its manager's name, once however often it is sent. One that was taken over
@@ -47,6 +51,15 @@ func TestUsageOfAWorker(t *testing.T) {
 	} {
 		k.refused("usage: "+name, func() { _ = k.nc.PublishMsg(&nats.Msg{Subject: to, Reply: inbox, Data: body}) })
 	}
+	twice := &schema.UsageRecord{}
+	if err := schema.Unmarshal(record(1, nil), twice); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []error{nil, worker.ErrUsageTwice} {
+		if err := remote.NewStreams(k.nc, b.fabric.Names, "m1", "k").StoreUsage(withDeadline(t), twice); !errors.Is(err, want) {
+			t.Errorf("a record that is sent twice: %v, want %v", err, want)
+		}
+	}
 	for _, number := range []uint64{1, 1, 2} { // the PubAck of the first was lost
 		if m, err := k.nc.Request(to, record(number, nil), patience); err != nil || m.Header.Get(schema.HeaderStatus) != "" {
 			t.Fatalf("record %d: %v", number, err)
@@ -67,5 +80,39 @@ func TestUsageOfAWorker(t *testing.T) {
 	}
 	if err != nil || r.Number != 2 || len(r.Rows) != 1 || r.Rows[0].Tenant != "acme" || r.Rows[0].Calls != 1 {
 		t.Errorf("%+v, %v", r, err)
+	}
+
+	// A flood is held, and is no offence: the worker is to come again.
+	refused, passed := b.fleet.Counters().Refused, 0
+	for number := uint64(3); ; number++ {
+		if passed > 50 {
+			t.Fatal("a flood of usage is not held")
+		}
+		m, err := k.nc.Request(to, record(number, func(r *schema.UsageRecord) {
+			r.Rows[0].Tenant = strings.Repeat("x", schema.MaxUsageBytes)
+		}), patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status := m.Header.Get(schema.HeaderStatus); status != "" {
+			if status != schema.StatusLater || passed == 0 {
+				t.Errorf("after %d records of a flood: status %q", passed, status)
+			}
+			break
+		}
+		passed++
+	}
+	if got := b.last(stream); got != uint64(2+passed) || b.fleet.Counters().Refused != refused {
+		t.Errorf("%d records stand in the ledger, want %d; %d refused", got, 2+passed, b.fleet.Counters().Refused-refused)
+	}
+	rec := &schema.UsageRecord{V: schema.Version, Account: own.Account, Worker: "k", Incarnation: "i", Number: 1000,
+		Rows: []schema.UsageRow{{Function: "others"}}}
+	streams := remote.NewStreams(k.nc, b.fabric.Names, "m1", "k")
+	if err := streams.StoreUsage(withDeadline(t), rec); !errors.Is(err, worker.ErrUsageRefused) {
+		t.Errorf("what is refused for good: %v", err)
+	}
+	rec.Rows[0].Function, rec.Rows[0].Tenant = own.Function, strings.Repeat("x", schema.MaxUsageBytes)
+	if err := streams.StoreUsage(withDeadline(t), rec); err == nil || errors.Is(err, worker.ErrUsageRefused) {
+		t.Errorf("what is too much for now: %v", err)
 	}
 }

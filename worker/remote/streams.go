@@ -42,13 +42,20 @@ func (s *Streams) StoreLog(ctx context.Context, subject string, batch []byte) er
 	return err
 }
 
-// StoreUsage stores a record and returns when it stands in the stream: a [worker.LedgerConfig.Store].
+// StoreUsage stores a record and returns when it stands in the stream: a [worker.LedgerConfig.Store]. It is a [worker.ErrUsageRefused]
+// if the manager does not pass the record on, and a [worker.ErrUsageTwice] if the stream has one with its number.
 func (s *Streams) StoreUsage(ctx context.Context, r *schema.UsageRecord) error {
 	b, err := schema.Marshal(r)
 	if err != nil {
 		return err
 	}
-	_, err = s.put(ctx, subjects.ManagerUsage(s.manager, s.worker), b)
+	ack, err := s.ask(ctx, subjects.ManagerUsage(s.manager, s.worker), b)
+	switch {
+	case errors.Is(err, errRefused):
+		return fmt.Errorf("%w: %w", worker.ErrUsageRefused, err)
+	case err == nil && ack.Duplicate:
+		return worker.ErrUsageTwice
+	}
 	return err
 }
 
@@ -61,31 +68,49 @@ func (s *Streams) putLease(ctx context.Context, record []byte, last uint64) (seq
 	return s.put(ctx, subjects.ManagerLease(s.manager, s.worker), b)
 }
 
-var errRefused = errors.New("the manager refuses to pass it on")
+var (
+	errRefused = errors.New("the manager refuses to pass it on")
+	errLater   = errors.New("the manager passes on no more for now: it is too much at once")
+)
 
 // put waits for the PubAck of what the manager stores. An answer of the server that it did not is a [*jetstream.APIError].
 func (s *Streams) put(ctx context.Context, subject string, body []byte) (sequence uint64, err error) {
+	ack, err := s.ask(ctx, subject, body)
+	return ack.Seq, err
+}
+
+// pubAck is what the server answers.
+type pubAck struct {
+	Error     *jetstream.APIError `json:"error"`
+	Stream    string              `json:"stream"`
+	Seq       uint64              `json:"seq"`
+	Duplicate bool                `json:"duplicate"`
+}
+
+// ask is put, with all that the PubAck says.
+func (s *Streams) ask(ctx context.Context, subject string, body []byte) (ack pubAck, err error) {
 	m, err := s.nc.RequestWithContext(ctx, subject, body)
 	if err != nil {
-		return 0, fmt.Errorf("ask manager %s: %w", s.manager, err)
+		return ack, fmt.Errorf("ask manager %s: %w", s.manager, err)
 	}
-	if m.Header.Get(schema.HeaderStatus) != "" {
-		return 0, errRefused
-	}
-	var ack struct {
-		Error  *jetstream.APIError `json:"error"`
-		Stream string              `json:"stream"`
-		Seq    uint64              `json:"seq"`
+	switch status := m.Header.Get(schema.HeaderStatus); status {
+	case "":
+	case schema.StatusRefused:
+		return ack, errRefused
+	case schema.StatusLater:
+		return ack, errLater
+	default:
+		return ack, fmt.Errorf("manager %s answers %s", s.manager, status)
 	}
 	switch err := json.Unmarshal(m.Data, &ack); {
 	case err != nil:
-		return 0, fmt.Errorf("the answer of the stream: %w", err)
+		return ack, fmt.Errorf("the answer of the stream: %w", err)
 	case ack.Error != nil:
-		return 0, ack.Error
+		return ack, ack.Error
 	case ack.Stream == "":
-		return 0, errors.New("the answer of the stream is none")
+		return ack, errors.New("the answer of the stream is none")
 	}
-	return ack.Seq, nil
+	return ack, nil
 }
 
 // A question that is under way when the connection breaks is never answered: it is asked again, and a package of which nothing comes
