@@ -55,12 +55,12 @@ func (c *Console) events(r *http.Request) (*page, error) {
 	}
 	for _, l := range letters.DeadLetters {
 		l.Payload = nil // not for whoever looks over a shoulder; the command shows it
-		b.Letters = append(b.Letters, letterRow{l, int64(l.Bytes), c.hearth("deadletters", "redrive", l.ID)})
+		b.Letters = append(b.Letters, letterRow{l, int64(l.Bytes), c.hearth([]string{"deadletters", "redrive"}, l.ID)})
 	}
 	if function != "" {
-		b.All = c.hearth("deadletters", "redrive", "--function="+function)
+		b.All = c.hearth([]string{"deadletters", "redrive", "--function=" + function})
 	} else {
-		b.All = c.hearth("deadletters", "redrive", "--all")
+		b.All = c.hearth([]string{"deadletters", "redrive", "--all"})
 	}
 	at := url.Values{}
 	if function != "" {

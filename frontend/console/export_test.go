@@ -1,5 +1,11 @@
 package console
 
+import (
+	"context"
+
+	"github.com/hearth-run/hearth/schema"
+)
+
 // What tests see of the inside.
 var (
 	Visible = visible
@@ -8,6 +14,17 @@ var (
 	Command = command
 	Said    = said
 )
+
+// Hearth is a command of the console's fabric.
+func (c *Console) Hearth(words []string, names ...string) string { return c.hearth(words, names...) }
+
+// Rings is a cache of looks at the ring.
+type Rings struct{ ringCache }
+
+// Get looks.
+func (r *Rings) Get(ctx context.Context, function string, ask func(context.Context) (*schema.RingOutput, error)) (*schema.RingOutput, error) {
+	return r.get(ctx, function, ask)
+}
 
 // Bounds.
 const (

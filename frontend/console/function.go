@@ -74,7 +74,7 @@ func (c *Console) function(r *http.Request, name string) (*page, error) {
 	}
 	b.Letters = Root + "/events?" + url.Values{"function": {name}}.Encode()
 	b.RingHref = Root + "/ring?" + url.Values{"function": {name}}.Encode()
-	b.Tail = c.hearth("logs", name, "--follow")
+	b.Tail = c.hearth([]string{"logs", "--follow"}, name)
 	ctx := r.Context()
 	b.Failed = together(
 		func() error {

@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,39 +16,60 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
-// ringFresh is for how long what GetRing answered serves all who look: it asks streams for all their consumers.
+// ringFresh is for how long what GetRing answered serves all who look: it asks streams for all their consumers. An error
+// serves as long.
 const ringFresh = time.Second
 
-// ringCache keeps the last answers of GetRing, so that many windows ask no more than one.
+// ringCache keeps the last answers of GetRing, so that many windows ask no more than one. It is safe for concurrent use.
 type ringCache struct {
-	mu   sync.Mutex
-	kept map[string]keptRing // by function
+	mu   sync.Mutex // never held while somebody asks
+	kept map[string]*ringLook
 }
 
-type keptRing struct {
-	at  time.Time
-	out *schema.RingOutput
+// ringLook is one question, by function, and its answer.
+type ringLook struct {
+	done chan struct{} // closed when what follows is written
+	at   time.Time
+	out  *schema.RingOutput
+	err  error
+}
+
+// fresh reports whether a look serves: it is under way, or not old.
+func (l *ringLook) fresh() bool {
+	select {
+	case <-l.done:
+		return time.Since(l.at) < ringFresh
+	default:
+		return true
+	}
 }
 
 // mostKept is for how many functions rings are kept.
 const mostKept = 64
 
-// get is a fresh answer, from ask where none is kept. Who comes meanwhile waits for it.
-func (k *ringCache) get(function string, ask func() (*schema.RingOutput, error)) (*schema.RingOutput, error) {
+// get is a fresh answer, from ask where none is kept. Who comes meanwhile waits for it, or until ctx ends. ask has the values of
+// ctx and not its end, for it asks for others too: it bounds its own time.
+func (k *ringCache) get(ctx context.Context, function string, ask func(context.Context) (*schema.RingOutput, error)) (*schema.RingOutput, error) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if r, ok := k.kept[function]; ok && time.Since(r.at) < ringFresh {
-		return r.out, nil
+	l := k.kept[function]
+	if l == nil || !l.fresh() {
+		if k.kept == nil || len(k.kept) >= mostKept {
+			k.kept = make(map[string]*ringLook) // who waits for one of them has it
+		}
+		l = &ringLook{done: make(chan struct{}), err: errors.New("the look at the ring was broken off")}
+		k.kept[function] = l
+		k.mu.Unlock()
+		defer func() { l.at = time.Now(); close(l.done) }()
+		l.out, l.err = ask(context.WithoutCancel(ctx))
+		return l.out, l.err
 	}
-	out, err := ask()
-	if err != nil {
-		return nil, err
+	k.mu.Unlock()
+	select {
+	case <-l.done:
+		return l.out, l.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	if k.kept == nil || len(k.kept) >= mostKept {
-		k.kept = make(map[string]keptRing)
-	}
-	k.kept[function] = keptRing{time.Now(), out}
-	return out, nil
 }
 
 // arcRow is one arc as the page shows it.
@@ -145,10 +167,12 @@ func (c *Console) ring(r *http.Request) (*page, error) {
 }
 
 func (c *Console) askRing(ctx context.Context, function string) (*schema.RingOutput, error) {
-	return c.rings.get(function, func() (*schema.RingOutput, error) {
+	return c.rings.get(ctx, function, func(ctx context.Context) (*schema.RingOutput, error) {
 		out := new(schema.RingOutput)
-		err := c.do(ctx, subjects.FabricAccount, "GetRing", schema.RingInput{FunctionName: function}, out)
-		return out, err
+		if err := c.do(ctx, subjects.FabricAccount, "GetRing", schema.RingInput{FunctionName: function}, out); err != nil {
+			return nil, err
+		}
+		return out, nil
 	})
 }
 

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/hearth-run/hearth/subjects"
@@ -21,7 +22,7 @@ func command(words ...string) string {
 
 // quote is one word for a shell.
 func quote(w string) string {
-	plain := w != ""
+	plain := w != "" && w[0] != '=' // which zsh takes for the path of a command
 	for i := range len(w) {
 		c := w[i]
 		plain = plain && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-_./:=,+@%", c) >= 0)
@@ -32,12 +33,15 @@ func quote(w string) string {
 	return "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 }
 
-// hearth is a command of this fabric: the other one names its prefix.
-func (c *Console) hearth(words ...string) string {
-	all := []string{"hearth"}
-	all = append(all, words...)
+// hearth is a command of this fabric, its words and flags first: the other one names its prefix. names come last, and after "--"
+// where one of them reads like a flag.
+func (c *Console) hearth(words []string, names ...string) string {
+	all := append([]string{"hearth"}, words...)
 	if p := c.names.Prefix(); p != subjects.DefaultPrefix {
-		all = append(all, "--prefix", p)
+		all = append(all, "--prefix="+p)
 	}
-	return command(all...)
+	if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, "-") }) {
+		all = append(all, "--")
+	}
+	return command(append(all, names...)...)
 }

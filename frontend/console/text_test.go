@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"log/slog"
 	"os/exec"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hearth-run/hearth/frontend/console"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 func TestVisible(t *testing.T) {
@@ -70,6 +72,30 @@ func TestCommand(t *testing.T) {
 		if line := console.Command("hearth", "logs", name); strings.ContainsAny(line, "\n\r\x1b\x00") {
 			t.Errorf("%q gives the command %q", name, line)
 		}
+	}
+}
+
+// TestCommandsOfNames: a name that reads like a flag stays a name, and flags stand before it.
+func TestCommandsOfNames(t *testing.T) {
+	t.Parallel()
+	names, err := subjects.NewNames("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual, other := serve(t, &fabric{}).console, console.New(&fabric{}, names, slog.New(slog.DiscardHandler))
+	for name, want := range map[string]string{
+		"resize":  "hearth logs --follow resize",
+		"--all":   "hearth logs --follow -- --all",
+		"-":       "hearth logs --follow -- -",
+		"=ls":     "hearth logs --follow '=ls'",
+		"two - 2": "hearth logs --follow 'two - 2'",
+	} {
+		if got := usual.Hearth([]string{"logs", "--follow"}, name); got != want {
+			t.Errorf("%q gives %s, want %s", name, got, want)
+		}
+	}
+	if got := other.Hearth([]string{"trace"}, "-x"); got != "hearth trace --prefix=other -- -x" {
+		t.Errorf("of another prefix: %s", got)
 	}
 }
 

@@ -62,7 +62,7 @@ func (c *Console) trace(r *http.Request, id string) (*page, error) {
 	}
 	b := traceBody{
 		searchBody: searchBody{FormURL: Root + "/trace"}, ID: id, Story: story, Silent: strings.Join(story.Silent, ", "), Other: strings.Join(story.Other, ", "),
-		Command: c.hearth("trace", id),
+		Command: c.hearth([]string{"trace"}, id),
 	}
 	if !story.Ended.IsZero() {
 		b.Took = story.Ended.Sub(story.Began)
