@@ -78,7 +78,8 @@ func (d *data) path(name string) string { return filepath.Join(d.dir, name) }
 
 // close gives the folder back. The lock file stays: removing it would let two others lock two files of one name.
 func (d *data) close() error {
-	if err := d.lock.Close(); err != nil {
+	// By name, for a process that was just begun elsewhere in this one holds the file too, for a moment.
+	if err := errors.Join(unlock(d.lock), d.lock.Close()); err != nil {
 		return fmt.Errorf("unlock the data folder: %w", err)
 	}
 	return nil

@@ -18,3 +18,6 @@ func tryLock(f *os.File) error {
 	}
 	return err
 }
+
+// unlock gives a lock back, whoever else has the file open.
+func unlock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) }

@@ -200,7 +200,7 @@ func TestUp(t *testing.T) {
 		t.Errorf("over HTTP: %d %q, %v", resp.StatusCode, body, err)
 	}
 	console(t, f, "/console", "m1", "active")
-	console(t, f, "/console/functions/echo", "echo", "hearth logs echo --follow")
+	console(t, f, "/console/functions/echo", "echo", "hearth logs --follow echo")
 	console(t, f, "/console/ring", "u.63", "m1")
 	console(t, f, "/console/events?function=echo", "Dead letters")
 	http.DefaultClient.CloseIdleConnections()

@@ -19,7 +19,7 @@ func traceOn(t *testing.T, f *running) {
 	}
 	all := strings.Join(steps, ", ")
 	if story.Status != schema.StoryOK || story.Function != "echo" || story.RequestID != call.RequestID || story.Tries != 1 || len(story.Silent) > 0 ||
-		!strings.HasPrefix(all, "frontend admitted, frontend decided, frontend published, ") || !strings.Contains(all, "manager claimed, manager environment, ") ||
+		!strings.HasPrefix(all, "frontend admitted, frontend decided, frontend published, ") || !strings.Contains(all, "manager claimed, ") || !strings.Contains(all, "manager environment, ") ||
 		!strings.Contains(all, "manager started, manager finished") {
 		t.Errorf("%s: %+v", all, story)
 	}
