@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	unpack.Main()
 	egress.Main()
 	process.Main() // the driver runs this program again as its helper
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, natstest.Clients())
 }
 
 // patience bounds every wait; it is no promise about speed.

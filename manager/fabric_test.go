@@ -15,7 +15,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/natstest"
@@ -27,7 +26,7 @@ import (
 // patience bounds every wait for something that must happen; it is no promise about speed.
 const patience = time.Minute
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.Main(m) }
 
 // node is a manager with its worker and its connection.
 type node struct {

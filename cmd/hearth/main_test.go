@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/worker/driver/process"
 	"github.com/hearth-run/hearth/worker/egress"
 	"github.com/hearth-run/hearth/worker/unpack"
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 	}
 	// nats.go 1.55.0 leaks this one where an object store is done before it has started: CleanupPublisher clears the channel
 	// that it is about to read (jetstream/publish.go:566), and it reads nil for ever.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+	goleak.VerifyTestMain(m, natstest.Clients())
 }
 
 // result is how a run of the command ended.
