@@ -89,6 +89,18 @@ func anonymous(t testing.TB, f *fabric.Fabric, opts ...nats.Option) *nats.Conn {
 	return nc
 }
 
+// needsSandbox skips a test whose functions run in the sandbox where that cannot be; where CI promises root it fails.
+func needsSandbox(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("CI=true, and the sandbox needs root")
+	}
+	t.Skip("the sandbox needs root")
+}
+
 // eventually waits for a condition under the deadline.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()

@@ -18,12 +18,7 @@ import (
 // does what one of them left outlive a process to be found by another. The full number runs where HEARTH_LONG is set.
 func TestTenantsKilled(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI=true, and the sandbox needs root")
-		}
-		t.Skip("the sandbox needs root")
-	}
+	needsSandbox(t)
 	calls, kills := int64(160), int64(2)
 	if os.Getenv("HEARTH_LONG") != "" {
 		calls, kills = 10_000, 40

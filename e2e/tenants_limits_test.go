@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -24,12 +23,7 @@ import (
 // throttled); caps that evict nothing (the last customer is throttled).
 func TestTenantLimits(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI=true, and the sandbox needs root")
-		}
-		t.Skip("the sandbox needs root")
-	}
+	needsSandbox(t)
 	g := newGate(t)
 	f := fabric.Start(t, fabric.Options{Capacity: 20, Driver: "native",
 		Flags: []string{"--set", "start-by=60s", "--allow-local", g.l.Addr().String()}})

@@ -23,12 +23,7 @@ import (
 // does not compare lets B see what A left.
 func TestTenants(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI=true, and the sandbox needs root")
-		}
-		t.Skip("the sandbox needs root")
-	}
+	needsSandbox(t)
 	g := newGate(t) // at this host, which the sandbox reaches where it is let
 	f := fabric.Start(t, fabric.Options{Managers: 2, Capacity: 20, Driver: "native",
 		Flags: []string{"--set", "start-by=60s", "--set", "growth=1000000", "--allow-local", g.l.Addr().String()}})

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"maps"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -25,12 +24,7 @@ var tokenHead = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA","kid
 // Broken to see it fail: see the parts.
 func TestTenantTokens(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("CI=true, and the sandbox needs root")
-		}
-		t.Skip("the sandbox needs root")
-	}
+	needsSandbox(t)
 	shop, spans, g := newShop(t), newCollector(t), newGate(t)
 	f := fabric.StartSpread(t, fabric.SpreadOptions{
 		Capacity: 30, Driver: "native", Flags: []string{"--allow-local", shop.address, "--allow-local", g.l.Addr().String()},
