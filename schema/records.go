@@ -72,6 +72,25 @@ type EventInvokeConfigRecord struct {
 	Modified   time.Time     `msgpack:"modified,omitempty"`
 }
 
+// Numbers are how often a failed event is tried again, how old it may get, and how long it waits before the first retry: c's own, or the
+// defaults. nil has the defaults.
+func (c *EventInvokeConfigRecord) Numbers() (retries int, maxAge, delay time.Duration) {
+	retries, maxAge, delay = MaxEventRetries, MaxEventAge, DefaultRetryDelay
+	if c == nil {
+		return retries, maxAge, delay
+	}
+	if c.Retries != nil {
+		retries = *c.Retries
+	}
+	if c.MaxAge > 0 {
+		maxAge = c.MaxAge
+	}
+	if c.RetryDelay > 0 {
+		delay = c.RetryDelay
+	}
+	return retries, maxAge, delay
+}
+
 // SecretRecord is one set of variables in bucket secrets, sealed to the managers' public key. SECURITY 6.
 type SecretRecord struct {
 	V      int    `msgpack:"v"`

@@ -43,7 +43,8 @@ func (c *Console) function(r *http.Request, name string) (*page, error) {
 	if !ok {
 		return nil, schema.Errorf(schema.CodeNotFound, "no function %q", cut(name, 64))
 	}
-	b := functionBody{Record: rec, Latest: &rec.Latest, Retries: schema.MaxEventRetries, MaxAge: schema.MaxEventAge, Delay: schema.DefaultRetryDelay}
+	b := functionBody{Record: rec, Latest: &rec.Latest}
+	b.Retries, b.MaxAge, b.Delay = rec.Event.Numbers()
 	switch n := rec.Concurrency; {
 	case n == nil:
 		b.Limit = "none of its own"
@@ -60,17 +61,6 @@ func (c *Console) function(r *http.Request, name string) (*page, error) {
 	for _, alias := range aliasNames(rec) {
 		a := rec.Aliases[alias]
 		b.Aliases = append(b.Aliases, aliasRow{a.Name, a.Version, a.SecondVersion, int(a.SecondWeight*100 + 0.5)})
-	}
-	if e := rec.Event; e != nil {
-		if e.Retries != nil {
-			b.Retries = *e.Retries
-		}
-		if e.MaxAge > 0 {
-			b.MaxAge = e.MaxAge
-		}
-		if e.RetryDelay > 0 {
-			b.Delay = e.RetryDelay
-		}
 	}
 	b.Letters = Root + "/events?" + url.Values{"function": {name}}.Encode()
 	b.RingHref = Root + "/ring?" + url.Values{"function": {name}}.Encode()

@@ -39,22 +39,15 @@ type limits struct {
 }
 
 func limitsOf(fn *schema.FunctionRecord) limits {
-	l := limits{retries: schema.MaxEventRetries, maxAge: schema.MaxEventAge, delay: schema.DefaultRetryDelay}
-	l.stopped = fn != nil && fn.Concurrency != nil && *fn.Concurrency == 0
-	if fn == nil || fn.Event == nil {
-		return l
+	var c *schema.EventInvokeConfigRecord
+	l := limits{}
+	if fn != nil {
+		c, l.stopped = fn.Event, fn.Concurrency != nil && *fn.Concurrency == 0
 	}
-	c := fn.Event
-	if c.Retries != nil {
-		l.retries = *c.Retries
+	l.retries, l.maxAge, l.delay = c.Numbers()
+	if c != nil {
+		l.onSuccess, l.onFailed = c.OnSuccess, c.OnFailure
 	}
-	if c.MaxAge > 0 {
-		l.maxAge = c.MaxAge
-	}
-	if c.RetryDelay > 0 {
-		l.delay = c.RetryDelay
-	}
-	l.onSuccess, l.onFailed = c.OnSuccess, c.OnFailure
 	return l
 }
 

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"container/list"
 	"sync"
 	"sync/atomic"
 )
@@ -22,18 +23,17 @@ type Table[K comparable, R any] struct {
 	mu    sync.Mutex
 	rows  map[K]*Held[K, R]
 	other *Held[K, R]
-	// Rows that nobody holds and that were never told, longest first.
-	first, last *Held[K, R]
+	spare list.List // of rows that nobody holds and that were never told, longest first
 }
 
 // Held is a row that somebody holds.
 type Held[K comparable, R any] struct {
 	Row *R
 
-	key        K
-	holders    int
-	told       bool
-	prev, next *Held[K, R] // of those that may go
+	key     K
+	holders int
+	told    bool
+	place   *list.Element // among those that may go; nil: it is none
 }
 
 // Places are a bound that several tables have together, besides their own. It is safe for concurrent use.
@@ -85,11 +85,11 @@ func (t *Table[K, R]) Hold(key K) *Held[K, R] {
 	h := t.rows[key]
 	if h == nil {
 		if len(t.rows) >= t.most || !t.places.take() {
-			if t.first == nil {
+			front := t.spare.Front()
+			if front == nil {
 				return t.other
 			}
-			old := t.first
-			t.unlist(old)
+			old := t.spare.Remove(front).(*Held[K, R])
 			delete(t.rows, old.key)
 			t.fold(t.other.Row, old.Row)
 		}
@@ -101,13 +101,12 @@ func (t *Table[K, R]) Hold(key K) *Held[K, R] {
 }
 
 func (t *Table[K, R]) hold(h *Held[K, R]) {
-	if h.holders == 0 && t.listed(h) {
-		t.unlist(h)
+	if h.place != nil {
+		t.spare.Remove(h.place)
+		h.place = nil
 	}
 	h.holders++
 }
-
-func (t *Table[K, R]) listed(h *Held[K, R]) bool { return h.prev != nil || t.first == h }
 
 // Release says that nothing more is counted in a row that was held. nil is none.
 func (t *Table[K, R]) Release(h *Held[K, R]) {
@@ -123,26 +122,7 @@ func (t *Table[K, R]) release(h *Held[K, R]) {
 	if h.holders--; h.holders > 0 || h.told {
 		return
 	}
-	if h.prev = t.last; t.last != nil {
-		t.last.next = h
-	} else {
-		t.first = h
-	}
-	t.last = h
-}
-
-func (t *Table[K, R]) unlist(h *Held[K, R]) {
-	if h.prev != nil {
-		h.prev.next = h.next
-	} else {
-		t.first = h.next
-	}
-	if h.next != nil {
-		h.next.prev = h.prev
-	} else {
-		t.last = h.prev
-	}
-	h.prev, h.next = nil, nil
+	h.place = t.spare.PushBack(h)
 }
 
 // Rest is the shared row.
@@ -160,11 +140,11 @@ func (t *Table[K, R]) Count(key K, do func(*R)) {
 func (t *Table[K, R]) Each(tell func(key K, other bool, row *R) (told bool)) {
 	t.mu.Lock()
 	rows := make([]*Held[K, R], 0, len(t.rows))
-	for h := t.first; h != nil; h = h.next { // first, and in this order they are given back
-		rows = append(rows, h)
+	for e := t.spare.Front(); e != nil; e = e.Next() { // first, and in this order they are given back
+		rows = append(rows, e.Value.(*Held[K, R]))
 	}
 	for _, h := range t.rows {
-		if !t.listed(h) {
+		if h.place == nil {
 			rows = append(rows, h)
 		}
 	}
