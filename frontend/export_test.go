@@ -18,6 +18,12 @@ func (f *Frontend) Doubts(account, function, version string) bool {
 	return f.functions.get(target{account, function}).versions[version].tally.reservation.Load().suspect.Load() != 0
 }
 
+// TriesGone reports whether this frontend would send a call of a version to its reserved arc, though it found that the stream is gone.
+func (f *Frontend) TriesGone(account, function, version string) bool {
+	r := f.functions.get(target{account, function}).versions[version].tally.reservation.Load()
+	return r.takes() && r.stream.first.Load() == gone
+}
+
 // Members are S and B of a version as a decision here would read them.
 func (f *Frontend) Members(account, function, version string) (ready, busy int) {
 	r := f.functions.get(target{account, function}).versions[version].tally.reservation.Load()

@@ -19,6 +19,11 @@ func TestJudge(t *testing.T) {
 		}
 		return c
 	}
+	unmet := func(c *call) { // what is published where no stream is known to be
+		s := new(stream)
+		s.first.Store(gone)
+		c.sequence, c.floor, c.reserved = 0, s.floor(), &reservation{}
+	}
 	yes := func(uint64, uint64) bool { return true }
 	no := func(uint64, uint64) bool { return false }
 	silent := func(string) uint64 { return 0 }
@@ -54,6 +59,9 @@ func TestJudge(t *testing.T) {
 		{"the shard is not there any more", base(nil), moment{tick: start + twoSeconds, beat: silent, spoke: yes}, gone, notStarted},
 
 		{"nothing heard of a shard for a while", base(func(c *call) { c.sequence, c.reserved = 0, &reservation{} }), moment{tick: start + unheard, beat: silent}, 0, askStream},
+		{"published to a shard that was gone, a while ago", base(unmet), moment{tick: start + unheard, beat: silent, spoke: yes}, gone, askStream},
+		{"published to a shard that was gone, and is", base(unmet), moment{tick: start + twoSeconds, beat: silent, spoke: yes}, gone, notStarted},
+		{"published to a shard that was gone, and is there again", base(unmet), moment{tick: start + threeSeconds, beat: silent, spoke: yes}, 2000, askStream},
 		{"nothing heard of a shard, and it is gone", base(func(c *call) { c.sequence, c.reserved = 0, &reservation{} }), moment{tick: start + twoSeconds, beat: silent, spoke: yes}, gone, notStarted},
 
 		{"stream lost, too early to tell", base(nil), moment{tick: start + 6, reconnected: start + 5, beat: silent, spoke: yes}, 2000, wait},

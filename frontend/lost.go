@@ -140,6 +140,8 @@ func (c *call) judge(now moment) verdict {
 		known := max(now.reconnected, c.stream.changed.Load()) // from then on nobody starts it who has not
 		quiet := since(max(known, c.published))
 		switch {
+		case c.beat == 0 && c.sequence == 0 && c.onShard() && unheard <= quiet && quiet < twoSeconds:
+			return askStream // it may have been made again since
 		case c.beat == 0 && quiet >= twoSeconds && now.spoke(known, c.published):
 			// Whom a manager has named, ever, had started: a second reconnect soon after the first, when managers name no more
 			// what ended, must not make that forgotten.

@@ -334,6 +334,25 @@ func (b *bundle) empty(t testing.TB) {
 // nobody took the call, long before its start-by.
 func TestShardDeletedUnderCalls(t *testing.T) {
 	t.Parallel()
+	// As the queue of a stream that is being deleted: whoever publishes is heard, and answered nothing.
+	swallowed := func(t testing.TB, b *bundle, r *reservation, known func()) *nats.Subscription {
+		if err := r.js.DeleteStream(t.Context(), r.stream()); err != nil {
+			t.Fatal(err)
+		}
+		known()
+		at, err := b.manager.SubscribeSync(b.Names.ReservedAll(r.record.Shard))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.manager.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		sub := b.send(t, "f", one(schema.HeaderTimeout, "10m"))
+		if _, err := at.NextMsg(patience); err != nil {
+			t.Fatal(err)
+		}
+		return sub
+	}
 	for name, sent := range map[string]func(testing.TB, *bundle, *reservation) *nats.Subscription{
 		"stored": func(t testing.TB, b *bundle, r *reservation) *nats.Subscription {
 			sub := b.send(t, "f", one(schema.HeaderTimeout, "10m"))
@@ -344,22 +363,14 @@ func TestShardDeletedUnderCalls(t *testing.T) {
 			return sub
 		},
 		"on the way": func(t testing.TB, b *bundle, r *reservation) *nats.Subscription {
-			if err := r.js.DeleteStream(t.Context(), r.stream()); err != nil {
-				t.Fatal(err)
-			}
-			// As the queue of a stream that is being deleted: whoever publishes is heard, and answered nothing.
-			swallowed, err := b.manager.SubscribeSync(b.Names.ReservedAll(r.record.Shard))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := b.manager.Flush(); err != nil {
-				t.Fatal(err)
-			}
-			sub := b.send(t, "f", one(schema.HeaderTimeout, "10m"))
-			if _, err := swallowed.NextMsg(patience); err != nil {
-				t.Fatal(err)
-			}
-			return sub
+			return swallowed(t, b, r, func() {})
+		},
+		"sent when its end was known": func(t testing.TB, b *bundle, r *reservation) *nats.Subscription {
+			return swallowed(t, b, r, func() {
+				b.send(t, "f", one())
+				b.claimer(t, "f").run(t, schema.ReasonUnreserved)
+				natstest.Eventually(t, patience, func() bool { return b.f.TriesGone("default", "f", "1") }, "it is not found to be gone, and tried all the same")
+			})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -80,8 +80,9 @@ func (f *Frontend) streamNamed(name []byte) *stream {
 	return nil
 }
 
-// floor is what the stream had surely reached by now.
-func (s *stream) floor() uint64 { return max(s.last.Load(), s.first.Load()) }
+// floor is what the stream had surely reached by now. Where none was there it is as much as a number can be: who publishes then is lost if
+// there is none, and never with one that is made meanwhile.
+func (s *stream) floor() uint64 { return max(s.last.Load(), min(s.first.Load(), gone-1)) }
 
 // saw takes in the sequence of a message that was just stored. One that is stored in a stream that was gone says that there is
 // another.

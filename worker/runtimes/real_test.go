@@ -143,7 +143,9 @@ func (c *recordingConn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
 	c.api.mu.Lock()
 	defer c.api.mu.Unlock()
-	c.sent.Write(p[:n])
-	c.api.sent = c.sent
+	if n > 0 { // its end is not sent, and may be read when another connection has sent more
+		c.sent.Write(p[:n])
+		c.api.sent = c.sent
+	}
 	return n, err
 }
