@@ -15,8 +15,8 @@ import (
 
 // Bounds of GetTrace.
 const (
-	traceWait  = 200 * time.Millisecond // for nodes that do not answer
-	traceParts = 4096                   // answers that are taken at most
+	traceWait  = 2 * time.Second // for nodes that do not answer: as long as one that has fallen silent is known
+	traceParts = 4096            // answers that are taken at most
 )
 
 // getTrace asks all frontends and managers what they know of a call, and makes one story of it. It waits until every node that is
