@@ -120,11 +120,12 @@ const (
 	depthsTime  = time.Second
 )
 
-// depths are those of the streams as they were read last: at most every two seconds, and only while somebody looks.
+// depths are those of the streams as they were read last: tried at most every two seconds, and only while somebody looks.
 type depths struct {
-	mu   sync.Mutex
-	read time.Time
-	of   map[string]depth
+	mu    sync.Mutex
+	tried time.Time
+	read  time.Time // what is in of; where nothing was ever read, when that was first tried
+	of    map[string]depth
 }
 
 type depth struct{ messages, bytes uint64 }
@@ -134,7 +135,10 @@ func (f *Frontend) scrapeStreams(ctx context.Context, s *telemetry.Scrape) {
 	d := &f.metrics.depths
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if time.Since(d.read) >= depthsEvery {
+	if now := time.Now(); now.Sub(d.tried) >= depthsEvery {
+		if d.tried = now; d.read.IsZero() {
+			d.read = now // the age grows from here on where a right is missing
+		}
 		f.readDepths(ctx, d)
 	}
 	for name, one := range d.of {
@@ -142,9 +146,7 @@ func (f *Frontend) scrapeStreams(ctx context.Context, s *telemetry.Scrape) {
 		s.Gauge(telemetry.StreamDepth, float64(one.messages), stream)
 		s.Gauge(telemetry.StreamSize, float64(one.bytes), stream)
 	}
-	if !d.read.IsZero() {
-		s.Gauge(telemetry.StreamAge, time.Since(d.read).Seconds())
-	}
+	s.Gauge(telemetry.StreamAge, time.Since(d.read).Seconds())
 }
 
 // readDepths asks for all of them. The time of what was read stands still when one does not answer: the age tells it.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/schema"
 )
 
 func TestLevelChangesWhileALoggerIsInUse(t *testing.T) {
@@ -74,6 +75,30 @@ func TestLevelHammer(t *testing.T) {
 	level.Set(slog.LevelWarn, 0)
 	if level.Level() != slog.LevelWarn {
 		t.Error(level.Level())
+	}
+}
+
+// Who lowers a log to errors is seen in it, for what comes after is missing there.
+func TestAChangeOfTheLevelIsLoggedWhateverItIs(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log, err := telemetry.NewLogger(&out, telemetry.LogText, slog.LevelInfo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, level := range []string{"error", "warn", "debug", "error", "error"} {
+		out.Reset()
+		if _, err := telemetry.Obey(log.With("manager", "m1"), schema.StoryManager, "m1", &schema.LevelOrder{Level: level}); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="log level changed" manager=m1 to=`+level+" ") {
+			t.Errorf("%s: %q", level, got)
+		}
+	}
+	out.Reset()
+	log.Warn("of no interest")
+	if out.Len() > 0 {
+		t.Errorf("from errors on it logs %q", out.String())
 	}
 }
 

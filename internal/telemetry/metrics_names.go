@@ -86,7 +86,7 @@ var (
 	ReservationBusy    = &Metric{"hearth.reservation.busy", "{environment}", "B: members that run a call.", level}
 	StreamDepth        = &Metric{"hearth.stream.messages", "{message}", "Messages in a stream: calls that wait or were claimed, events that wait, retries, dead letters.", level}
 	StreamSize         = &Metric{"hearth.stream.size", "By", "Bytes in a stream.", level}
-	StreamAge          = &Metric{"hearth.stream.look.age", "s", "Time since the depths of streams were read.", level}
+	StreamAge          = &Metric{"hearth.stream.look.age", "s", "Time since the depths of streams were read; where that never succeeded, since it was first tried.", level}
 	EventsDone         = &Metric{"hearth.events", "{event}", "Tries of events, by what came of them: done, retried, dead.", counter}
 	EventsTold         = &Metric{"hearth.events.told", "{record}", "Records sent to destinations.", counter}
 	EventsRunning      = &Metric{"hearth.events.running", "{event}", "Events in the hands of pollers.", gauge}

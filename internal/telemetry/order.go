@@ -1,8 +1,10 @@
 package telemetry
 
 import (
+	"context"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/hearth-run/hearth/schema"
 )
@@ -23,10 +25,17 @@ func Obey(log *slog.Logger, kind, id string, o *schema.LevelOrder) (schema.NodeL
 			return out, schema.Errorf(schema.CodeConflict, "%s %s logs where its level cannot be changed", kind, id)
 		}
 		level.Set(to, o.For)
-		log.Info("log level changed", "level", o.Level, "lasting", o.For.String())
+		say(log, "log level changed", "to", o.Level, "lasting", o.For.String())
 	}
 	if level != nil {
 		out.Level, out.Until = strings.ToLower(level.Level().String()), level.Until()
 	}
 	return out, nil
+}
+
+// say logs what stands in the log whatever its level: that from here on less is in it is the one thing that must not be missing.
+func say(log *slog.Logger, message string, facts ...any) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, message, 0)
+	r.Add(facts...)
+	_ = log.Handler().Handle(context.Background(), r) // slog passes over what its handlers cannot write, too
 }
