@@ -262,7 +262,13 @@ func (c *Client) LogLevel(ctx context.Context, in schema.LevelInput) (*schema.Le
 }
 
 // Trace is the story of one call: every decision on its way, as the nodes that had it in hands remember it.
-// [schema.CodeNotFound]: none of them knows the id (any more); each remembers its last [schema.StoriesKept] calls.
+// [schema.CodeNotFound]: none of them knows the id (any more); each remembers its last [schema.StoriesKept] calls. Where a caller used
+// the id for several calls it is that of the last one; [Client.TraceOf] tells of another.
 func (c *Client) Trace(ctx context.Context, requestID string) (*schema.Story, error) {
-	return typed[schema.Story](ctx, c, c.account, "GetTrace", schema.StoryInput{RequestID: requestID})
+	return c.TraceOf(ctx, schema.StoryInput{RequestID: requestID})
+}
+
+// TraceOf is [Client.Trace] of the call of one function, or of one sub-tenant.
+func (c *Client) TraceOf(ctx context.Context, in schema.StoryInput) (*schema.Story, error) {
+	return typed[schema.Story](ctx, c, c.account, "GetTrace", in)
 }

@@ -79,6 +79,7 @@ func lostHeader(c *call) nats.Header {
 	h := nats.Header{
 		schema.HeaderRequestID:       {c.requestID},
 		schema.HeaderFunctionError:   {schema.FunctionErrorUnhandled},
+		schema.HeaderPlatformError:   {string(schema.CodeExecutionLost)},
 		schema.HeaderExecutedVersion: {c.version.record.Version},
 		schema.HeaderContentType:     {"application/json"},
 		schema.HeaderArc:             {c.arcName()},

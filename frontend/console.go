@@ -1,15 +1,15 @@
 package frontend
 
 import (
-	"encoding/json"
 	"maps"
+	"net"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/frontend/console"
-	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -18,6 +18,12 @@ func (f *Frontend) Operate(ops console.Operations) {
 	if f.console != nil {
 		f.console.Operate(ops)
 	}
+}
+
+// Pages serve the console of this frontend at another listener than HTTP, to whom that one's guard lets in; end ends what is live there, as
+// a server that stops needs it. Without [Config].Console there are none.
+func (f *Frontend) Pages(listener net.Addr, hosts []string) (pages http.Handler, end func()) {
+	return newGuard(listener, hosts, true, f.console, f.console), f.console.End
 }
 
 // consoleFabric is what the console sees of its frontend.
@@ -86,22 +92,12 @@ func howAnswered(m *nats.Msg) how {
 	h := how{outcome: console.OutcomeOK, start: schema.Start(m.Header.Get(schema.HeaderStart)), manager: m.Header.Get(schema.HeaderManager)}
 	if m.Header.Get(schema.HeaderFunctionError) != "" {
 		// Whatever it calls its failure: a function's word must not pass for the platform's.
-		h.outcome, h.code = console.OutcomeError, errorType(m.Data)
+		h.outcome, h.code = console.OutcomeError, failureOf(m)
+		if timedOut(m) {
+			h.outcome = console.OutcomeTimeout
+		}
 	}
 	return h
-}
-
-// errorType is the type that a function's error names, as far as that is a name (telemetry.ErrorName): everybody on the host
-// reads it. It is "" of an answer too long to look into for it.
-func errorType(body []byte) string {
-	var e struct {
-		Type string `json:"errorType"`
-	}
-	if len(body) > schema.MaxCarried {
-		return ""
-	}
-	_ = json.Unmarshal(body, &e) // a function may fail with anything
-	return telemetry.ErrorName(e.Type)
 }
 
 func howRefused(err error) how {

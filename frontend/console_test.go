@@ -198,7 +198,11 @@ func TestConsoleCalls(t *testing.T) {
 
 	// What a function calls its failure is a name at most, and never an outcome of the platform.
 	b.serve(t, "echo", func(c *schema.Call) ([]byte, nats.Header) {
-		return c.Payload, nats.Header{schema.HeaderFunctionError: {schema.FunctionErrorUnhandled}}
+		h := nats.Header{schema.HeaderFunctionError: {schema.FunctionErrorUnhandled}}
+		if code := strings.Trim(string(c.Payload), `"`); schema.Code(code).Row().Code == schema.Code(code) {
+			h.Set(schema.HeaderPlatformError, code)
+		}
+		return c.Payload, h
 	})
 	for kind, code := range map[string]string{
 		"<b>Type</b>": "Unhandled", "card 4111": "Unhandled", "TypeError": "TypeError", string(schema.CodeThrottled): string(schema.CodeThrottled),
@@ -206,6 +210,12 @@ func TestConsoleCalls(t *testing.T) {
 	} {
 		b.post(t, echoPath, `{"errorType":"`+kind+`","errorMessage":"no"}`, nil)
 		want("failed over HTTP", map[string]string{"out": "function-error", "code": code})
+	}
+
+	// What the platform says is shown as such.
+	for code, out := range map[schema.Code]string{schema.CodeTimedOut: "timeout", schema.CodeExitError: "function-error"} {
+		b.post(t, echoPath, `"`+string(code)+`"`, nil)
+		want("ended by the platform over HTTP", map[string]string{"out": out, "code": string(code)})
 	}
 
 	b.post(t, "/2015-03-31/functions/nobody/invocations", `{}`, nil)

@@ -1,8 +1,6 @@
 package frontend
 
 import (
-	"encoding/json"
-
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/attribute"
 
@@ -223,9 +221,11 @@ func (c *call) concluded(m *nats.Msg) {
 			c.span.String(one.key, value)
 		}
 	}
-	if h.Get(schema.HeaderFunctionError) != "" {
-		var body struct{ ErrorType string }
-		_ = json.Unmarshal(m.Data, &body) // a function may fail with anything
-		c.span.Fail(telemetry.ErrorName(body.ErrorType), "the function failed")
+	switch {
+	case h.Get(schema.HeaderFunctionError) == "":
+	case timedOut(m):
+		c.span.Fail(string(schema.CodeTimedOut), "the function's time-out was over")
+	default:
+		c.span.Fail(failureOf(m), "the function failed")
 	}
 }

@@ -1,9 +1,11 @@
 package frontend_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 // The frontend's two borders: a server span under the caller's, the publication under that, and the publication's
@@ -125,6 +128,54 @@ func TestSpansOfReservedArcs(t *testing.T) {
 	}
 	if s := got[telemetry.SpanCall][1]; s["hearth.reason"] != "reserved" || s["hearth.arc"] != r.name() {
 		t.Errorf("the reserved call's span says %v", s)
+	}
+}
+
+// The sub-tenant stands on the call's span and on its publication's, and on none of a function without sub-tenants; a refusal names what its
+// caller wrote.
+func TestSpansNameTheSubTenant(t *testing.T) {
+	t.Parallel()
+	exporter := tracetest.NewInMemoryExporter()
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Exporter: exporter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shop := record("shop")
+	shop.PerTenant = true
+	b := setup(t, settings{functions: []*schema.FunctionRecord{shop}, config: func(c *frontend.Config) { c.Telemetry = tel }})
+	tenants := func() map[string]string {
+		found := map[string]string{}
+		for _, s := range exporter.GetSpans() {
+			is := attribute.NewSet(s.Attributes...)
+			function, _ := is.Value(telemetry.Invoked)
+			tenant, named := is.Value(telemetry.Tenant)
+			if found[s.Name+" "+function.AsString()] = tenant.AsString(); !named {
+				found[s.Name+" "+function.AsString()] = "(none)"
+			}
+		}
+		return found
+	}
+	const acme = "acme/eu 1"
+	number := subjects.UnreservedArc(subjects.DefaultAccount, "shop", acme, schema.DefaultFabric().Arcs)
+	for function, claims := range map[string]*claimer{
+		"shop": b.claimerOf(t, b.Names.CallsU(), b.Names.UnreservedDurable(number)), "echo": b.claimer(t, "echo"),
+	} {
+		h := nats.Header{}
+		if function == "shop" {
+			h.Set(schema.HeaderTenant, acme)
+		}
+		b.send(t, function, h)
+		claims.claim(t).ack(t).end(t)
+		b.nothingInFlight(t)
+	}
+	b.request(t, "nobody", nil, nats.Header{schema.HeaderTenant: {"other"}})
+	want := map[string]string{
+		telemetry.SpanCall + " shop": acme, telemetry.SpanPublish + " shop": acme, telemetry.SpanCall + " echo": "(none)",
+		telemetry.SpanPublish + " echo": "(none)", telemetry.SpanCall + " nobody": "other",
+	}
+	natstest.Eventually(t, patience, func() bool { return len(tenants()) == len(want) }, "not all spans end")
+	if got := tenants(); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

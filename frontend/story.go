@@ -94,5 +94,9 @@ func (c *call) storyAnswered(m *nats.Msg) {
 		c.story.Add(story.Refused(c.publication(), schema.ParseErrorHeaders(m.Header.Get(schema.HeaderErrorCode), text[0])))
 		return
 	}
+	if timedOut(m) {
+		c.story.Add(story.AnsweredLate(c.publication()))
+		return
+	}
 	c.story.Add(story.Answered(c.publication(), len(m.Header[schema.HeaderFunctionError]) > 0))
 }

@@ -61,7 +61,8 @@ func TestClaimSpan(t *testing.T) {
 		w.run = func(run *schema.Run) { passedOn = run.Call.Traceparent }
 	})
 	c := newCaller(t, f, "f1")
-	key := c.deploy("resize")
+	key := c.deploy("resize", func(rec *schema.FunctionRecord) { rec.PerTenant = true })
+	key.Tenant = "acme"
 	a := c.listen()
 	call := c.call("resize", key, a.inbox)
 	const trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -85,7 +86,7 @@ func TestClaimSpan(t *testing.T) {
 	is := attribute.NewSet(s.Attributes...)
 	for key, want := range map[attribute.Key]string{
 		telemetry.Start: string(schema.StartCold), telemetry.Manager: "m1", telemetry.RequestID: call.RequestID,
-		telemetry.Invoked: "resize",
+		telemetry.Invoked: "resize", telemetry.Tenant: "acme",
 	} {
 		if v, ok := is.Value(key); !ok || v.AsString() != want {
 			t.Errorf("attribute %s is %q, want %q", key, v.AsString(), want)

@@ -9,9 +9,11 @@ import "time"
 // StoriesKept is how many calls a node tells of: its last ones.
 const StoriesKept = 10_000
 
-// StoryInput is the request of GetTrace.
+// StoryInput is the request of GetTrace. A caller may use one id for several calls: without a name, the last of them is told.
 type StoryInput struct {
-	RequestID string `json:"RequestId"`
+	RequestID    string `json:"RequestId"`
+	FunctionName string `json:"FunctionName,omitempty"` // of this function's call alone; "" any
+	TenantID     string `json:"TenantId,omitempty"`     // of this sub-tenant's call alone; "" any
 }
 
 // Story is the answer of GetTrace: one call with every decision on its way, as the nodes that had it in hands remember it. No
@@ -34,7 +36,22 @@ type Story struct {
 	Left      int         `json:"left,omitempty"`  // steps that were left out: nodes keep a few dozen of one call
 	Other     []string    `json:"other,omitempty"` // functions of whose calls the same request id tells too: its caller used it again
 
-	Silent []string `json:"silent,omitempty"` // nodes that are known and did not answer in time, as "manager m2"
+	Others []StoryOther `json:"others,omitempty"` // those calls, for StoryInput to name
+	Silent []string     `json:"silent,omitempty"` // nodes that are known and did not answer in time, as "manager m2"
+}
+
+// StoryOther is another call under the request id of a [Story].
+type StoryOther struct {
+	Function string `json:"function"`
+	Tenant   string `json:"tenant,omitempty"`
+}
+
+// String names it for people.
+func (o StoryOther) String() string {
+	if o.Tenant == "" {
+		return o.Function
+	}
+	return o.Function + " for sub-tenant " + o.Tenant
 }
 
 // StoryStatus is how a call stands, or ended, as far as its nodes tell.
@@ -44,7 +61,8 @@ type StoryStatus string
 const (
 	StoryRunning   StoryStatus = "running"        // published, and not ended yet
 	StoryOK        StoryStatus = "ok"             // the function answered
-	StoryError     StoryStatus = "function-error" // the function, its runtime or its time-out
+	StoryError     StoryStatus = "function-error" // the function, or its runtime
+	StoryTimeout   StoryStatus = "timeout"        // the function's time-out was over
 	StoryRefused   StoryStatus = "refused"        // it certainly did not start
 	StoryLost      StoryStatus = "lost"           // it may have run
 	StoryIsUnknown StoryStatus = "unknown"        // who would know its end did not answer, or has forgotten it

@@ -11,6 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/internal/telemetry"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/worker"
@@ -96,7 +100,8 @@ func (l *ledgerOf) sums() map[string]schema.UsageCounts {
 }
 
 // Calls of several sub-tenants, well, with errors, with time-outs and refused: by sub-tenant, by function and in the ledger the numbers
-// are the same, and the ledger has each once, though half of its records are stored twice.
+// are the same, and the ledger has each once, though half of its records are stored twice. Spans name the sub-tenant, and of metrics those
+// of usage alone, which are bounded; answers name a failure that the platform found, and none that a function tells.
 func TestCountsBySubTenantAddUp(t *testing.T) {
 	t.Parallel()
 	metrics, stored := telemetry.NewMetrics("1"), &ledgerOf{refuse: 5}
@@ -104,12 +109,18 @@ func TestCountsBySubTenantAddUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := setup(t, func(c *worker.Config) { c.Metrics, c.Ledger = metrics, ledger })
+	spans := tracetest.NewInMemoryExporter()
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Exporter: spans})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := setup(t, func(c *worker.Config) { c.Metrics, c.Ledger, c.Telemetry = metrics, ledger, tel })
 	if err := ledger.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	bindings := map[string]*schema.Binding{"a": b.binding(perTenant), "b": b.binding(perTenant), "": b.binding()}
 	bindings[""].Function = "plain"
+	whose := map[string]string{} // by request id
 	var billed, failed int64
 	var calls int
 	for tenant, binding := range bindings {
@@ -128,7 +139,11 @@ func TestCountsBySubTenantAddUp(t *testing.T) {
 				run.Call.Timeout = 300 * time.Millisecond
 			}
 			b.worker.Start(run)
-			_, o := b.answer(run)
+			m, o := b.answer(run)
+			if found, late := m.Header.Get(schema.HeaderPlatformError), payload == quoted("hang"); late != (found == string(schema.CodeTimedOut)) || !late && found != "" {
+				t.Errorf("%s: the platform is said to have found %q", payload, found)
+			}
+			whose[run.Call.RequestID] = tenant
 			calls++
 			billed += (o.Duration + time.Millisecond - 1).Milliseconds()
 			if o.Error != nil {
@@ -145,7 +160,21 @@ func TestCountsBySubTenantAddUp(t *testing.T) {
 	failed++
 	b.worker.End("e-a")
 	b.awaitEvent("e-a", schema.EnvironmentGone, 1)
+	natstest.Eventually(t, patience, func() bool { return len(spans.GetSpans()) >= len(whose) }, "each call is a span")
+	for _, s := range spans.GetSpans() {
+		is := attribute.NewSet(s.Attributes...)
+		id, _ := is.Value(telemetry.RequestID)
+		tenant, named := is.Value(telemetry.Tenant)
+		if want, known := whose[id.AsString()]; known && (tenant.AsString() != want || named != (want != "")) {
+			t.Errorf("the span of a call of sub-tenant %q names %q", want, tenant.AsString())
+		}
+	}
 	all := numbers(t, metrics)
+	for series := range all {
+		if strings.Contains(series, "hearth_tenant=") && !strings.HasPrefix(series, "hearth_usage_") {
+			t.Errorf("%s: names of sub-tenants are without end", series)
+		}
+	}
 	for what, got := range map[string][2]float64{
 		"calls":       {sum(all, "hearth_calls_total"), float64(calls)},
 		"their usage": {sum(all, "hearth_usage_calls_total"), float64(calls)},

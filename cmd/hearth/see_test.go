@@ -47,7 +47,7 @@ func TestPrintStory(t *testing.T) {
 	}
 	s := &schema.Story{
 		RequestID: "8476a536", Function: "resize", Version: "3", Tenant: "acme", Status: schema.StoryIsUnknown, Tries: 2, Left: 3,
-		Silent: []string{"manager m3"}, Other: []string{"count"}, Node: node("frontend", "f1", "aa"),
+		Silent: []string{"manager m3"}, Other: []string{"count"}, Others: []schema.StoryOther{{Function: "count", Tenant: "acme"}}, Node: node("frontend", "f1", "aa"),
 		Steps: []schema.StoryStep{
 			{Node: node("frontend", "f1", "aa"), What: "admitted", Text: "taken over NATS"},
 			{Node: node("manager", "m2", "bb"), What: "given_back", Text: "bad \x1b[31m text"},
@@ -67,7 +67,7 @@ func TestPrintStory(t *testing.T) {
 			t.Errorf("%q is not told:\n%s", says, stdout.String())
 		}
 	}
-	for _, says := range []string{"cannot be compared", "3 more delivery steps are left out", "manager m3", "too: count", "10,000 other calls"} {
+	for _, says := range []string{"cannot be compared", "3 more delivery steps are left out", "manager m3", ": count for sub-tenant acme", "10,000 other calls"} {
 		if !strings.Contains(stderr.String(), says) {
 			t.Errorf("%q is not told:\n%s", says, stderr.String())
 		}

@@ -14,6 +14,7 @@ import (
 )
 
 func (a *app) trace() *cobra.Command {
+	var in schema.StoryInput
 	cmd := &cobra.Command{
 		Use:   "trace REQUEST-ID",
 		Short: "Tell the story of one call: every decision on its way, and why",
@@ -21,10 +22,13 @@ func (a *app) trace() *cobra.Command {
 the id (` + "`hearth invoke --json`, the header Hearth-Request-Id, x-amzn-RequestId over HTTP" + `), and so do log lines; all tries of an event have
 the same one.
 
+A caller may use one id for several calls: then it is the last one's, and --function and --tenant name another.
+
 Every node keeps its last 10,000 calls in memory, until it ends. Times are the nodes' own: AFTER counts from the first step by the same
 clock, and the order between hosts is that of causes, never of clocks.`,
 		Example: `  hearth trace 8476a536-e9f4-4e89-9739-2dfe598c3fcd
   hearth trace 8476a536-e9f4-4e89-9739-2dfe598c3fcd --json
+  hearth trace 8476a536-e9f4-4e89-9739-2dfe598c3fcd --function resize --tenant acme
   hearth trace $(hearth invoke count --json | jq -r .request_id)`,
 		GroupID:           groupSee,
 		Args:              exactly("REQUEST-ID"),
@@ -34,12 +38,23 @@ clock, and the order between hosts is that of causes, never of clocks.`,
 			if uuid.Validate(id) != nil || len(id) != len(uuid.Nil.String()) {
 				return usagef("REQUEST-ID is %q; a UUID such as %s: answers and log lines of calls have it", clip(args[0]), uuid.Nil)
 			}
+			in.RequestID = id
+			if in.FunctionName != "" {
+				if err := schema.ValidateFunctionName(in.FunctionName); err != nil {
+					return usagef("--function: %v", err)
+				}
+			}
+			if in.TenantID != "" {
+				if err := schema.ValidateTenant(in.TenantID); err != nil {
+					return usagef("--tenant: %v", err)
+				}
+			}
 			c, err := a.connect(cmd)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			story, err := c.Trace(cmd.Context(), id)
+			story, err := c.TraceOf(cmd.Context(), in)
 			if refused := (*schema.Error)(nil); errors.As(err, &refused) && refused.Code == schema.CodeNotFound {
 				return &schema.Error{Code: refused.Code, Cause: err, Message: refused.Message + "; what the function wrote stays longer: `hearth logs NAME --request " + id + " --since 0`"}
 			}
@@ -52,6 +67,11 @@ clock, and the order between hosts is that of causes, never of clocks.`,
 			return a.printStory(story)
 		},
 	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&in.FunctionName, "function", "", "of the call of this function, where one id is of several")
+	flags.StringVar(&in.TenantID, "tenant", "", "of the call of this sub-tenant, the same")
+	_ = cmd.RegisterFlagCompletionFunc("function", a.completeFunction)
 	jsonFlag(cmd)
 	return cmd
 }
@@ -136,8 +156,12 @@ func storyNotes(s *schema.Story, clocks int) (notes []string) {
 	if len(s.Silent) > 0 {
 		notes = append(notes, "not heard in time, so their part may be missing: "+strings.Join(s.Silent, ", "))
 	}
-	if len(s.Other) > 0 {
-		notes = append(notes, "the same request id was used for calls of others, too: "+strings.Join(s.Other, ", "))
+	if len(s.Others) > 0 {
+		names := make([]string, len(s.Others))
+		for i, o := range s.Others {
+			names[i] = harmless(o.String())
+		}
+		notes = append(notes, "the same request id was used for other calls, too (--function and --tenant tell of one): "+strings.Join(names, ", "))
 	}
 	if s.Status == schema.StoryIsUnknown {
 		notes = append(notes, "who ran it does not tell how it ended: that node has ended since, or has seen 10,000 other calls")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -35,9 +36,12 @@ type traceBody struct {
 	Took    time.Duration // 0: not ended, or not known
 	Steps   []stepRow
 	Silent  string
-	Other   string
+	Others  []otherRow
 	Command string
 }
+
+// otherRow is another call under the same id.
+type otherRow struct{ Name, Href string }
 
 // Look is how the status is coloured beside its word.
 func (b traceBody) Look() string {
@@ -53,7 +57,8 @@ func (b traceBody) Look() string {
 // trace shows the story of one call.
 func (c *Console) trace(r *http.Request, id string) (*page, error) {
 	story := new(schema.Story)
-	err := c.do(r.Context(), c.account, "GetTrace", schema.StoryInput{RequestID: id}, story)
+	in := schema.StoryInput{RequestID: id, FunctionName: r.URL.Query().Get("function"), TenantID: r.URL.Query().Get("tenant")}
+	err := c.do(r.Context(), c.account, "GetTrace", in, story)
 	if e := new(schema.Error); errors.As(err, &e) && e.Code == schema.CodeNotFound {
 		return &page{Name: "search", Title: "Trace", Status: http.StatusNotFound, Body: searchBody{Root + "/trace", cut(e.Message, 300)}}, nil
 	}
@@ -61,8 +66,15 @@ func (c *Console) trace(r *http.Request, id string) (*page, error) {
 		return nil, err
 	}
 	b := traceBody{
-		searchBody: searchBody{FormURL: Root + "/trace"}, ID: id, Story: story, Silent: strings.Join(story.Silent, ", "), Other: strings.Join(story.Other, ", "),
-		Command: c.hearth([]string{"trace"}, id),
+		searchBody: searchBody{FormURL: Root + "/trace"}, ID: id, Story: story, Silent: strings.Join(story.Silent, ", "),
+		Command: c.hearth(traceWords(&in), id),
+	}
+	for _, o := range story.Others {
+		q := url.Values{"function": {o.Function}}
+		if o.Tenant != "" {
+			q.Set("tenant", o.Tenant)
+		}
+		b.Others = append(b.Others, otherRow{o.String(), storyHref(id) + "?" + q.Encode()})
 	}
 	if !story.Ended.IsZero() {
 		b.Took = story.Ended.Sub(story.Began)
@@ -79,6 +91,18 @@ func (c *Console) trace(r *http.Request, id string) (*page, error) {
 		b.Steps = append(b.Steps, step)
 	}
 	return &page{Name: "trace", Title: "Trace of " + cut(id, 40), Body: b}, nil
+}
+
+// traceWords are the words of the command before the id.
+func traceWords(in *schema.StoryInput) []string {
+	words := []string{"trace"}
+	if in.FunctionName != "" {
+		words = append(words, "--function="+in.FunctionName)
+	}
+	if in.TenantID != "" {
+		words = append(words, "--tenant="+in.TenantID)
+	}
+	return words
 }
 
 // since is a time after the first step.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,15 +28,18 @@ func (s *Service) getTrace(ctx context.Context, account string, request []byte) 
 	if err != nil {
 		return nil, err
 	}
-	if !traceable(in.RequestID) {
-		return nil, schema.Invalid(schema.FieldError{Field: "RequestId", Got: clip(in.RequestID), Allowed: "the request id of a call, as its answer and its log lines have it"})
+	if err := traced(in); err != nil {
+		return nil, err
 	}
 	parts, silent, err := s.askNodes(ctx, account, in.RequestID)
 	if err != nil {
 		return nil, err
 	}
-	out, ok := story.Merge(account, in.RequestID, parts)
-	if !ok {
+	out, ok := story.Merge(story.Of{Account: account, Function: in.FunctionName, Tenant: in.TenantID}, in.RequestID, parts)
+	switch {
+	case !ok && len(out.Others) > 0:
+		return nil, schema.Errorf(schema.CodeNotFound, "request id %s is of no call that is asked for; it is of %s", in.RequestID, names(out.Others))
+	case !ok:
 		text := fmt.Sprintf("no node knows of a call with request id %s: each keeps its last %d calls, until it ends", in.RequestID, schema.StoriesKept)
 		if len(silent) > 0 {
 			text += fmt.Sprintf("; %d that are known did not answer in time: %s", len(silent), clip(fmt.Sprint(silent)))
@@ -44,6 +48,33 @@ func (s *Service) getTrace(ctx context.Context, account string, request []byte) 
 	}
 	out.Silent = silent
 	return out, nil
+}
+
+// traced checks what is asked for.
+func traced(in *schema.StoryInput) error {
+	var bad []schema.FieldError
+	if !traceable(in.RequestID) {
+		bad = append(bad, schema.FieldError{Field: "RequestId", Got: clip(in.RequestID), Allowed: "the request id of a call, as its answer and its log lines have it"})
+	}
+	if in.FunctionName != "" && schema.ValidateFunctionName(in.FunctionName) != nil {
+		bad = append(bad, schema.FieldError{Field: "FunctionName", Got: clip(in.FunctionName), Allowed: "the name of a function, or none"})
+	}
+	if in.TenantID != "" && schema.ValidateTenant(in.TenantID) != nil {
+		bad = append(bad, schema.FieldError{Field: "TenantId", Got: clip(in.TenantID), Allowed: "the name of a sub-tenant, or none"})
+	}
+	if len(bad) > 0 {
+		return schema.Invalid(bad...)
+	}
+	return nil
+}
+
+// names are calls as people read them.
+func names(calls []schema.StoryOther) string {
+	all := make([]string, len(calls))
+	for i, c := range calls {
+		all[i] = clip(c.String())
+	}
+	return strings.Join(all, ", ")
 }
 
 // traceable reports whether an id can be one of a call: hex digits and dashes, as a UUID has them, in any length up to its own.

@@ -84,6 +84,9 @@ func (m *message) write(run *schema.Run, o *schema.Outcome, ran bool) {
 	if o.Error != nil {
 		m.msg.Data = o.Error.Body
 		m.set(schema.HeaderFunctionError, schema.FunctionErrorUnhandled)
+		if !o.ByFunction {
+			m.set(schema.HeaderPlatformError, o.Error.Type)
+		}
 	}
 	if content == "" {
 		content = "application/json"

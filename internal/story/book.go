@@ -16,8 +16,11 @@ const (
 	longest = 36  // bytes of a request id: it is a UUID
 	page    = 500 // records that are made at once, when they are needed
 	buckets = 1 << 14
-	sameID  = 8   // calls of other functions or sub-tenants under one request id: its caller may use it again and again
-	shared  = 256 // names that are kept for the next call of the same function
+	sameID  = 8 // calls of other functions or sub-tenants under one request id: its caller may use it again and again
+
+	// generation is how many names are kept for the next calls of the same functions and sub-tenants, at least, and half of what is kept
+	// at most: more names than there are records would be of calls that are told no more.
+	generation = schema.StoriesKept
 )
 
 // Book is the stories of one node's last [schema.StoriesKept] calls. A nil one records nothing. It is safe for concurrent use.
@@ -32,9 +35,10 @@ type Book struct {
 	pages  [schema.StoriesKept / page]*[page]record
 	first  [buckets]uint16 // of a chain: 1 + its slot; 0: none
 	links  [schema.StoriesKept]link
-	opened uint64 // records, ever
-	names  [shared]string
-	last   Of // of the record that was opened last
+	opened uint64            // records, ever
+	names  map[string]string // of this generation
+	older  map[string]string // and of the one before
+	last   Of                // of the record that was opened last
 }
 
 // link is a record in its chain. Links lie beside one another, so that walking a chain does not touch the records.
@@ -62,7 +66,10 @@ type Of struct {
 
 // NewBook makes the book of a node.
 func NewBook(kind, id string) *Book {
-	return &Book{node: schema.StoryNode{Kind: kind, ID: id, Clock: Clock()}, seed: maphash.MakeSeed()}
+	return &Book{
+		node: schema.StoryNode{Kind: kind, ID: id, Clock: Clock()}, seed: maphash.MakeSeed(),
+		names: make(map[string]string), older: make(map[string]string),
+	}
 }
 
 // Call is where the steps of one call go. The zero value goes nowhere.
@@ -226,14 +233,23 @@ func (b *Book) keep(of *Of) Of {
 	return b.last
 }
 
-// share gives a string that many calls have once for all of them: one that was cut out of a call's message would keep that alive.
+// share gives a string that many calls have once for all of them: one that was cut out of a call's message would keep that alive. What
+// was in use lately is found in one of two generations, the older of which is forgotten when the other is full.
 func (b *Book) share(s string) string {
 	if s == "" {
 		return ""
 	}
-	at := &b.names[maphash.String(b.seed, s)%shared]
-	if *at != s {
-		*at = strings.Clone(s)
+	if kept, ok := b.names[s]; ok {
+		return kept
 	}
-	return *at
+	kept, ok := b.older[s]
+	if !ok {
+		kept = strings.Clone(s)
+	}
+	if len(b.names) >= generation {
+		b.names, b.older = b.older, b.names
+		clear(b.names)
+	}
+	b.names[kept] = kept
+	return kept
 }

@@ -157,6 +157,40 @@ func TestRecordingAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Nor do calls of thousands of functions and sub-tenants in turns, once each was called; names without end keep no more than what is
+// told of them.
+func TestNamesOfManyFunctionsAreKept(t *testing.T) {
+	b, refused := story.NewBook(schema.StoryFrontend, "f1"), story.Ended(story.Publication{})
+	const functions = 5000
+	of, ids := make([]story.Of, functions), make([]string, 2*schema.StoriesKept) // each is forgotten before it comes again
+	for n := range of {
+		of[n] = story.Of{Account: "default", Function: fmt.Sprint("f", n), Version: "$LATEST", Tenant: fmt.Sprint("t", n%1000)}
+	}
+	for n := range ids {
+		ids[n] = id(n)
+	}
+	n := 0
+	call := func() {
+		b.Open(ids[n%len(ids)], of[n%functions], refused)
+		n++
+	}
+	for range ids {
+		call()
+	}
+	if allocs := testing.AllocsPerRun(functions, call); allocs != 0 {
+		t.Errorf("%v allocations a call", allocs)
+	}
+	for n := range 5 * schema.StoriesKept {
+		b.Open(id(1_000_000+n), story.Of{Account: "default", Function: fmt.Sprint("more", n)}, refused)
+	}
+	if kept := b.Names(); kept > 3*schema.StoriesKept {
+		t.Errorf("%d names are kept", kept)
+	}
+	if allocs := testing.AllocsPerRun(functions, call); allocs > 2 {
+		t.Errorf("%v allocations a call after names without end", allocs)
+	}
+}
+
 // Recording, evicting and telling at once, for the race detector.
 func TestBookHammer(t *testing.T) {
 	t.Parallel()

@@ -8,17 +8,24 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// Merge makes one story of what nodes told, or reports false where none of them knows the call. It changes the parts.
+// Merge makes one story of what nodes told of the calls of an account under a request id: of the last one, or of the last one of the
+// function and the sub-tenant that of names. It reports false where none of them knows such a call; the story then holds the others.
+// It changes the parts.
 //
 // The steps of a node stay in their order. Nodes of one clock are laid together by its time; between clocks causes decide: the
 // publication that a step belongs to, and its stage in that. Only where two frontends published the same call, one after the other
 // (tries of an event), and nothing else tells which was first, their times do.
-func Merge(account, id string, parts []schema.StoryPart) (*schema.Story, bool) {
-	lines, others := pick(parts)
-	if len(lines) == 0 {
-		return nil, false
+func Merge(of Of, id string, parts []schema.StoryPart) (*schema.Story, bool) {
+	lines, others := pick(&of, parts)
+	s := &schema.Story{RequestID: id, Account: of.Account, Others: others}
+	for _, o := range others {
+		s.Other = append(s.Other, o.Function)
 	}
-	s := &schema.Story{RequestID: id, Account: account, Function: lines[0].told.Function, Tenant: lines[0].told.Tenant, Other: others}
+	s.Other = slices.Compact(s.Other)
+	if len(lines) == 0 {
+		return s, false
+	}
+	s.Function, s.Tenant = lines[0].told.Function, lines[0].told.Tenant
 	rank := publications(lines)
 	byClock := make(map[string][]schema.StoryStep)
 	var clocks []string
@@ -52,9 +59,9 @@ type line struct {
 
 func (l *line) last() time.Time { return l.told.Steps[len(l.told.Steps)-1].At }
 
-// pick chooses the call that happened last where an id names several, frontends first, and gives the functions of the others.
-func pick(parts []schema.StoryPart) (lines []line, others []string) {
-	type name struct{ function, tenant string }
+// pick chooses the call that happened last where an id names several that may be meant, frontends first, and gives the others, sorted.
+func pick(of *Of, parts []schema.StoryPart) (lines []line, others []schema.StoryOther) {
+	type name = schema.StoryOther
 	newest := make(map[name]time.Time)
 	var all []line
 	for _, p := range parts {
@@ -67,29 +74,37 @@ func pick(parts []schema.StoryPart) (lines []line, others []string) {
 			}
 			l := line{p.Node, told}
 			all = append(all, l)
-			if n := (name{told.Function, told.Tenant}); l.last().After(newest[n]) {
+			if n := (name{Function: told.Function, Tenant: told.Tenant}); l.last().After(newest[n]) {
 				newest[n] = l.last()
 			}
 		}
 	}
 	var last name
 	for n, at := range newest {
-		if at.After(newest[last]) || at.Equal(newest[last]) && (n.function < last.function || n.function == last.function && n.tenant < last.tenant) {
+		switch {
+		case of.Function != "" && of.Function != n.Function, of.Tenant != "" && of.Tenant != n.Tenant:
+		case last == name{}, at.After(newest[last]), at.Equal(newest[last]) && compareOthers(n, last) < 0:
 			last = n
 		}
 	}
 	for _, l := range all {
-		if (name{l.told.Function, l.told.Tenant}) == last {
+		if (name{Function: l.told.Function, Tenant: l.told.Tenant}) == last {
 			lines = append(lines, l)
-		} else {
-			others = append(others, l.told.Function)
 		}
 	}
+	delete(newest, last)
+	for n := range newest {
+		others = append(others, n)
+	}
+	slices.SortFunc(others, compareOthers)
 	slices.SortStableFunc(lines, func(a, b line) int {
 		return cmp.Or(cmp.Compare(a.node.Kind, b.node.Kind), a.told.Steps[0].At.Compare(b.told.Steps[0].At), cmp.Compare(a.node.ID, b.node.ID))
 	})
-	slices.Sort(others)
-	return lines, slices.Compact(others)
+	return lines, others
+}
+
+func compareOthers(a, b schema.StoryOther) int {
+	return cmp.Or(cmp.Compare(a.Function, b.Function), cmp.Compare(a.Tenant, b.Tenant))
 }
 
 // publications numbers those that are told of in the order in which they were made.

@@ -64,7 +64,7 @@ func (s *stage) tell(rng *rand.Rand, sameClock bool) (*schema.Story, []string) {
 		parts = append(parts, p)
 	}
 	rng.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
-	got, ok := story.Merge("default", id(1), parts)
+	got, ok := story.Merge(story.Of{Account: "default"}, id(1), parts)
 	if !ok {
 		return nil, nil
 	}
@@ -178,6 +178,8 @@ func TestHowAStoryStands(t *testing.T) {
 	claim := story.Claimed(&story.Claim{Token: 1, Attempt: 1, Arc: "u.1"})
 	begin := []story.Step{story.Admitted(p, story.HTTP, 0, time.Second, 0), story.Decided(p, schema.ReasonUnreserved, "", 1, 0, 0, 0, 1)}
 	failed := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: "MyError", Message: "hunter2"}})
+	late := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeTimedOut)}})
+	boasts := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeTimedOut)}, ByFunction: true})
 	posing := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeExecutionLost)}, ByFunction: true})
 	for name, c := range map[string]struct {
 		frontend, manager []story.Step
@@ -187,6 +189,9 @@ func TestHowAStoryStands(t *testing.T) {
 		"running":             {begin, []story.Step{claim, story.Started("e", schema.StartWarm, 0, 0, false)}, schema.StoryRunning, false},
 		"answered here":       {append(begin, story.Answered(p, false)), nil, schema.StoryOK, true},
 		"failed":              {append(begin, story.Ended(p)), []story.Step{claim, failed}, schema.StoryError, true},
+		"timed out":           {append(begin, story.Ended(p)), []story.Step{claim, late}, schema.StoryTimeout, true},
+		"timed out, seen":     {append(begin, story.AnsweredLate(p)), []story.Step{claim, late}, schema.StoryTimeout, true},
+		"failed, says late":   {append(begin, story.Answered(p, true)), []story.Step{claim, boasts}, schema.StoryError, true},
 		"failed, says lost":   {append(begin, story.Ended(p)), []story.Step{claim, posing}, schema.StoryError, true},
 		"refused":             {append(begin, story.Refused(p, schema.Errorf(schema.CodeCapacityExceeded, "full"))), nil, schema.StoryRefused, true},
 		"lost":                {append(begin, story.Lost(p)), []story.Step{claim}, schema.StoryLost, true},
@@ -199,7 +204,7 @@ func TestHowAStoryStands(t *testing.T) {
 			f, m := story.NewBook(schema.StoryFrontend, "f1"), story.NewBook(schema.StoryManager, "m1")
 			f.Open(id(1), resize, c.frontend...)
 			m.Open(id(1), resize, c.manager...)
-			got, ok := story.Merge("default", id(1), []schema.StoryPart{m.Tell("default", id(1)), f.Tell("default", id(1))})
+			got, ok := story.Merge(story.Of{Account: "default"}, id(1), []schema.StoryPart{m.Tell("default", id(1)), f.Tell("default", id(1))})
 			switch {
 			case ok != (c.want != ""):
 				t.Fatalf("known: %v", ok)
@@ -213,7 +218,8 @@ func TestHowAStoryStands(t *testing.T) {
 	}
 }
 
-// An id that was used for two functions tells of the later call, and names the other one.
+// An id that was used for several calls tells of the last one, or of that of the function and sub-tenant that are asked for, and names
+// the others.
 func TestAnIdOfTwoFunctions(t *testing.T) {
 	t.Parallel()
 	b, other := story.NewBook(schema.StoryFrontend, "f1"), resize
@@ -223,9 +229,24 @@ func TestAnIdOfTwoFunctions(t *testing.T) {
 	b.Open(id(1), resize, begin)
 	begin.At += int64(time.Second)
 	b.Open(id(1), other, begin)
-	got, ok := story.Merge("default", id(1), []schema.StoryPart{b.Tell("default", id(1))})
-	if !ok || got.Function != "count" || !slices.Equal(got.Other, []string{"resize"}) || len(got.Steps) != 1 {
-		t.Errorf("%+v", got)
+	begin.At += int64(time.Second)
+	for _, other.Tenant = range []string{"b", "a"} {
+		b.Open(id(1), other, begin)
+	}
+	resizes, a, count := schema.StoryOther{Function: "resize"}, schema.StoryOther{Function: "count", Tenant: "a"}, schema.StoryOther{Function: "count"}
+	inB := schema.StoryOther{Function: "count", Tenant: "b"}
+	for ask, want := range map[schema.StoryOther]schema.StoryOther{
+		{}: a, {Function: "resize"}: resizes, {Function: "count", Tenant: "b"}: inB, {Tenant: "b"}: inB, {Function: "count"}: a,
+		{Function: "nobody"}: {}, {Function: "resize", Tenant: "a"}: {},
+	} {
+		got, ok := story.Merge(story.Of{Account: "default", Function: ask.Function, Tenant: ask.Tenant}, id(1), []schema.StoryPart{b.Tell("default", id(1))})
+		others := slices.DeleteFunc([]schema.StoryOther{count, a, inB, resizes}, func(o schema.StoryOther) bool { return o == want })
+		if ok != (want.Function != "") || got.Function != want.Function || got.Tenant != want.Tenant || ok && len(got.Steps) != 1 || !slices.Equal(got.Others, others) {
+			t.Errorf("%+v: known %v, %+v", ask, ok, got)
+		}
+		if ok && !slices.Contains(got.Other, "count") {
+			t.Errorf("%+v: the others are of %v", ask, got.Other)
+		}
 	}
 }
 
@@ -253,7 +274,7 @@ func TestWords(t *testing.T) {
 			story.Stored(p, "HEARTH_CALLS_U", 9), story.Spilled(p, schema.ReasonScale, 17), story.Spilled(p, schema.ReasonUnreserved, 17),
 			story.Overflowed(p, 17, "HEARTH_CALLS_U", 9), story.Named(p, "m1"), story.Gone(p, false), story.Gone(p, true),
 			story.Refused(p, schema.Errorf(schema.CodeCapacityExceeded, "no environment was free within the start-by of 10s")),
-			story.Answered(p, false), story.Answered(p, true), story.Ended(p), story.Untold(p), story.Lost(p), story.Repeated(p),
+			story.Answered(p, false), story.Answered(p, true), story.AnsweredLate(p), story.Ended(p), story.Untold(p), story.Lost(p), story.Repeated(p),
 			story.Joined(p, 1), story.Abandoned(p),
 		}},
 		{schema.StoryManager, []story.Step{

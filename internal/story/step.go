@@ -175,6 +175,13 @@ func Answered(p Publication, failed bool) Step {
 	return s
 }
 
+// AnsweredLate is [Answered] of a call whose time-out was over.
+func AnsweredLate(p Publication) Step {
+	s := Answered(p, true)
+	s.s = string(schema.CodeTimedOut)
+	return s
+}
+
 // Ended is that a manager told the call's end: the answer went to the caller without the frontend.
 func Ended(p Publication) Step { return p.step(ended) }
 

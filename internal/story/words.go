@@ -89,6 +89,9 @@ func (s *Step) frontendWords() []word {
 	case refused:
 		return one("refused", fmt.Sprintf("refused, it did not start: %s: %s", s.s, s.t), "code", s.s, "message", s.t)
 	case answered:
+		if s.s != "" {
+			return one("answered", "the answer came through here: its time-out was over", "outcome", string(schema.StoryTimeout), "code", s.s)
+		}
 		if s.flags&flagFailed != 0 {
 			return one("answered", "the answer came through here: an error of the function or its runtime", "outcome", string(schema.StoryError))
 		}
@@ -261,6 +264,8 @@ func (s *Step) finish() []word {
 	switch {
 	case s.s == string(schema.CodeExecutionLost):
 		outcome, text = string(schema.StoryLost), "nobody can tell how it ended: its worker or environment is gone ("+s.s+")"
+	case s.s == string(schema.CodeTimedOut):
+		outcome, text = string(schema.StoryTimeout), "ended after "+span(took)+": its time-out was over ("+s.s+")"
 	case s.flags&flagFailed != 0 && s.s != "":
 		outcome, text = string(schema.StoryError), "ended after "+span(took)+": "+s.s
 	case s.flags&flagFailed != 0:
