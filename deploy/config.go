@@ -59,6 +59,9 @@ type Config struct {
 	Dial Dial
 	// NoConsole leaves the console out of what HTTP serves: where others of this host must not see what it shows.
 	NoConsole bool
+	// MetricsAt and ConsoleAt are loopback addresses at which metrics are told, and the console is served, to whoever is on this host and
+	// whatever HTTP serves; port 0 is a free one, "" none. The console is that of the first frontend.
+	MetricsAt, ConsoleAt string
 	// Anonymous lets programs of this host call functions without a credential. It holds only for listeners on loopback.
 	Anonymous bool
 
@@ -83,7 +86,7 @@ type Config struct {
 	Build     string               // of this binary, told to other nodes
 	Logger    *slog.Logger         // nil discards
 	Telemetry *telemetry.Telemetry // nil records no spans; who made it shuts it down
-	Metrics   *telemetry.Metrics   // nil: those of this process are made; told at /metrics of HTTP
+	Metrics   *telemetry.Metrics   // nil: those of this process are made; told at /metrics of HTTP, and at MetricsAt
 }
 
 // LogValue is what was asked for, without a password in a URL.
@@ -159,6 +162,7 @@ func (c *Config) Validate() []schema.FieldError {
 			wrong(a.field, a.value, "a loopback address: driver process isolates nothing, so it serves this host alone")
 		}
 	}
+	badSeen(c.MetricsAt, c.ConsoleAt, wrong)
 	_, local := localAddresses(c.AllowLocal)
 	bad = append(bad, local...)
 	if _, err := subjects.NewNames(c.Prefix); err != nil {

@@ -190,3 +190,69 @@ func TestMetricsOfRolesApart(t *testing.T) {
 		}
 	}
 }
+
+// Where HTTP lets nobody in without a credential, or is not served, metrics and the console have listeners of their own, at which they are
+// guarded as there, and which end in order while a page is live.
+func TestSeenAtListenersOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	cfg := config(t)
+	cfg.Anonymous, cfg.MetricsAt, cfg.ConsoleAt = false, "127.0.0.1:0", "127.0.0.1:0"
+	f := up(t, cfg)
+	create(t, admin(t, f), "echo")
+	for path, says := range map[string]string{"/metrics": "--metrics ADDRESS", "/console": "--console 127.0.0.1"} {
+		if status, body := get(t, f.HTTPURL+path, nil); status != http.StatusForbidden || !strings.Contains(body, says) || strings.Contains(body, "echo") {
+			t.Errorf("%s without a credential: %d %s", path, status, body)
+		}
+	}
+	wantMetrics(t, look(t, f.Metrics), map[string]float64{`hearth_ring_members`: 1})
+	apart := natstest.Start(t, natstest.Bare())
+	startManager(t, managerConfig(t, apart.URL))
+	frontendAt := frontendConfig(t, apart.URL)
+	frontendAt.HTTP, frontendAt.MetricsAt, frontendAt.ConsoleAt = deploy.NoHTTP, "127.0.0.1:0", "127.0.0.1:0"
+	n := startFrontend(t, frontendAt)
+	create(t, connect(t, client.Options{URL: apart.URL}), "echo")
+	wantMetrics(t, look(t, n.Metrics), map[string]float64{`hearth_ring_members`: 1})
+	for _, at := range []string{f.Console, n.Console} {
+		natstest.Eventually(t, patience, func() bool {
+			status, body := get(t, at+"/functions", nil)
+			return status == http.StatusOK && strings.Contains(body, "echo")
+		}, "the console lists the function")
+		for what, tt := range map[string]struct {
+			url    string
+			change func(*http.Request)
+			status int
+		}{
+			"its own page":     {at, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-origin") }, http.StatusOK},
+			"another site":     {at, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }, http.StatusForbidden},
+			"another name":     {at, func(r *http.Request) { r.Host = "evil.example" }, http.StatusMisdirectedRequest},
+			"a proxy":          {at, func(r *http.Request) { r.Header.Set("X-Forwarded-For", "10.0.0.1") }, http.StatusForbidden},
+			"another method":   {at, func(r *http.Request) { r.Method = http.MethodPost }, http.StatusMethodNotAllowed},
+			"the API":          {strings.TrimSuffix(at, "/console") + "/2015-03-31/functions/", nil, http.StatusNotFound},
+			"metrics, not its": {strings.TrimSuffix(at, "/console") + "/metrics", nil, http.StatusNotFound},
+		} {
+			if status, body := get(t, tt.url, tt.change); status != tt.status {
+				t.Errorf("%s: %d %s", what, status, body)
+			}
+		}
+	}
+	req, err := http.NewRequestWithContext(within(t), http.MethodGet, f.Console+"/live?page=overview", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	live, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Body.Close()
+	stop(t, f)
+	if text, err := io.ReadAll(live.Body); err != nil || !strings.Contains(string(text), "event: end") {
+		t.Errorf("what was live ends with %q, %v", text, err)
+	}
+	for _, address := range []string{"0.0.0.0:0", "4281", "192.0.2.1:4281"} {
+		bad := config(t)
+		bad.ConsoleAt, bad.MetricsAt = address, address
+		if _, err := deploy.Up(within(t), bad); schema.CodeOf(err) != schema.CodeInvalidParameter || !strings.Contains(err.Error(), "Console") || !strings.Contains(err.Error(), "Metrics") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}

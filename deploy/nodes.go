@@ -180,12 +180,12 @@ func (n *frontendNode) startFrontend(ctx context.Context, u *up) (err error) {
 	cfg := frontend.Config{
 		ID: n.id, Stable: n.stable, Names: u.names, Hosts: u.cfg.Hosts, Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry, Metrics: u.cfg.Metrics,
 	}
+	cfg.Console, cfg.NoConsole = n.first && u.cfg.ConsoleAt != "", u.cfg.NoConsole
 	if n.first && u.http != nil {
 		host, _, err := splitAddress(u.cfg.HTTP)
 		if err != nil {
 			return err
 		}
-		cfg.NoConsole = u.cfg.NoConsole
 		cfg.HTTP, cfg.Anonymous = u.http, u.cfg.Anonymous && loopback(host)
 	}
 	if n.frontend, err = frontend.New(n.nc, cfg); err != nil {

@@ -43,6 +43,7 @@ type Node struct {
 	ID      string
 	HTTPURL string   // of the Lambda API; "" if it is not served
 	Metrics string   // URL of its own listener for metrics; "" if it has none
+	Console string   // URL of its own listener for the console; "" if it has none
 	NATSURL string   // of the server to which it connected, without a password
 	Notes   []string // what the driver does not enforce here, for people, one line each
 	Remarks []string // what else of this host functions notice, the same
@@ -102,7 +103,7 @@ func (c *ManagerConfig) Validate() []schema.FieldError {
 	if !knownDriver(c.Driver) {
 		wrong("Driver", c.Driver, "native, process, null or none")
 	}
-	badMetrics(c.MetricsAt, wrong)
+	badSeen(c.MetricsAt, "", wrong)
 	_, local := localAddresses(c.AllowLocal)
 	bad = append(bad, local...)
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
@@ -129,6 +130,8 @@ type FrontendConfig struct {
 	Logger    *slog.Logger
 	Telemetry *telemetry.Telemetry
 	Metrics   *telemetry.Metrics // nil: those of this process are made; served at /metrics of HTTP
+
+	MetricsAt, ConsoleAt string // as in [Config]
 }
 
 // Validate names every field that cannot be used.
@@ -148,6 +151,7 @@ func (c *FrontendConfig) Validate() []schema.FieldError {
 				"does not), so it serves this host alone; callers elsewhere come over NATS")
 		}
 	}
+	badSeen(c.MetricsAt, c.ConsoleAt, wrong)
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
 		wrong("Prefix", c.Prefix, aPrefix)
 	}
@@ -192,7 +196,7 @@ func StartManager(ctx context.Context, cfg ManagerConfig) (*Node, error) {
 	n.parts.Add("driver", lifecycle.Func{OnStart: u.startDriver, OnStop: u.closeDriver})
 	n.parts.Add("managers' key", lifecycle.Func{OnStart: u.loadKey})
 	n.parts.Add("manager", one)
-	u.tellMetrics(n, cfg.MetricsAt)
+	u.tellMetrics(&n.parts, cfg.MetricsAt, &n.Metrics)
 	return u.serve(ctx, n)
 }
 
@@ -205,7 +209,7 @@ func StartFrontend(ctx context.Context, cfg FrontendConfig) (*Node, error) {
 	}
 	u, err := newRole(Config{
 		HTTP: cfg.HTTP, Hosts: cfg.Hosts, NoConsole: cfg.NoConsole, Anonymous: cfg.Anonymous, Prefix: cfg.Prefix, Build: cfg.Build, Logger: cfg.Logger,
-		Telemetry: cfg.Telemetry, Metrics: cfg.Metrics,
+		Telemetry: cfg.Telemetry, Metrics: cfg.Metrics, ConsoleAt: cfg.ConsoleAt,
 	}, cfg.Server)
 	if err != nil {
 		return nil, err
@@ -219,6 +223,8 @@ func StartFrontend(ctx context.Context, cfg FrontendConfig) (*Node, error) {
 	}
 	n.parts.Add("NATS server", lifecycle.Func{OnStart: u.startServer, OnStop: u.stopServer})
 	n.parts.Add("frontend", u.frontends[0].parts(u))
+	u.tellMetrics(&n.parts, cfg.MetricsAt, &n.Metrics)
+	u.showConsole(&n.parts, cfg.ConsoleAt, &n.Console)
 	return u.serve(ctx, n)
 }
 

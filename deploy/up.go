@@ -26,6 +26,8 @@ import (
 type Fabric struct {
 	HTTPURL   string   // of the Lambda API: "http://127.0.0.1:4280"
 	NATSURL   string   // "nats://127.0.0.1:4222"
+	Metrics   string   // URL of its own listener for metrics; "" if it has none
+	Console   string   // URL of its own listener for the console; "" if it has none
 	CredsFile string   // the admin's nkey seed, or the credential of another server; "" if that one needs none
 	Notes     []string // what the driver does not enforce here, for people, one line each
 	Remarks   []string // what else of this host functions notice, the same
@@ -76,6 +78,8 @@ func Up(ctx context.Context, cfg Config) (*Fabric, error) {
 	}
 	f.parts.Add("managers", managers)
 	f.parts.Add("frontends", frontends)
+	u.tellMetrics(&f.parts, cfg.MetricsAt, &f.Metrics)
+	u.showConsole(&f.parts, cfg.ConsoleAt, &f.Console)
 	if err := u.start(ctx, &f.parts); err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func (c *WorkerConfig) Validate() []schema.FieldError {
 	if !knownDriver(c.Driver) || c.Driver == DriverNone {
 		wrong("Driver", c.Driver, "native, process or null")
 	}
-	badMetrics(c.MetricsAt, wrong)
+	badSeen(c.MetricsAt, "", wrong)
 	_, local := localAddresses(c.AllowLocal)
 	bad = append(bad, local...)
 	if _, err := subjects.NewNames(c.Prefix); err != nil {
@@ -109,7 +109,7 @@ func StartWorker(ctx context.Context, cfg WorkerConfig) (*Node, error) {
 	one := &lifecycle.Group{}
 	w.parts(u, one)
 	n.parts.Add("worker", one)
-	u.tellMetrics(n, cfg.MetricsAt)
+	u.tellMetrics(&n.parts, cfg.MetricsAt, &n.Metrics)
 	if err := u.start(ctx, &n.parts); err != nil {
 		return nil, err
 	}

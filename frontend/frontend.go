@@ -44,7 +44,8 @@ type Config struct {
 	Names       subjects.Names       // of the fabric; required
 	HTTP        net.Listener         // where the Lambda API is served; nil: nowhere. The frontend closes it
 	Hosts       []string             // names beside localhost and loopback addresses under which HTTP is served
-	NoConsole   bool                 // the console is not served over HTTP
+	NoConsole   bool                 // the console is not served at HTTP
+	Console     bool                 // it is there for [Frontend.Pages], whatever HTTP serves
 	Anonymous   bool                 // HTTP callers need not say who they are (on loopback only)
 	MaxInFlight int                  // calls in flight; 0: [DefaultMaxInFlight]
 	MaxHeld     int64                // bytes of payloads over [schema.MaxCarried] at once; 0: [DefaultMaxHeld]
@@ -152,10 +153,10 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	}
 	f.events = pollers
 	cfg.Metrics.Add(f.scrape)
+	if cfg.Console || cfg.HTTP != nil && !cfg.NoConsole {
+		f.console = console.New(consoleFabric{f}, f.names, f.log)
+	}
 	if cfg.HTTP != nil {
-		if !cfg.NoConsole {
-			f.console = console.New(consoleFabric{f}, f.names, f.log)
-		}
 		f.door = newHTTPDoor(f, cfg, f.log)
 	}
 	return f, nil

@@ -36,7 +36,15 @@ func newGuard(listener net.Addr, hosts []string, anonymous bool, pages *console.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := g.check(r); err != nil {
 		if g.pages(r) {
-			g.console.Refuse(w, err, g.hostAllowed(r.Host) && fromPage(r, true) != nil)
+			why := console.Elsewhere
+			switch {
+			case !g.hostAllowed(r.Host):
+			case fromPage(r, true) != nil:
+				why = console.OtherSite
+			case !g.anonymous:
+				why = console.SwitchedOff
+			}
+			g.console.Refuse(w, err, why)
 			return
 		}
 		lambdaapi.WriteError(w, "", err)
@@ -54,6 +62,9 @@ func (g *guard) check(r *http.Request) error {
 	}
 	if r.URL.Path == jwksPath {
 		return nil // what is public anybody may read, from elsewhere and through a proxy too
+	}
+	if !g.anonymous && r.URL.Path == metricsPath {
+		return schema.Errorf(schema.CodeAccessDenied, "anonymous requests over HTTP are switched off; --metrics ADDRESS tells metrics at a listener of its own")
 	}
 	if !g.anonymous {
 		return schema.Errorf(schema.CodeAccessDenied, "anonymous calls over HTTP are switched off; call over NATS with a credential")

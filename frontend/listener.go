@@ -20,6 +20,7 @@ const (
 	idleTime    = 2 * time.Minute  // between two requests on a connection
 	maxConns    = 8192             // connections; one more is closed at once
 	maxRequests = 4096             // requests being served; one more is told to come back
+	lookTime    = 30 * time.Second // for a look at metrics or at a page of the console, until it is read
 )
 
 // httpDoor serves the Lambda API and the health of this frontend. DESIGN 10.
@@ -28,15 +29,20 @@ type httpDoor struct {
 	server   *http.Server
 	conns    atomic.Int64
 	requests atomic.Int64
+	lookTime time.Duration
 	next     http.Handler
 	log      *slog.Logger
 }
 
 func newHTTPDoor(f *Frontend, cfg Config, log *slog.Logger) *httpDoor {
-	d := &httpDoor{listener: cfg.HTTP, log: log}
+	d := &httpDoor{listener: cfg.HTTP, lookTime: lookTime, log: log}
 	api := lambdaapi.New(f)
+	pages := f.console
+	if cfg.NoConsole {
+		pages = nil
+	}
 	// Not a ServeMux: that one answers paths which are not clean by a redirect, with no error that SDKs can read.
-	d.next = newGuard(cfg.HTTP.Addr(), cfg.Hosts, cfg.Anonymous, f.console, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	d.next = newGuard(cfg.HTTP.Addr(), cfg.Hosts, cfg.Anonymous, pages, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/healthz":
 			f.health(w, r)
@@ -50,15 +56,16 @@ func newHTTPDoor(f *Frontend, cfg Config, log *slog.Logger) *httpDoor {
 				return
 			}
 		}
-		if f.console != nil && console.Path(r.URL.Path) {
-			f.console.ServeHTTP(w, r)
+		if pages != nil && console.Path(r.URL.Path) {
+			pages.ServeHTTP(w, r)
 			return
 		}
 		api.ServeHTTP(w, r)
 	}))
 	d.server = &http.Server{
 		Handler: d, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: schema.MaxHeader,
-		// No time-out for a whole request: a call may run for 15 minutes. The Lambda API bounds its bodies, both ways.
+		// No time-out for a whole request: a call may run for 15 minutes. The Lambda API bounds its bodies, both ways. Looks have one
+		// of their own.
 		ConnState: d.count,
 		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
@@ -90,7 +97,18 @@ func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+	if r.URL.Path == metricsPath || console.Path(r.URL.Path) {
+		d.bound(w)
+	}
 	d.next.ServeHTTP(w, r)
+}
+
+// bound keeps whoever looks and does not read from holding a goroutine for ever. The deadline stays on the connection until its last
+// byte has gone, and what would come next on it, a call, must not meet it: so the connection ends, and no call pays for a deadline.
+func (d *httpDoor) bound(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	// Writers without deadlines, as in tests, go without.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d.lookTime))
 }
 
 // serve accepts until the door is closed.

@@ -190,7 +190,7 @@ var flagOf = map[string]string{
 	"LoggingConfig.SystemLogLevel": "--system-log-level", "Environment.Variables": "--env", "Name": "--alias", "Code": "PATH", "Code.Sha256": "PATH",
 	// of deploy.Config
 	"HTTP": "--http", "NATS": "--nats", "Managers": "--managers", "Manager": "--manager", "Capacity": "--capacity", "Driver": "--driver", "AllowLocal": "--allow-local", "Prefix": "--prefix",
-	"Creds": "--creds", "Set": "--set",
+	"Creds": "--creds", "Set": "--set", "Metrics": "--metrics", "Console": "--console",
 	// of events
 	"MaximumRetryAttempts": "--retries", "MaximumEventAgeInSeconds": "--max-age", "Hearth.RetryDelaySeconds": "--retry-delay",
 	"DestinationConfig.OnSuccess.Destination": "--on-success", "DestinationConfig.OnFailure.Destination": "--on-failure",

@@ -10,7 +10,7 @@ import (
 
 func (a *app) frontend() *cobra.Command {
 	var f roleFlags
-	var http string
+	var http, metricsAt, consoleAt string
 	var noAnonymous, noConsole bool
 	cmd := &cobra.Command{
 		Use:   "frontend",
@@ -34,7 +34,7 @@ first SIGINT or SIGTERM lets calls that it has taken end, for at most --drain-ti
 			}
 			cfg := deploy.FrontendConfig{
 				ID: f.id, Server: a.server(cmd), HTTP: http, NoConsole: noConsole, Anonymous: !noAnonymous, Prefix: cmd.Flag("prefix").Value.String(),
-				Build: thisBuild().String(), Logger: logger,
+				Build: thisBuild().String(), Logger: logger, MetricsAt: metricsAt, ConsoleAt: consoleAt,
 			}
 			traces, end, err := a.tracing(cmd.Context(), cfg.Logger, cfg.Build)
 			if err != nil {
@@ -55,8 +55,10 @@ first SIGINT or SIGTERM lets calls that it has taken end, for at most --drain-ti
 	flags.SortFlags = false
 	flags.StringVar(&f.id, "id", "", "name that its credential's rights go by (default: another one for each start)")
 	flags.StringVar(&http, "http", deploy.DefaultHTTP, "loopback address of the HTTP listener; port 0 picks a free one, none leaves it out")
-	flags.BoolVar(&noAnonymous, "no-anonymous", false, "no calls over HTTP without a credential, from this host neither")
+	flags.BoolVar(&noAnonymous, "no-anonymous", false, "no calls over HTTP without a credential, from this host neither; nor /metrics and the console at --http")
 	flags.BoolVar(&noConsole, "no-console", false, noConsoleHelp)
+	flags.StringVar(&metricsAt, "metrics", "", metricsApartHelp)
+	flags.StringVar(&consoleAt, "console", "", consoleApartHelp)
 	f.add(cmd)
 	return cmd
 }

@@ -8,7 +8,13 @@ import (
 	"github.com/hearth-run/hearth/internal/telemetry"
 )
 
-const metricsHelp = "loopback address at which /metrics is served; port 0 picks a free one (default: nowhere)"
+// What is said of the flags by which others of this host look.
+const (
+	metricsHelp      = "loopback address at which /metrics is served; port 0 picks a free one (default: nowhere)"
+	metricsApartHelp = "loopback address at which /metrics is served to everybody on this host, whatever --http serves; port 0 picks a free " +
+		"one (default: at --http alone, and with --no-anonymous nowhere)"
+	consoleApartHelp = "loopback address at which /console is served to everybody on this host, the same way"
+)
 
 // What OpenTelemetry's standard has for metrics, beside what it has for everything.
 const (

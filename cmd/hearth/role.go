@@ -67,6 +67,7 @@ type nodeReady struct {
 	PID     int    `json:"pid"`
 	ID      string `json:"id"`
 	Metrics string `json:"metrics,omitempty"`
+	Console string `json:"console,omitempty"`
 }
 
 // runRole serves a role until the context ends.
@@ -90,12 +91,12 @@ func (a *app) runRole(ctx context.Context, f roleFlags, driver string, start fun
 
 // serveRole tells that a role serves and waits for the end of ctx.
 func (a *app) serveRole(ctx context.Context, node *deploy.Node, ready readyFile) error {
-	withdraw, err := ready.write(nodeReady{node.HTTPURL, node.NATSURL, os.Getpid(), node.ID, node.Metrics})
+	withdraw, err := ready.write(nodeReady{node.HTTPURL, node.NATSURL, os.Getpid(), node.ID, node.Metrics, node.Console})
 	if err != nil {
 		return err
 	}
 	line := "ready " + node.ID
-	for _, url := range []string{node.HTTPURL, node.NATSURL, node.Metrics} {
+	for _, url := range []string{node.HTTPURL, node.NATSURL, node.Metrics, node.Console} {
 		if url != "" {
 			line += " " + url
 		}

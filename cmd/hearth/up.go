@@ -22,6 +22,7 @@ import (
 // upFlags are what was asked for.
 type upFlags struct {
 	data, http, nats, driver string
+	metrics, console         string
 	managers, capacity       int
 	set, allowLocal          []string
 	noAnonymous, noConsole   bool
@@ -45,7 +46,8 @@ Client commands of the same user find it by themselves. With --server it uses a 
 		Example: `  hearth up
   hearth up --managers 3 --data /var/lib/hearth --http 127.0.0.1:8080
   hearth up --nats 127.0.0.1:0 --http 127.0.0.1:0 --ready-file ready.json
-  hearth up --set keep-alive=1m --set theta=0.9`,
+  hearth up --set keep-alive=1m --set theta=0.9
+  hearth up --no-anonymous --metrics 127.0.0.1:4281 --console 127.0.0.1:4282`,
 		GroupID: groupFabric,
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,8 +68,10 @@ Client commands of the same user find it by themselves. With --server it uses a 
 	flags.StringVar(&f.driver, "driver", "", driverHelp)
 	flags.StringArrayVar(&f.set, "set", nil, setHelp)
 	flags.StringArrayVar(&f.allowLocal, "allow-local", nil, allowLocalHelp)
-	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither")
+	flags.BoolVar(&f.noAnonymous, "no-anonymous", false, "no calls without a credential, from this host neither; nor /metrics and the console at --http")
 	flags.BoolVar(&f.noConsole, "no-console", false, noConsoleHelp)
+	flags.StringVar(&f.metrics, "metrics", "", metricsApartHelp)
+	flags.StringVar(&f.console, "console", "", consoleApartHelp)
 	flags.DurationVar(&f.drain, "drain-timeout", 30*time.Second, "how long running calls may take to end when it stops")
 	flags.StringVar(&f.readyFile, "ready-file", "", "file to write the URLs to, as JSON, while everything serves")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -91,7 +95,7 @@ const (
 	driverHelp     = workerDriverHelp + "; none leaves them to workers (hearth worker)"
 	allowLocalHelp = "HOST:PORT of this host, localhost or an address, that sandboxed functions reach which list it in --egress, by the " +
 		"name host.hearth.internal if it is loopback: for development (repeatable)"
-	noConsoleHelp = "leave the console out: whoever reaches the HTTP listener of this host sees names, log lines and errors in it"
+	noConsoleHelp = "leave the console out of --http: whoever reaches the HTTP listener of this host sees names, calls and how they ended in it"
 	setHelp       = "KEY=VALUE, first value of a number of the fabric (repeatable; \"hearth fabric get\" lists them)"
 )
 
@@ -131,7 +135,7 @@ func (a *app) upConfig(cmd *cobra.Command, f upFlags) (deploy.Config, error) {
 	cfg := deploy.Config{
 		DataDir: f.data, Ephemeral: f.ephemeral, Measured: f.measured, HTTP: f.http, NATS: f.nats, Managers: f.managers, Capacity: f.capacity, Driver: f.driver, Set: set,
 		Anonymous: !f.noAnonymous, NoConsole: f.noConsole, Prefix: cmd.Flag("prefix").Value.String(), Build: thisBuild().String(), Logger: logger,
-		Path: os.Getenv("PATH"), AllowLocal: f.allowLocal,
+		Path: os.Getenv("PATH"), AllowLocal: f.allowLocal, MetricsAt: f.metrics, ConsoleAt: f.console,
 	}
 	if a.settings.given("context") {
 		return deploy.Config{}, usagef("up takes no --context; name the server with --server and its credential with --creds")
@@ -164,18 +168,11 @@ func (a *app) logger(level, format string) (*slog.Logger, error) {
 // runUp serves until the context ends.
 func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	begin := time.Now()
-	traces, end, err := a.tracing(ctx, cfg.Logger, cfg.Build)
+	end, err := a.observe(ctx, &cfg)
 	if err != nil {
 		return err
 	}
 	defer end()
-	cfg.Telemetry = traces
-	metrics, end, err := a.measuring(ctx, cfg.Logger, cfg.Build)
-	if err != nil {
-		return err
-	}
-	defer end()
-	cfg.Metrics = metrics
 	if err := readyFile(f.readyFile).clear(); err != nil {
 		return err
 	}
@@ -190,6 +187,21 @@ func (a *app) runUp(ctx context.Context, cfg deploy.Config, f upFlags) error {
 	a.remark(fabric.Remarks)
 	err = a.serve(ctx, fabric, cfg, f, begin)
 	return errors.Join(err, stopInOrder(ctx, fabric, f.drain))
+}
+
+// observe sets up traces and metrics as the standard variables say it; end sends the last ones.
+func (a *app) observe(ctx context.Context, cfg *deploy.Config) (end func(), err error) {
+	traces, endTraces, err := a.tracing(ctx, cfg.Logger, cfg.Build)
+	if err != nil {
+		return nil, err
+	}
+	metrics, endMetrics, err := a.measuring(ctx, cfg.Logger, cfg.Build)
+	if err != nil {
+		endTraces()
+		return nil, err
+	}
+	cfg.Telemetry, cfg.Metrics = traces, metrics
+	return func() { endMetrics(); endTraces() }, nil
 }
 
 // startFailure is what a start that failed says. Where the reason says what to do by itself, the parts of this process on the
@@ -230,12 +242,18 @@ func (a *app) serve(ctx context.Context, fabric *deploy.Fabric, cfg deploy.Confi
 			defer remove()
 		}
 	}
-	withdraw, err := readyFile(f.readyFile).write(readyLine{n.HTTP, n.NATS, n.Creds, n.PID})
+	withdraw, err := readyFile(f.readyFile).write(readyLine{n.HTTP, n.NATS, n.Creds, n.PID, fabric.Metrics, fabric.Console})
 	if err != nil {
 		return err
 	}
 	a.println(strings.TrimRight("ready "+n.HTTP+" "+n.NATS, " "))
-	if !cfg.NoConsole && cfg.Anonymous {
+	if fabric.Metrics != "" {
+		fmt.Fprintln(a.stderr, "metrics", fabric.Metrics)
+	}
+	switch {
+	case fabric.Console != "":
+		fmt.Fprintln(a.stderr, "console", fabric.Console)
+	case !cfg.NoConsole && cfg.Anonymous:
 		fmt.Fprintf(a.stderr, "console %s%s\n", n.HTTP, console.Root)
 	}
 	<-ctx.Done()
@@ -248,6 +266,9 @@ type readyLine struct {
 	NATS  string `json:"nats"`
 	Creds string `json:"creds"`
 	PID   int    `json:"pid"`
+
+	Metrics string `json:"metrics,omitempty"` // of listeners of their own
+	Console string `json:"console,omitempty"`
 }
 
 // keepRunning is the end of `demo --keep`: the fabric serves until it is interrupted, which is no failure.

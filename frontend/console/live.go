@@ -80,8 +80,8 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) {
 	next, leave := look(ctx)
 	defer leave()
 	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Connection", "close") // the last deadline stays on it
 	s := &stream{w: w, control: http.NewResponseController(w)}
-	defer s.end()
 	if s.write([]byte("retry: 2000\n\n")) != nil {
 		return
 	}
@@ -221,6 +221,3 @@ func (s *stream) write(b []byte) error {
 	s.wrote = time.Now()
 	return s.control.Flush()
 }
-
-// end leaves the connection as it was.
-func (s *stream) end() { _ = s.control.SetWriteDeadline(time.Time{}) }

@@ -178,24 +178,36 @@ func (c *Console) fail(w http.ResponseWriter, err error) {
 	c.render(w, &page{Name: "notice", Title: string(e.Code), Status: status, Body: notice{Title: string(e.Code), Text: e.Error(), Advice: row.Advice}})
 }
 
-// Refuse answers a request that the guard lets not pass, with the status of its error. otherSite says that a page of another
-// site led here: then a link on this one is the way in.
-func (c *Console) Refuse(w http.ResponseWriter, err error, otherSite bool) {
+// Refusal is why a request for the console is let not pass: what is said beside the error goes by it.
+type Refusal uint8
+
+// The refusals.
+const (
+	Elsewhere   Refusal = iota // it comes from elsewhere, or by a name that is not ours
+	OtherSite                  // a page of another site led here: a link on this one is the way in
+	SwitchedOff                // this listener takes no requests without a credential
+)
+
+// Refuse answers a request that the guard lets not pass, with the status of its error.
+func (c *Console) Refuse(w http.ResponseWriter, err error, why Refusal) {
 	secure(w.Header())
 	e := new(schema.Error)
 	if !errors.As(err, &e) {
 		e = &schema.Error{Code: schema.CodeAccessDenied}
 	}
-	text := e.Message + "."
-	advice := "Open it in a browser on the host of this frontend, by a loopback address or localhost. From elsewhere, a tunnel does: " +
-		"ssh -L 4280:127.0.0.1:4280 HOST, then http://127.0.0.1:4280" + Root
-	if otherSite {
-		advice = "Another site led here, and nothing of the console is shown to other sites. Open it directly."
-	}
 	const title = "The console is not shown here"
-	c.render(w, &page{
-		Name: "notice", Title: title, Status: e.Code.Row().Status, Body: notice{Title: title, Text: text, Advice: advice, Open: otherSite},
-	})
+	n := notice{Title: title, Text: e.Message + ".", Open: why == OtherSite}
+	switch why {
+	case Elsewhere:
+		n.Advice = "Open it in a browser on the host of this frontend, by a loopback address or localhost. From elsewhere, a tunnel does: " +
+			"ssh -L 4280:127.0.0.1:4280 HOST, then http://127.0.0.1:4280" + Root
+	case OtherSite:
+		n.Advice = "Another site led here, and nothing of the console is shown to other sites. Open it directly."
+	case SwitchedOff:
+		n.Text = "Anonymous requests over HTTP are switched off here."
+		n.Advice = "Whoever started it can serve the console at a listener of its own, to everybody on that host: --console 127.0.0.1:4281"
+	}
+	c.render(w, &page{Name: "notice", Title: title, Status: e.Code.Row().Status, Body: n})
 }
 
 // static serves one of the embedded files.
