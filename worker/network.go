@@ -95,7 +95,7 @@ func (e *environment) network() *driver.Network {
 		egress = schema.Egress{None: true}
 	}
 	r := &refusals{e: e, tokens: refusalBurst, filled: time.Now()}
-	return &driver.Network{Egress: egress, Report: r.report}
+	return &driver.Network{Egress: egress, Function: e.binding.Account + " " + e.binding.Function, Report: r.report}
 }
 
 // refusals takes reports of one environment's network.

@@ -9,6 +9,8 @@ import (
 // Network is what a function may reach, where its driver keeps it from everything else (DESIGN 8; SECURITY 3).
 type Network struct {
 	Egress schema.Egress
+	// Function is whose environment it is: all of one function share what one may have of the connections and memory of all.
+	Function string
 	// Report is told what was reached and refused: once a second while there is something new, soon after something was
 	// refused, and at the end. It must
 	// not wait. nil tells nobody.

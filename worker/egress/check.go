@@ -22,8 +22,30 @@ const HostName = "host.hearth.internal"
 // rules decide what one environment may reach. They are pure; what names led to is told by whoever asks.
 type rules struct {
 	egress schema.Egress
-	local  []netip.AddrPort // of the host's own, opened by --allow-local
-	fabric []netip.AddrPort // the NATS server's, and what else is the fabric's
+	local  []netip.AddrPort        // of the host's own, opened by --allow-local
+	fabric func() []netip.AddrPort // now the NATS servers', and what else is the fabric's; nil: nowhere
+}
+
+// ofFabric reports whether an address is one of the fabric's, or leads there through a gateway (NAT64 and the like).
+func (r *rules) ofFabric(addr netip.Addr) bool {
+	all := append(schema.Inner(addr), addr.Unmap())
+	return slices.ContainsFunc(r.at(), func(f netip.AddrPort) bool { return slices.Contains(all, f.Addr().Unmap()) })
+}
+
+// taken reports whether the fabric is where something is connected. Of the host's own addresses that --allow-local opens other ports
+// are not its.
+func (r *rules) taken(to netip.AddrPort) bool {
+	if slices.Contains(r.local, to) {
+		return slices.Contains(r.at(), to)
+	}
+	return r.ofFabric(to.Addr())
+}
+
+func (r *rules) at() []netip.AddrPort {
+	if r.fabric == nil {
+		return nil
+	}
+	return r.fabric()
 }
 
 // verdict is what a check says.
@@ -43,7 +65,7 @@ func (r *rules) check(to netip.AddrPort, named func(host string, addr netip.Addr
 		return no(driver.RefusedPort, "")
 	}
 	if own := r.exception(to); own.IsValid() {
-		if slices.Contains(r.fabric, own) {
+		if slices.Contains(r.at(), own) {
 			return no(driver.RefusedFabric, "")
 		}
 		return verdict{to: own, own: true}
@@ -71,12 +93,6 @@ func (r *rules) check(to netip.AddrPort, named func(host string, addr netip.Addr
 		}
 	}
 	return no(driver.RefusedPolicy, "")
-}
-
-// ofFabric reports whether an address is one of the fabric's, or leads there through a gateway (NAT64 and the like).
-func (r *rules) ofFabric(addr netip.Addr) bool {
-	all := append(schema.Inner(addr), addr)
-	return slices.ContainsFunc(r.fabric, func(f netip.AddrPort) bool { return slices.Contains(all, f.Addr().Unmap()) })
 }
 
 // exception is where a connection to one of the host's own addresses goes: one that --allow-local names and the function lists.

@@ -82,7 +82,7 @@ func TestCheck(t *testing.T) {
 		{[]string{"127.0.0.1:4222"}, "198.18.0.1:4222", driver.RefusedFabric, ""},
 		{[]string{"169.254.169.254:80"}, "169.254.169.254:80", driver.RefusedFloor, ""},
 	} {
-		r := rules{egress: parse(t, c.rules...), local: local, fabric: fabric}
+		r := rules{egress: parse(t, c.rules...), local: local, fabric: func() []netip.AddrPort { return fabric }}
 		got := r.check(netip.MustParseAddrPort(c.to), named)
 		goes := c.to
 		if c.goes != "" {

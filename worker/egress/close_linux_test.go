@@ -27,8 +27,7 @@ func placeOn(t *testing.T, open netip.AddrPort) (*place, *os.File) {
 	if len(bad) > 0 {
 		t.Fatal(bad)
 	}
-	h := &helper{soon: make(chan struct{}, 1), limits: Limits{}.withDefaults(), lookup: lookupOn("")}
-	p, err := newPlace(h, 1, tun, rules{egress: policy, local: []netip.AddrPort{open}})
+	p, err := newPlace(newHelper(nil, Limits{}), 1, "f", tun, rules{egress: policy, local: []netip.AddrPort{open}})
 	if err != nil {
 		t.Fatal(err)
 	}

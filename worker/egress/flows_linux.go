@@ -30,6 +30,9 @@ const (
 	kernelFlow  = 256 << 10 // the most: 25 MB a second over 10 ms
 	kernelPlace = 2 << 20   // of all of an environment, before they become smaller
 	kernelLeast = 16 << 10
+
+	kernelFunction = 4 << 20 // the same of all of a function
+	kernelAll      = 8 << 20 // and of all: four times that, with those that were there before, is 173 MB of the helper's 192
 )
 
 var (
@@ -55,20 +58,18 @@ func (p *place) take() (driver.Refused, bool) {
 	if !p.openings.Allow() {
 		return refusedRate, false
 	}
-	if p.open.Add(1) > int64(p.helper.limits.Place) {
-		p.open.Add(-1)
-		return refusedFlows, false
+	own := int(p.open.Add(1))
+	if own <= p.helper.limits.Place {
+		if p.helper.flows.take(p.function, own-1) {
+			return driver.Refused{}, true
+		}
 	}
-	if p.helper.open.Add(1) > int64(p.helper.limits.All) {
-		p.helper.open.Add(-1)
-		p.open.Add(-1)
-		return refusedFlows, false
-	}
-	return driver.Refused{}, true
+	p.open.Add(-1)
+	return refusedFlows, false
 }
 
 func (p *place) leave() {
-	p.helper.open.Add(-1)
+	p.helper.flows.give(p.function, 1)
 	p.open.Add(-1)
 }
 
@@ -117,9 +118,15 @@ func (p *place) dial(network string, to netip.AddrPort) (net.Conn, error) {
 
 // bound bounds what the kernel holds of a flow, each way. By itself it lets a fast connection grow to megabytes (4 to be sent and
 // 32 received, by default), which stay when one end reads no more: 50 connections of one function then take what the cgroup of
-// all has for sockets (measured). The more flows an environment has, the smaller they are.
+// all has for sockets (measured). The more flows an environment, its function and all have, the smaller they are, so that the last
+// one still finds room in that, whoever has the others.
 func (p *place) bound(raw syscall.RawConn) error {
-	size := max(kernelLeast, min(kernelFlow, kernelPlace/max(1, int(p.open.Load()))))
+	theirs, all := p.helper.flows.taken(p.function)
+	size := kernelFlow
+	for _, part := range []struct{ of, flows int }{{kernelPlace, int(p.open.Load())}, {kernelFunction, theirs}, {kernelAll, all}} {
+		size = min(size, part.of/max(1, part.flows))
+	}
+	size = max(kernelLeast, size)
 	var failed error
 	err := raw.Control(func(fd uintptr) {
 		failed = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, size),
@@ -193,6 +200,7 @@ func (p *place) splice(inner *gonet.TCPConn, ep tcpip.Endpoint, outer *net.TCPCo
 	})
 	stop := context.AfterFunc(p.life, abort)
 	defer stop()
+	defer p.connected(outer.RemoteAddr(), abort)()
 	done := make(chan struct{})
 	go func() { // awaited below
 		defer close(done)
@@ -208,7 +216,7 @@ func (p *place) splice(inner *gonet.TCPConn, ep tcpip.Endpoint, outer *net.TCPCo
 		_ = outer.CloseWrite()
 	}
 	<-done
-	_ = inner.Close()
+	p.linger(inner, ep, outer)
 }
 
 // copy copies until the end, within what an environment may send and receive a second.
@@ -285,6 +293,7 @@ func (p *place) exchange(inner *gonet.UDPConn, outer *net.UDPConn) {
 	defer end()
 	stop := context.AfterFunc(p.life, end)
 	defer stop()
+	defer p.connected(outer.RemoteAddr(), end)()
 	var last atomic.Int64 // when one came, in nanoseconds
 	last.Store(time.Now().UnixNano())
 	done := make(chan struct{})

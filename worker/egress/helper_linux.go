@@ -52,12 +52,21 @@ type helper struct {
 	limits  Limits
 	local   []netip.AddrPort
 	lookup  func(ctx context.Context, name string) ([]netip.Addr, error)
-	open    atomic.Int64 // connections and flows of all
+	flows   *shares                          // connections and flows of all
+	names   *shares                          // that are remembered for all
+	fabric  atomic.Pointer[[]netip.AddrPort] // where that is now
 	ending  sync.WaitGroup
 	soon    chan struct{} // somebody has news
 
 	mu     sync.Mutex
 	places map[uint64]*place
+}
+
+// newHelper makes one with limits, for a worker behind control.
+func newHelper(control *net.UnixConn, l Limits) *helper {
+	h := &helper{control: control, places: map[uint64]*place{}, soon: make(chan struct{}, 1), lookup: lookupOn("")}
+	h.fit(l)
+	return h
 }
 
 // serve does what the worker says until that one is gone. Environments end with the process.
@@ -75,7 +84,7 @@ func serve() error {
 	}
 	// One core is enough for a gigabit, and the others are the functions'.
 	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
-	h := &helper{control: control, places: map[uint64]*place{}, soon: make(chan struct{}, 1), limits: Limits{}.withDefaults(), lookup: lookupOn("")}
+	h := newHelper(control, Limits{})
 	go h.reports() // ends with the process
 	b, oob := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*4))
 	for {
@@ -116,8 +125,11 @@ func received(oob []byte) *os.File {
 func (h *helper) obey(o order, device *os.File) {
 	switch {
 	case o.Hello != nil:
-		h.limits, h.local, h.lookup = o.Hello.Limits.withDefaults(), o.Hello.Local, lookupOn(o.Hello.Resolver)
-		h.fit()
+		h.local, h.lookup = o.Hello.Local, lookupOn(o.Hello.Resolver)
+		h.fit(o.Hello.Limits)
+		debug.SetMemoryLimit(h.limits.Bytes + 128<<20) // tells the collector how much is meant
+	case o.Fabric != nil:
+		h.moved(o.Fabric.Addrs)
 	case o.Attach != nil && device == nil: // there was no descriptor left for it
 		h.tell(o.Attach.ID, nil, true)
 	case o.Attach != nil:
@@ -141,14 +153,37 @@ func (h *helper) obey(o order, device *os.File) {
 	}
 }
 
-// fit takes the limits down to the descriptors that there are, and tells the collector how much memory is meant.
-func (h *helper) fit() {
+// moved is told where the fabric is from now on. Who is connected there is cut off.
+func (h *helper) moved(addrs []netip.AddrPort) {
+	h.fabric.Store(&addrs)
+	h.mu.Lock()
+	all := make([]*place, 0, len(h.places))
+	for _, p := range h.places {
+		all = append(all, p)
+	}
+	h.mu.Unlock()
+	for _, p := range all {
+		p.cut(p.rules.taken)
+	}
+}
+
+// fit takes limits, down to the descriptors that there are. Nobody has a place yet.
+func (h *helper) fit(l Limits) {
+	h.limits = l.withDefaults()
 	const others = 256 // devices, the runtime's own, queries
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur > others {
 		h.limits.All = int(min(uint64(h.limits.All), (files.Cur-others)*3/4))
 	}
-	debug.SetMemoryLimit(h.limits.Bytes + 128<<20)
+	h.flows, h.names = newShares(h.limits.All), newShares(allNames)
+}
+
+// where is where the fabric is.
+func (h *helper) where() []netip.AddrPort {
+	if at := h.fabric.Load(); at != nil {
+		return *at
+	}
+	return nil
 }
 
 func (h *helper) attach(a attach, device *os.File) {
@@ -156,7 +191,7 @@ func (h *helper) attach(a attach, device *os.File) {
 	if len(bad) > 0 || a.None {
 		egress = schema.Egress{None: true} // the worker has read them before
 	}
-	p, err := newPlace(h, a.ID, device, rules{egress: egress, local: h.local, fabric: a.Fabric})
+	p, err := newPlace(h, a.ID, a.Function, device, rules{egress: egress, local: h.local, fabric: h.where})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "egress helper: attach an environment:", err)
 		_ = device.Close()

@@ -11,13 +11,17 @@ const (
 	nameLife   = 30 * time.Second // what functions are told as TTL: the host's resolver tells none
 	nameGrace  = 5 * time.Second  // between the answer and the connection
 	noNameLife = 3 * time.Second
-	maxNames   = 1024 // an environment remembers
-	maxFour    = 12   // addresses of an answer: more do not fit into 512 bytes beside a long name
+	maxNames   = 1024     // an environment remembers
+	allNames   = 32 << 10 // all of them, a kilobyte each
+	maxFour    = 12       // addresses of an answer: more do not fit into 512 bytes beside a long name
 	maxSix     = 8
 )
 
 // names are what a resolver gave one environment. Safe for concurrent use.
 type names struct {
+	room     *shares // of all environments; nil: there is no end to it
+	function string  // whose share of that it is
+
 	mu    sync.Mutex
 	given map[string]given
 }
@@ -43,18 +47,46 @@ func (n *names) give(name string, addrs []netip.Addr, until, now time.Time) bool
 	if n.given == nil {
 		n.given = map[string]given{}
 	}
-	if _, known := n.given[name]; !known && len(n.given) >= maxNames {
+	if _, known := n.given[name]; !known && !n.another() {
 		for old, g := range n.given {
 			if now.After(g.until.Add(nameGrace)) {
-				delete(n.given, old)
+				n.drop(old)
 			}
 		}
-		if len(n.given) >= maxNames {
+		if !n.another() {
 			return false
 		}
 	}
 	n.given[name] = given{addrs, until}
 	return true
+}
+
+// another takes room for one more. The mutex is held.
+func (n *names) another() bool {
+	if len(n.given) >= maxNames {
+		return false
+	}
+	if n.room == nil {
+		return true
+	}
+	return n.room.take(n.function, len(n.given))
+}
+
+// drop forgets one. The mutex is held.
+func (n *names) drop(name string) {
+	delete(n.given, name)
+	if n.room != nil {
+		n.room.give(n.function, 1)
+	}
+}
+
+// forget forgets all.
+func (n *names) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for name := range n.given {
+		n.drop(name)
+	}
 }
 
 // gave reports whether a name leads to an address now.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -29,7 +30,13 @@ type process struct {
 	ended bool // reaped: the pid is nobody's
 	dead  bool // killed, or ended
 	quiet bool // it was there to be ended
+
+	telling sync.Mutex // orders what is told of the fabric
+	fabric  []netip.AddrPort
 }
+
+// fabricTime is between looks at where the fabric is.
+const fabricTime = time.Second
 
 // launch starts a helper.
 func (s *Service) launch() (*process, error) {
@@ -80,7 +87,46 @@ func (s *Service) launch() (*process, error) {
 		h.kill()
 		return nil, fmt.Errorf("start the network of environments: %w", err)
 	}
+	if s.cfg.Fabric != nil {
+		s.wg.Go(h.follow)
+	}
 	return h, nil
+}
+
+// follow tells the helper where the fabric is when that moves, until its end.
+func (h *process) follow() {
+	look := time.NewTicker(fabricTime)
+	defer look.Stop()
+	for {
+		select {
+		case <-h.done:
+			return
+		case <-look.C:
+		}
+		if err := h.locate(); err != nil {
+			h.service.cfg.Log.Warn("the network of environments does not listen and is started anew", "error", err)
+			h.kill()
+			return
+		}
+	}
+}
+
+// locate tells the helper where the fabric is, if that is news.
+func (h *process) locate() error {
+	if h.service.cfg.Fabric == nil {
+		return nil
+	}
+	h.telling.Lock()
+	defer h.telling.Unlock()
+	now := h.service.cfg.Fabric()
+	if slices.Equal(now, h.fabric) {
+		return nil
+	}
+	if err := h.send(order{Fabric: &fabric{now}}, -1); err != nil {
+		return err
+	}
+	h.fabric = slices.Clone(now)
+	return nil
 }
 
 // live starts the process and reaps it, on a thread that is good for nothing else afterwards: it has given up what the helper
@@ -217,11 +263,10 @@ func (h *process) send(o order, device int) error {
 }
 
 func (h *process) attach(a *Attachment, reset []flow) error {
-	var fabric []netip.AddrPort
-	if f := h.service.cfg.Fabric; f != nil {
-		fabric = f()
+	if err := h.locate(); err != nil { // nobody is let through by what was so a moment ago
+		return err
 	}
-	return h.send(order{Attach: &attach{ID: a.id, Rules: a.rules, None: a.none, Fabric: fabric, Reset: reset}}, a.device)
+	return h.send(order{Attach: &attach{ID: a.id, Function: a.function, Rules: a.rules, None: a.none, Reset: reset}}, a.device)
 }
 
 // quietly kills it, which nobody needs to hear of.

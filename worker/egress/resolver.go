@@ -14,9 +14,6 @@ import (
 	"github.com/hearth-run/hearth/worker/driver"
 )
 
-// lookupTime is how long the host's resolver has.
-const lookupTime = 5 * time.Second
-
 // resolver answers an environment's questions for addresses of names, by its policy.
 type resolver struct {
 	rules  *rules
@@ -25,22 +22,6 @@ type resolver struct {
 	now    func() time.Time
 	// refused is told of a name that was not answered.
 	refused func(driver.Refused)
-}
-
-// lookupOn asks the host's resolver, or the name server at an address.
-func lookupOn(server string) func(ctx context.Context, name string) ([]netip.Addr, error) {
-	r := &net.Resolver{PreferGo: true}
-	if server != "" {
-		r.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, server)
-		}
-	}
-	return func(ctx context.Context, name string) ([]netip.Addr, error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, lookupTime, errors.New("the host's resolver did not answer in time"))
-		defer cancel()
-		return r.LookupNetIP(ctx, "ip", name)
-	}
 }
 
 // question reads a query: one question, of the internet. ok is false for what gets no answer at all.
@@ -99,8 +80,8 @@ func (r *resolver) answer(ctx context.Context, query []byte) []byte {
 	return reply(h, q, dnsmessage.RCodeSuccess, family(g.addrs, q.Type), g.until.Sub(now))
 }
 
-// find asks the host's resolver and remembers what of its answer may be given. No address at all means that there is no such
-// name.
+// find asks the name servers and remembers what of their answer may be given, as much of it as fits into an answer of ours: a server
+// that a function chose must not fill our memory. No address at all means that there is no such name.
 func (r *resolver) find(ctx context.Context, name string) (given, dnsmessage.RCode) {
 	addrs, err := r.lookup(ctx, name)
 	var failure *net.DNSError
@@ -122,7 +103,7 @@ func (r *resolver) find(ctx context.Context, name string) (given, dnsmessage.RCo
 		r.refused(driver.Refused{Name: name, To: netip.AddrPortFrom(bad, 0), Why: driver.RefusedName, What: schema.Unreachable(bad)})
 		return given{}, dnsmessage.RCodeRefused
 	}
-	g := given{good, now.Add(nameLife)}
+	g := given{append(family(good, dnsmessage.TypeA), family(good, dnsmessage.TypeAAAA)...), now.Add(nameLife)}
 	if len(addrs) == 0 {
 		g.until = now.Add(noNameLife)
 	}

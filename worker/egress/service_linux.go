@@ -86,6 +86,8 @@ type Attachment struct {
 	none    bool
 	report  func(driver.Traffic)
 
+	function string
+
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed when nothing is left
 	ended   chan struct{} // one for each time that a helper has ended it
@@ -100,7 +102,7 @@ type Attachment struct {
 // Attach waits for the first packet on a device (its descriptor belongs to the attachment from now on, also after an error) and
 // gives it a network then. pid is a process that lives as long as the environment.
 func (s *Service) Attach(device, pid int, n *driver.Network) (*Attachment, error) {
-	a := &Attachment{service: s, device: device, pid: pid, none: n.Egress.None, report: n.Report, closing: make(chan struct{}),
+	a := &Attachment{service: s, device: device, pid: pid, none: n.Egress.None, report: n.Report, function: n.Function, closing: make(chan struct{}),
 		done: make(chan struct{}), ended: make(chan struct{}, 1)}
 	for _, rule := range n.Egress.Rules {
 		a.rules = append(a.rules, rule.String())

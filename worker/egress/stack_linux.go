@@ -51,15 +51,16 @@ const abandonTime = 20 * time.Millisecond
 
 // place is the network of one environment, in the helper.
 type place struct {
-	id     uint64
-	helper *helper
-	tun    *os.File
-	rules  rules
-	names  names
-	dns    *resolver
-	stack  *stack.Stack
-	link   *channel.Endpoint
-	tally  tally
+	id       uint64
+	function string // whose share of what all have it takes
+	helper   *helper
+	tun      *os.File
+	rules    rules
+	names    names
+	dns      *resolver
+	stack    *stack.Stack
+	link     *channel.Endpoint
+	tally    tally
 
 	packets, bytes, openings, queries *rate.Limiter
 	asking                            chan struct{} // one for each query that waits for its answer
@@ -70,12 +71,14 @@ type place struct {
 
 	mu     sync.Mutex
 	closed bool
-	wg     sync.WaitGroup // all goroutines; grows only while not closed
+	live   map[*live]struct{} // what is connected
+	wg     sync.WaitGroup     // all goroutines; grows only while not closed
 }
 
 // newPlace makes the network of an environment behind its device, which is its own from now on.
-func newPlace(h *helper, id uint64, tun *os.File, r rules) (*place, error) {
-	p := &place{id: id, helper: h, tun: tun, rules: r, asking: make(chan struct{}, maxQueries),
+func newPlace(h *helper, id uint64, function string, tun *os.File, r rules) (*place, error) {
+	p := &place{id: id, function: function, helper: h, tun: tun, rules: r, asking: make(chan struct{}, maxQueries), live: map[*live]struct{}{},
+		names:   names{room: h.names, function: function},
 		packets: rate.NewLimiter(packetRate, packetBurst), bytes: rate.NewLimiter(byteRate, byteBurst),
 		openings: rate.NewLimiter(newRate, newBurst), queries: rate.NewLimiter(queryRate, queryBurst)}
 	p.tally.soon = h.hurry
@@ -165,6 +168,7 @@ func (p *place) close() {
 	p.abandon()
 	p.stack.Wait()
 	p.link.Close()
+	p.names.forget()
 }
 
 // abandon waits for the goroutines of the place. A connection to outside that stands at the very moment of the end begins its

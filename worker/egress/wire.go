@@ -11,6 +11,7 @@ import (
 // The worker and its helper speak over a pair of sockets, a message of JSON each:
 //
 //	worker ── order{Hello} ──────────────► once
+//	worker ── order{Fabric} ─────────────► before the first, and when it has moved
 //	worker ── order{Attach} + the device ► an environment sends its first packet
 //	worker ◄── report ──────────────────── when there is something new, at most once a second and environment
 //	worker ── order{Detach} ─────────────► it has ended
@@ -20,6 +21,7 @@ const maxMessage = 64 << 10
 // order is what the worker says: one of these.
 type order struct {
 	Hello  *hello  `json:"hello,omitempty"`
+	Fabric *fabric `json:"fabric,omitempty"`
 	Attach *attach `json:"attach,omitempty"`
 	Detach uint64  `json:"detach,omitempty"`
 }
@@ -31,13 +33,18 @@ type hello struct {
 	Limits   Limits           `json:"limits"`
 }
 
+// fabric is where the NATS servers and others of the fabric are, which nobody reaches.
+type fabric struct {
+	Addrs []netip.AddrPort `json:"addrs"`
+}
+
 // attach gives an environment a network; its device comes along.
 type attach struct {
-	ID     uint64           `json:"id"`
-	Rules  []string         `json:"rules,omitempty"`
-	None   bool             `json:"none,omitempty"`
-	Fabric []netip.AddrPort `json:"fabric,omitempty"`
-	Reset  []flow           `json:"reset,omitempty"` // what a helper before this one had
+	ID       uint64   `json:"id"`
+	Function string   `json:"function,omitempty"` // whose share of connections and memory it takes
+	Rules    []string `json:"rules,omitempty"`
+	None     bool     `json:"none,omitempty"`
+	Reset    []flow   `json:"reset,omitempty"` // what a helper before this one had
 }
 
 // flow is a connection as the environment has it.
@@ -53,7 +60,7 @@ type report struct {
 	End     bool           `json:"end,omitempty"`
 }
 
-// Limits of connections and flows. Zero values are defaults.
+// Limits of connections and flows. Zero values are defaults. What all together may have is shared among functions ([shares]).
 type Limits struct {
 	Place int           `json:"place"` // at once, of one environment; 0 means 256
 	All   int           `json:"all"`   // of all together; 0 means what Bytes have room for

@@ -143,10 +143,11 @@ func TestEgressHeals(t *testing.T) {
 	}
 }
 
-// TestEgressBounds: connections of an environment, and of all, have their numbers, and refusals are at once.
+// TestEgressBounds: connections of an environment, and of all of a function, have their numbers, and refusals are at once. Another
+// function has what the first one left.
 func TestEgressBounds(t *testing.T) {
 	t.Parallel()
-	w := newTalker(t, func(cfg *native.Config, _ *egresstest.World) { cfg.Network = egress.Limits{Place: 4, All: 6} })
+	w := newTalker(t, func(cfg *native.Config, _ *egresstest.World) { cfg.Network = egress.Limits{Place: 4, All: 12} })
 	for many, want := range map[string]string{"many/" + server + "/4": hostile.Done, "many/" + server + "/5": "ECONNREFUSED"} {
 		got, seen := w.say(t, nil, many)
 		now, _ := seen.look()
@@ -154,7 +155,7 @@ func TestEgressBounds(t *testing.T) {
 			t.Errorf("%v, counted %+v", got, now)
 		}
 	}
-	// Others hold five of the six.
+	// Others hold five of the six that are the share of a function alone.
 	for _, holders := range []int{3, 2} {
 		var holds []string
 		for i := range holders {
@@ -168,6 +169,13 @@ func TestEgressBounds(t *testing.T) {
 	for many, want := range map[string]string{"many/" + server + "/1": hostile.Done, "many/" + server + "/2": "ECONNREFUSED"} {
 		if got, _ := w.say(t, nil, many); got[many] != want {
 			t.Errorf("beside others: %v", got)
+		}
+	}
+	// Seven are left, of which one environment of another function may have three: two more stay for its next one, and two for others.
+	w.function = "another"
+	for many, want := range map[string]string{"many/" + server + "/3": hostile.Done, "many/" + server + "/4": "ECONNREFUSED"} {
+		if got, _ := w.say(t, nil, many); got[many] != want {
+			t.Errorf("another function: %v", got)
 		}
 	}
 }

@@ -179,6 +179,8 @@ type talker struct {
 	world *egresstest.World
 	code  string
 	guest string
+
+	function string // that its environments are of
 }
 
 func newTalker(t *testing.T, change func(*native.Config, *egresstest.World)) *talker {
@@ -242,7 +244,7 @@ func (w *talker) start(t *testing.T, rules []string, what ...string) (driver.Env
 	})
 	out, seen := &text{}, &traffic{}
 	cmd := driver.Command{Path: w.guest, Args: append([]string{talkArgument}, what...), Dir: w.code,
-		Network: &driver.Network{Egress: egress, Report: seen.report}}
+		Network: &driver.Network{Egress: egress, Function: w.function, Report: seen.report}}
 	if err := e.Start(t.Context(), cmd, out); err != nil {
 		t.Fatal(err)
 	}
