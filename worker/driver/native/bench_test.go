@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,29 @@ func bare(t testing.TB, folder string) starter {
 		began = time.Now()
 		_ = c.Process.Kill()
 		_ = c.Wait()
+		kill := time.Since(began)
+		_ = conn.Close()
+		return cold, kill
+	}
+}
+
+// twin is a process in the same objects of the kernel as a sandbox has, and nothing of Hearth beside ([native.Twin]).
+func twin(t testing.TB, folder string, o native.Objects) starter {
+	cmd := drivertest.GuestCommand(t, folder)
+	w := native.NewTwin(t, filepath.Join(drivertest.Folder(t), "tree"), folder, cmd.Args, o)
+	return func(t testing.TB) (time.Duration, time.Duration) {
+		began := time.Now()
+		l, end, err := w.Start()
+		if err != nil {
+			t.Error(err)
+			return 0, 0
+		}
+		conn := report(t, l)
+		cold := time.Since(began)
+		began = time.Now()
+		if err := end(); err != nil {
+			t.Error(err)
+		}
 		kill := time.Since(began)
 		_ = conn.Close()
 		return cold, kill
@@ -145,42 +169,92 @@ func BenchmarkCold(b *testing.B) {
 	b.ReportMetric(median(kill[1])/1e6, "kill-ms")
 }
 
-// BenchmarkRate compares how many starts and ends a second fit when all cores are busy with them, in turns.
+// beside is how many start something side by side, HEARTH_BENCH_PARALLEL of them, so that all cores are busy: a sandbox waits for the
+// kernel now and then (grace periods of RCU), so fewer would leave cores idle.
+func beside() int {
+	if most, err := strconv.Atoi(os.Getenv("HEARTH_BENCH_PARALLEL")); err == nil {
+		return most
+	}
+	return 8 * runtime.GOMAXPROCS(0)
+}
+
+// turn is how many each of them starts before it is another's turn.
+const turn = 6
+
+// busyFor has starts and ends happen side by side, and tells how long that took, and the processor time of our cgroup.
+func busyFor(b *testing.B, s starter) (spent, used time.Duration) {
+	began, cpu := time.Now(), cpuTime(b)
+	var wg sync.WaitGroup
+	for range beside() {
+		wg.Go(func() {
+			for range turn {
+				s(b)
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(began), cpuTime(b) - cpu
+}
+
+// BenchmarkRate compares how many starts and ends a second fit when all cores are busy with them, in turns: of a bare process, of a
+// sandbox, and of a process that has the kernel's objects of a sandbox and nothing else. The last is what the kernel itself leaves of
+// the first: kernel-ratio is the most that rate-ratio can be.
 func BenchmarkRate(b *testing.B) {
 	needsRoot(b)
 	folder := drivertest.Folder(b)
 	d := open(b)
 	defer d.Close()
-	starts := []starter{bare(b, folder), sandboxed(b, d, folder, &driver.Network{})}
-	most, err := strconv.Atoi(os.Getenv("HEARTH_BENCH_PARALLEL"))
-	if err != nil {
-		most = 4
-	}
-	const turn = 40
-	var spent, used [2]time.Duration
+	starts := []starter{bare(b, folder), sandboxed(b, d, folder, &driver.Network{}), twin(b, folder, native.AllObjects)}
+	var spent, used [3]time.Duration
 	for b.Loop() {
 		for i, s := range starts {
-			began, cpu := time.Now(), cpuTime(b)
-			var wg sync.WaitGroup
-			for range most {
-				wg.Go(func() {
-					for range turn / most {
-						s(b)
-					}
-				})
-			}
-			wg.Wait()
-			spent[i] += time.Since(began)
-			used[i] += cpuTime(b) - cpu
+			took, cpu := busyFor(b, s)
+			spent[i] += took
+			used[i] += cpu
 		}
 	}
+	many := turn * beside() * b.N
 	b.ReportMetric(float64(spent[0])/float64(spent[1]), "rate-ratio")
+	b.ReportMetric(float64(spent[0])/float64(spent[2]), "kernel-ratio")
+	b.ReportMetric(float64(spent[2])/float64(spent[1]), "of-kernel")
 	if used[1] > 0 {
 		b.ReportMetric(float64(used[0])/float64(used[1]), "cpu-ratio")
-		b.ReportMetric(float64(used[1])/float64(turn*b.N)/1e6, "native-cpu-ms")
+		b.ReportMetric(float64(used[1])/float64(many)/1e6, "native-cpu-ms")
 	}
-	b.ReportMetric(float64(turn*b.N)/spent[0].Seconds(), "bare/s")
-	b.ReportMetric(float64(turn*b.N)/spent[1].Seconds(), "native/s")
+	for i, name := range []string{"bare/s", "native/s", "kernel/s"} {
+		b.ReportMetric(float64(many)/spent[i].Seconds(), name)
+	}
+}
+
+// BenchmarkKernel is BenchmarkRate's price of the kernel, taken apart: what it takes for each of the objects of a sandbox more, in
+// starts of a bare process.
+func BenchmarkKernel(b *testing.B) {
+	needsRoot(b)
+	folder := drivertest.Folder(b)
+	parts := []struct {
+		name string
+		has  native.Objects
+	}{
+		{"namespaces", native.Objects{}},
+		{"groups", native.Objects{Groups: true}},
+		{"mounts", native.Objects{Groups: true, Mounts: true}},
+		{"masks", native.Objects{Groups: true, Mounts: true, Masks: true}},
+		{"device", native.AllObjects},
+	}
+	starts := []starter{bare(b, folder)}
+	for _, p := range parts {
+		starts = append(starts, twin(b, folder, p.has))
+	}
+	spent := make([]time.Duration, len(starts))
+	for b.Loop() {
+		for i, s := range starts {
+			took, _ := busyFor(b, s)
+			spent[i] += took
+		}
+	}
+	for i, p := range parts {
+		b.ReportMetric(float64(spent[i+1]-spent[i])/float64(spent[0]), p.name)
+	}
 }
 
 // BenchmarkIdle is the memory of environments that wait for a call, HEARTH_BENCH_IDLE of them (100): what the host has less, and what

@@ -82,7 +82,7 @@ func newProgram(p plan) *program {
 	s.do("set the host's name", unix.SYS_SETHOSTNAME, hostname, len(hostname))
 	mounts(s, p)
 	landlock(s, p.landlock)
-	listen(s, p, wrong)
+	listen(s, p, rulesetFD+1, wrong)
 	waitForLetter(s)
 
 	tail.at = len(s.steps)
@@ -114,9 +114,8 @@ func mounts(s *script, p plan) {
 }
 
 // listen brings up lo, makes the device, opens the Runtime API's socket in the environment's own network, and hands both to the
-// worker.
-func listen(s *script, p plan, wrong *label) {
-	const fd = rulesetFD + 1
+// worker. fd is the lowest free descriptor.
+func listen(s *script, p plan, fd int, wrong *label) {
 	s.do("open a socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	lo := make([]byte, 40)
 	copy(lo, "lo")

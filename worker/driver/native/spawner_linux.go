@@ -92,13 +92,15 @@ const (
 	notAtAll  = notByRoot | 1<<5 | 1<<6 | 1<<7
 )
 
+// namespaces are what a sandbox has of its own. That of cgroups it makes when it has joined its own.
+const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+
 // spawn starts the shim with these descriptors, in namespaces of its own, and in the cgroup of a v2 hierarchy if there is one (not -1).
 func (s *spawner) spawn(files []uintptr, cgroup int) (child, error) {
 	attr := &syscall.ProcAttr{
 		Env: []string{}, Files: files,
 		Sys: &syscall.SysProcAttr{
-			Setsid:     true,
-			Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
+			Setsid: true, Cloneflags: namespaces,
 		},
 	}
 	if cgroup >= 0 {
