@@ -164,10 +164,7 @@ func (m *Manager) decide(c *claim, g *generation) {
 			return
 		}
 		if c.target.Reserved {
-			d.Action = pool.Refuse // nothing is made, nor ended, for a call of a reserved arc
-			if c.call.Tenant != "" && m.pool.Full(c.call.Account, c.call.Function, c.home) {
-				d.Action = pool.Throttle
-			}
+			d = m.refusedReserved(now, c)
 			m.decided(c, g, &d, now)
 			return
 		}
@@ -203,6 +200,23 @@ func (m *Manager) warm(now time.Time, c *claim) pool.Decision {
 		return pool.Decision{}
 	}
 	return m.pool.Warm(now, c.home, c)
+}
+
+// refusedReserved is what becomes of a call of a reserved arc for which nothing is warm anywhere: nothing is made, nor ended, for it.
+// One whose sub-tenant may have no other environment than one that has answered waits for that, though it is not on offer. Manager.mu is held.
+func (m *Manager) refusedReserved(now time.Time, c *claim) pool.Decision {
+	if c.call.Tenant == "" {
+		return pool.Decision{Action: pool.Refuse}
+	}
+	d := m.pool.Warm(now, c.home, c)
+	switch {
+	case d.Action != pool.Unknown:
+	case m.pool.Full(c.call.Account, c.call.Function, c.home):
+		d.Action = pool.Throttle
+	default:
+		d.Action = pool.Refuse
+	}
+	return d
 }
 
 // decided does what the pool said of a claim. Manager.mu is held, and let go.

@@ -15,7 +15,11 @@ func (m *Manager) carryOut(plan pool.Plan[*claim], failure *schema.FunctionError
 		m.worker.End(id)
 	}
 	for _, mk := range plan.Make {
-		m.spawn(func() { m.make(mk, nil) })
+		if mk.Replaces {
+			m.spawn(func() { m.replace(mk) })
+		} else {
+			m.spawn(func() { m.make(mk, nil) })
+		}
 	}
 	for _, c := range plan.Fail {
 		m.spawn(func() { m.fail(c, failure) })
@@ -52,6 +56,21 @@ func (m *Manager) makeInPlace(mk pool.Make, of []string) {
 		m.carryOut(pool.Plan[*claim]{End: of}, nil)
 	}
 	m.offers.kick()
+}
+
+// replaceAfter is how long the member that takes the place of one that was bound lets that one's call go before it. To make a sandbox keeps
+// the processors busy for a millisecond or two, which most calls that bind one would wait for (measured: 1.7 times as long as without).
+const replaceAfter = 10 * time.Millisecond
+
+// replace makes a member in the place of one that was bound to a sub-tenant.
+func (m *Manager) replace(mk pool.Make) {
+	wait := time.NewTimer(replaceAfter)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-m.life.Done(): // it is told so
+	}
+	m.make(mk, nil)
 }
 
 // make binds an environment and has the worker begin it, in the place of those that are set aside for it, if any. Variables are opened

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/manager"
+	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -253,5 +255,63 @@ func TestTenantsRace(t *testing.T) {
 	}
 	if specialised != rounds {
 		t.Errorf("it was bound on its arc in %d of %d rounds", specialised, rounds)
+	}
+}
+
+// A call that was answered counts against nobody: the next one of a sub-tenant that may have one environment waits for that, however long
+// it takes to ask for its next call, on every arc.
+//
+// Broken to see it fail: a pool that throttles what finds its one environment finishing for longer than Patience.
+func TestTenantLimitOfWhatIsSlow(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	asks, answered := make(chan struct{}), make(chan struct{}, 8)
+	r := reserveFor(t, f, 1, each(1), func(_ *manager.Config, w *echoWorker) {
+		w.park = func(string) {
+			answered <- struct{}{}
+			<-asks
+		}
+	})
+	var once sync.Once
+	release := func() { once.Do(func() { close(asks) }) }
+	t.Cleanup(release)
+	r.nodes[0].MakeGeneric(r.arc(), r.key, 2)
+	r.offered(2)
+	publish := func(a *answers, reserved bool) {
+		t.Helper()
+		if reserved {
+			call := r.reserved(a.inbox)
+			call.Tenant = "on the arc"
+			r.publishReserved(call)
+			return
+		}
+		key := r.key
+		key.Tenant = "off the arc"
+		r.publish(r.call("resize", key, a.inbox))
+	}
+	first := [2]*answers{r.listen(), r.listen()}
+	ran := [2]string{}
+	for i, a := range first {
+		publish(a, i == 1)
+		ran[i] = a.want(1)[0].Header.Get(schema.HeaderEnvironment)
+		<-answered
+	}
+	late := time.Now().Add(4 * pool.Patience)
+	natstest.Eventually(t, patience, func() bool { return time.Now().After(late) }, "they may be stuck")
+	next := [2]*answers{r.listen(), r.listen()}
+	for i, a := range next {
+		publish(a, i == 1)
+		natstest.Eventually(t, patience, func() bool {
+			if m, err := a.sub.NextMsg(time.Millisecond); err == nil {
+				t.Fatalf("call %d is answered %q, %v, and its environment is not back", i, m.Data, refused(m))
+			}
+			return r.nodes[0].Waiting() == i+1
+		}, "the call waits")
+	}
+	release()
+	for i, a := range next {
+		if m := a.want(1)[0]; start(m) != schema.StartWarm || m.Header.Get(schema.HeaderEnvironment) != ran[i] {
+			t.Errorf("call %d: %s in %s, want warm in %s", i, start(m), m.Header.Get(schema.HeaderEnvironment), ran[i])
+		}
 	}
 }

@@ -205,7 +205,7 @@ func (p *Pool[C]) turn(now time.Time, e *environment[C]) Turn[C] {
 // rest is the turn of an environment that no claim wants.
 func (p *Pool[C]) rest(now time.Time, e *environment[C]) Turn[C] {
 	g := e.group
-	if g.spec.Past || p.draining || g.spares && p.owed > max(0, p.capacity-p.used) {
+	if g.spec.Past || p.draining || g.spares && p.owed > max(0, p.capacity-p.used) || g.tenant.over() {
 		p.move(now, e, closing)
 		return Turn[C]{End: true, Arc: g.spec.Arc}
 	}

@@ -186,7 +186,7 @@ func (p *Pool[C]) bind(now time.Time, e *environment[C], to *group[C]) {
 func (p *Pool[C]) claimBound(now time.Time, home Home, spec *Spec, claim C, may bool) Decision {
 	generic := p.groups[home.generic()]
 	g := p.groups[home]
-	own := g != nil && (g.idle > 0 || len(g.claims) < g.fresh)
+	own := g != nil && (g.idle > 0 || len(g.claims) < g.fresh || g.holds())
 	if !may && (p.draining || !own && (home.Reservation == 0 || generic == nil || generic.idle == 0 || p.barred(generic, home.Tenant))) {
 		return Decision{}
 	}
@@ -215,7 +215,9 @@ func (p *Pool[C]) claimBound(now time.Time, home Home, spec *Spec, claim C, may 
 		p.move(now, g.top, busy)
 		return d
 	case len(g.claims) < g.fresh:
-	case full && t.idlest() == nil:
+	case g.holds():
+		p.hold(g)
+	case t.stuck():
 		d.Action = Throttle
 		return d
 	case generic.top != nil:
@@ -243,20 +245,12 @@ func (p *Pool[C]) claimBound(now time.Time, home Home, spec *Spec, claim C, may 
 
 // barred reports whether nothing more may be bound to a sub-tenant.
 func (p *Pool[C]) barred(generic *group[C], name string) bool {
-	t := p.tenant(&generic.spec, name)
-	return t.full() && t.idlest() == nil
-}
-
-// exchange ends the sub-tenant's idle environment that it used least recently, if it is to get another and has as many as it may.
-func (p *Pool[C]) exchange(now time.Time, t *tenant[C], full bool, d *Decision) {
-	if full {
-		d.End = append(d.End, p.end(now, t.idlest()))
-	}
+	return p.tenant(&generic.spec, name).stuck()
 }
 
 // coveredBound is Covered for a sub-tenant.
 func (p *Pool[C]) coveredBound(home Home) bool {
-	if g := p.groups[home]; g != nil && (g.idle > 0 || len(g.claims) < g.fresh) {
+	if g := p.groups[home]; g != nil && (g.idle > 0 || len(g.claims) < g.fresh || g.holds()) {
 		return true
 	}
 	generic := p.groups[home.generic()]

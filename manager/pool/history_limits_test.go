@@ -61,7 +61,45 @@ func (n *naive) victim(h pool.Home) (first *naiveEnvironment) {
 	return first
 }
 
-func (n *naive) barred(h pool.Home) bool { return n.full(h) && n.victim(h) == nil }
+func (n *naive) barred(h pool.Home) bool {
+	return n.full(h) && n.victim(h) == nil && n.spared(h) == nil
+}
+
+// late are the finishing ones of a home that cover nothing, oldest first.
+func (n *naive) late(h pool.Home) (late []*naiveEnvironment) {
+	for _, e := range n.in(h, "finishing") {
+		if e.stale {
+			late = append(late, e)
+		}
+	}
+	return late
+}
+
+// holds reports whether a claim waits for one of these, since there can be no other.
+func (n *naive) holds(h pool.Home) bool {
+	return n.full(h) && n.victim(h) == nil && len(n.late(h)) > 0 && len(n.waiting(h)) >= n.fresh(h)
+}
+
+func (e *naiveEnvironment) hold() { e.stale, e.held = false, true }
+
+// spared is the finishing one of a sub-tenant that answered first of those that no claim waits for, of each home one that covers nothing
+// if there is one.
+func (n *naive) spared(h pool.Home) (first *naiveEnvironment) {
+	for _, of := range n.ofTenant(h) {
+		all := n.in(of, "finishing")
+		if late := n.late(of); len(late) > 0 {
+			all = late
+		} else if len(all) <= len(n.waiting(of)) {
+			continue
+		}
+		if first == nil || all[0].order < first.order {
+			first = all[0]
+		}
+	}
+	return first
+}
+
+func (e *naiveEnvironment) finishes() { e.state, e.shed = "dying", true }
 
 // exchange ends a sub-tenant's own idle environment in place of which it gets another, and gives the rest of what ends.
 func (n *naive) exchange(h pool.Home, end []string) []string {
@@ -69,6 +107,10 @@ func (n *naive) exchange(h pool.Home, end []string) []string {
 		return end
 	}
 	e := n.victim(h)
+	if e == nil {
+		n.spared(h).finishes()
+		return end
+	}
 	if len(end) == 0 || end[0] != e.id {
 		n.t.Fatalf("%v end, want %s of %v first: it has as many as it may", end, e.id, h)
 	}
@@ -84,6 +126,14 @@ func (n *naive) trim(h pool.Home, plan *pool.Plan[int]) {
 				n.t.Fatalf("plan %+v, want %s ended", plan, e.id)
 			}
 			e.state, plan.End = "closing", plan.End[1:]
+			continue
+		}
+		if late := n.late(h); len(late) > 0 {
+			late[0].hold()
+			continue
+		}
+		if e := n.spared(h); e != nil {
+			e.finishes()
 			continue
 		}
 		w := n.waiting(h)

@@ -55,14 +55,14 @@ func (n *naive) parked(turn pool.Turn[int], e *naiveEnvironment, order int, may 
 		n.parkedGeneric(turn, e, order)
 		return
 	}
-	e.order, e.stale = order, false
+	e.order, e.stale, e.held = order, false, false
 	if s := n.shares[e.home]; s != nil && e.state == "starting" {
 		s.inited(n.now)
 	}
 	w := n.waiting(e.home)
-	if len(w) == 0 && spares(e.home) && n.owed() > max(0, n.free()) {
+	if len(w) == 0 && (spares(e.home) && n.owed() > max(0, n.free()) || n.overLimit(e.home)) {
 		if !turn.End {
-			n.t.Fatalf("%s: %+v, want it ended: a reservation lacks its places", e.id, turn)
+			n.t.Fatalf("%s: %+v, want it ended: a reservation lacks its places, or its sub-tenant has too many", e.id, turn)
 		}
 		e.state = "closing"
 		return
@@ -131,7 +131,7 @@ func (n *naive) tick(p *pool.Pool[int], specs map[pool.Home]pool.Spec, order int
 	plan := p.Tick(n.now, keepAlive, reclaim)
 	var late []*naiveEnvironment
 	for _, e := range n.envs {
-		if e.state == "finishing" && !e.stale && n.now.Sub(e.since) > pool.Patience {
+		if e.state == "finishing" && !e.stale && !e.held && n.now.Sub(e.since) > pool.Patience {
 			late = append(late, e)
 		}
 	}

@@ -131,6 +131,9 @@ func (n *naive) claimBound(d pool.Decision, h pool.Home, s pool.Spec, id, order 
 		e.calls++
 	case len(n.waiting(h)) < n.fresh(h):
 		waits(0)
+	case n.holds(h) && n.known(root):
+		n.late(h)[0].hold()
+		waits(0)
 	case n.barred(h) && n.known(root):
 		if d.Action != pool.Throttle || len(d.End)+len(d.Make) > 0 {
 			n.t.Fatalf("claim of %v: %+v, want it throttled", h, d)
@@ -212,6 +215,11 @@ func (n *naive) parkedGeneric(turn pool.Turn[int], e *naiveEnvironment, order in
 func (n *naive) coveredFamily(h pool.Home, spec pool.Spec, plan *pool.Plan[int], order int) {
 	root := generic(h)
 	if h.Tenant != "" {
+		for _, e := range n.in(h, "finishing") {
+			if e.held {
+				e.stale, e.held = true, false
+			}
+		}
 		n.trim(h, plan)
 	}
 	for {

@@ -35,6 +35,7 @@ type naiveEnvironment struct {
 	since  time.Time
 	number uint64 // of its promise
 	stale  bool   // finishing for longer than Patience at a tick
+	held   bool   // it was, and covers again
 	calls  int    // that it ran
 	shed   bool   // dying, because its sub-tenant has too many
 	order  int    // of its last change of state, to order equal times
@@ -278,7 +279,7 @@ func history(t *testing.T, seed uint64, steps int) {
 			if e.state == "busy" {
 				e.shed = reusable && n.overLimit(e.home)
 				reusable = reusable && !e.shed
-				e.state, e.since, e.order, e.stale = "finishing", n.now, step, false
+				e.state, e.since, e.order, e.stale, e.held = "finishing", n.now, step, false, false
 				if !reusable {
 					e.state = "dying"
 				} else if s := n.shares[generic(e.home)]; s != nil {

@@ -158,6 +158,7 @@ func (p *Pool[C]) Resume() {
 // its members do not cover.
 func (p *Pool[C]) cover(now time.Time, g *group[C], plan *Plan[C]) {
 	if g.family != nil {
+		p.unhold(g)
 		p.settle(g) // so that it is known what its family needs
 		p.trim(now, g, plan)
 		p.coverFamily(now, g.family, plan)

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -39,6 +40,7 @@ type Pool[C comparable] struct {
 	owed     int // places that reserved homes lack for their shares; see owes
 	waiting  int
 	came     uint64 // claims of sub-tenants that waited
+	answered uint64
 	freed    uint64
 	draining bool
 	now      time.Time // as it was told last
@@ -78,11 +80,12 @@ type environment[C comparable] struct {
 	group   *group[C]
 	state   state
 	since   time.Time // in this state
-	rested  uint64    // Pool.freed when it went idle, which orders those that did
+	rested  uint64    // Pool.freed when it went idle, or Pool.answered when it answered, which orders those that did
 	init    time.Duration
 	calls   int    // given to it
 	promise uint64 // while it is promised
-	cover   bool   // finishing, and no longer than Patience
+	cover   bool   // finishing, and no longer than Patience, or held
+	held    bool   // covers for longer, since its sub-tenant may have no other (tenants.go)
 	unasked bool   // dying because it is too many, so it does not end by itself
 
 	below, above *environment[C] // in its group's stack of idle ones
@@ -112,13 +115,14 @@ type group[C comparable] struct {
 	owed     int  // counted in Pool.owed
 	share    *share
 
-	family *family[C] // of a function with sub-tenants, else nil
-	tenant *tenant[C] // whose it is, in such a family
-	at     int        // in family.bound
-	short  int        // in family.short, 1 the first; 0: it has no need
-	came   []uint64   // of claims, in such a family: their order among all its claims
-	need   int        // counted in family.need
-	since  uint64     // of the claim that has needed a generic one for longest, while there is a need: what orders family.short
+	family *family[C]        // of a function with sub-tenants, else nil
+	tenant *tenant[C]        // whose it is, in such a family
+	at     int               // in family.bound
+	ends   []*environment[C] // its finishing ones, oldest first
+	short  int               // in family.short, 1 the first; 0: it has no need
+	came   []uint64          // of claims, in such a family: their order among all its claims
+	need   int               // counted in family.need
+	since  uint64            // of the claim that has needed a generic one for longest, while there is a need: what orders family.short
 }
 
 // newGroup makes the group of a home known.
@@ -272,6 +276,9 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 	case finishing:
 		g.finish--
 		p.uncover(e)
+		if g.tenant != nil {
+			g.ends = slices.DeleteFunc(g.ends, func(other *environment[C]) bool { return other == e })
+		}
 	case promised:
 		g.promised--
 		p.promised.remove(e)
@@ -300,6 +307,11 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 		g.fresh++
 		e.cover = true
 		p.finishing.append(e)
+		if g.tenant != nil {
+			p.answered++
+			e.rested = p.answered
+			g.ends = append(g.ends, e)
+		}
 	case promised:
 		g.promised++
 		p.promised.append(e)
@@ -319,7 +331,11 @@ func (p *Pool[C]) uncover(e *environment[C]) {
 	if e.cover {
 		e.cover = false
 		e.group.fresh--
-		p.finishing.remove(e)
+		if e.held {
+			e.held = false
+		} else {
+			p.finishing.remove(e)
+		}
 	}
 }
 

@@ -9,8 +9,11 @@ import (
 //
 // The limit bounds the environments that are bound to a sub-tenant, idle ones too, and the claims of it that will bind one more: over all
 // versions and reservations of the function, on this manager. What it asks for beyond that gets the place of an idle one of its own, the
-// least recently used (one of another version, or off the reserved arc, else the call would be warm there), or is throttled. So nobody
-// else's environments pay for a noisy sub-tenant.
+// least recently used (one of another version, or off the reserved arc, else the call would be warm there), or of one that has answered,
+// which ends instead of asking for its next call; or is throttled. So nobody else's environments pay for a noisy sub-tenant.
+//
+// A call that has been answered counts against nobody's next one, however long its environment takes to ask for that: where the sub-tenant
+// may have no other, the next call waits for it, for longer than [Patience] too. One that never asks is ended by its worker.
 type tenants[C comparable] struct {
 	most int // each; 0: no limit
 	of   map[string]*tenant[C]
@@ -23,7 +26,7 @@ type tenant[C comparable] struct {
 }
 
 // SetTenantLimit sets how many environments each sub-tenant of a function may have here; 0 is no limit. Where one has more, idle ones end,
-// whose ids it gives, least recently used first, and the others when their calls have ended.
+// whose ids it gives, least recently used first, and the others when their calls have ended, or promises lapsed.
 func (p *Pool[C]) SetTenantLimit(now time.Time, of Scope, most int) (end []string) {
 	p.now = now
 	t := p.tenants[of]
@@ -63,10 +66,10 @@ func (p *Pool[C]) TenantsLimited(of Scope) bool {
 	return t != nil && t.most > 0
 }
 
-// Full reports whether the sub-tenant of a home has as many environments here as it may, and none that is idle.
+// Full reports whether the sub-tenant of a home has as many environments here as it may, and all of them run calls, or will run what
+// waits.
 func (p *Pool[C]) Full(account, function string, home Home) bool {
-	t := p.tenant(&Spec{Account: account, Function: function}, home.Tenant)
-	return t.full() && t.idlest() == nil
+	return p.tenant(&Spec{Account: account, Function: function}, home.Tenant).stuck()
 }
 
 // tenant is what a sub-tenant has here, nil if nothing.
@@ -145,15 +148,84 @@ func (t *tenant[C]) idlest() (first *environment[C]) {
 	return first
 }
 
-// trim has a group's claims fit into its sub-tenant's limit again, after one that it waited for turned out to cover nothing: an idle one of
-// its own makes way, else the claim that came last is let go, to be throttled when it comes again.
-func (p *Pool[C]) trim(now time.Time, g *group[C], plan *Plan[C]) {
-	for t := g.tenant; t.limited() && g.need > 0 && t.takes() > t.of.most; {
-		if e := t.idlest(); e != nil {
-			plan.End = append(plan.End, p.end(now, e))
+// spared is the finishing one that answered first of those that no claim waits for, nil if there is none.
+func (t *tenant[C]) spared() (first *environment[C]) {
+	for _, g := range t.groups {
+		if len(g.ends) <= min(len(g.claims), g.fresh) {
 			continue
 		}
-		p.refuseLast(g, plan)
-		p.settle(g)
+		one := g.ends[0]
+		if at := slices.IndexFunc(g.ends, func(e *environment[C]) bool { return !e.cover }); at >= 0 {
+			one = g.ends[at]
+		}
+		if first == nil || one.rested < first.rested {
+			first = one
+		}
+	}
+	return first
+}
+
+// stuck reports whether it gets nothing more: it has all that it may, and nothing that could make way.
+func (t *tenant[C]) stuck() bool { return t.full() && t.idlest() == nil && t.spared() == nil }
+
+// holds reports whether one more claim of a group can but wait for one that has answered and takes longer than Patience to ask for it.
+func (g *group[C]) holds() bool {
+	return g.finish > g.fresh && len(g.claims) >= g.fresh && g.tenant.full() && g.tenant.idlest() == nil
+}
+
+// hold has such a one of a group cover again, and reports whether there was one.
+func (p *Pool[C]) hold(g *group[C]) bool {
+	at := slices.IndexFunc(g.ends, func(e *environment[C]) bool { return !e.cover })
+	if at < 0 {
+		return false
+	}
+	g.ends[at].cover, g.ends[at].held = true, true
+	g.fresh++
+	return true
+}
+
+// unhold ends that: who may have others need not wait.
+func (p *Pool[C]) unhold(g *group[C]) {
+	for _, e := range g.ends {
+		if e.held {
+			p.uncover(e)
+		}
+	}
+}
+
+// exchange has one of a sub-tenant's own make way, if it is to get another and has as many as it may: the idle one that it used least
+// recently, else one that has answered.
+func (p *Pool[C]) exchange(now time.Time, t *tenant[C], full bool, d *Decision) {
+	if !full {
+		return
+	}
+	if e := t.idlest(); e != nil {
+		d.End = append(d.End, p.end(now, e))
+		return
+	}
+	p.finishes(now, t.spared())
+}
+
+// finishes has one that has answered end when it asks for its next call. It holds no place of its sub-tenant's limit any more.
+func (p *Pool[C]) finishes(now time.Time, e *environment[C]) {
+	e.unasked = true
+	p.move(now, e, dying)
+	p.settle(e.group)
+}
+
+// trim has a group's claims fit into its sub-tenant's limit again, after one that it waited for turned out to cover nothing: an idle one of
+// its own makes way; else they wait on for that one after all, or another that has answered makes way; else the claim that came last is
+// let go, to be throttled when it comes again.
+func (p *Pool[C]) trim(now time.Time, g *group[C], plan *Plan[C]) {
+	for t := g.tenant; t.limited() && g.need > 0 && t.takes() > t.of.most; p.settle(g) {
+		if e := t.idlest(); e != nil {
+			plan.End = append(plan.End, p.end(now, e))
+		} else if p.hold(g) {
+			continue
+		} else if e := t.spared(); e != nil {
+			p.finishes(now, e)
+		} else {
+			p.refuseLast(g, plan)
+		}
 	}
 }
