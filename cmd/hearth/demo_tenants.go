@@ -205,8 +205,8 @@ func theRecord(record string) func(shopAnswer) (string, error) {
 
 // refused wants a refusal.
 func refused(a shopAnswer) (string, error) {
-	if a.Status != http.StatusForbidden || a.Record != nil {
-		return "", fmt.Errorf("the service said %d %s, not 403", a.Status, a.Record)
+	if a.Status != http.StatusNotFound || a.Record != nil {
+		return "", fmt.Errorf("the service said %d %s, not 404", a.Status, a.Record)
 	}
 	return fmt.Sprintf("record invoice-1 is refused, %d: %s", a.Status, a.Error), nil
 }

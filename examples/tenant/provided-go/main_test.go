@@ -27,8 +27,8 @@ func TestHandle(t *testing.T) {
 			t.Errorf("Authorization %q", r.Header["Authorization"])
 		}
 		if r.URL.Path == "/records/another's" {
-			w.WriteHeader(http.StatusForbidden)
-			fmt.Fprint(w, `{"error":"it is another customer's"}`)
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"error":"you have no such record"}`)
 			return
 		}
 		fmt.Fprintf(w, `{"record":{"method":%q,"path":%q}}`, r.Method, r.URL.EscapedPath())
@@ -41,7 +41,7 @@ func TestHandle(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"id":"i"}`:              `{"customer":"acme","status":200,"record":{"method":"GET","path":"/records/i"}}`,
 		`{"id":"a/b","record":1}`: `{"customer":"acme","status":200,"record":{"method":"PUT","path":"/records/a%2Fb"}}`,
-		`{"id":"another's"}`:      `{"customer":"acme","status":403,"error":"it is another customer's"}`,
+		`{"id":"another's"}`:      `{"customer":"acme","status":404,"error":"you have no such record"}`,
 	} {
 		var event request
 		if err := json.Unmarshal([]byte(in), &event); err != nil {

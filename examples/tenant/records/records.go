@@ -11,8 +11,10 @@ import (
 
 // Bounds of what is kept.
 const (
-	maxRecord  = 64 << 10 // bytes
-	maxRecords = 1_000
+	maxRecord    = 64 << 10 // bytes
+	maxRecords   = 100      // of a customer
+	maxBytes     = 1 << 20  // of a customer's records together
+	maxCustomers = 500
 )
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -22,18 +24,19 @@ type Service struct {
 	tokens *Verifier
 	mux    *http.ServeMux
 
-	mu      sync.Mutex // guards records
-	records map[string]record
+	mu        sync.Mutex // guards customers
+	customers map[string]*customer
 }
 
-type record struct {
-	owner string // the customer
-	data  json.RawMessage
+// customer is what one of them keeps here. What the others have is nowhere near it, so that no check can be forgotten.
+type customer struct {
+	records map[string]json.RawMessage
+	bytes   int
 }
 
 // New makes a service without records.
 func New(tokens *Verifier) *Service {
-	s := &Service{tokens: tokens, mux: http.NewServeMux(), records: make(map[string]record)}
+	s := &Service{tokens: tokens, mux: http.NewServeMux(), customers: make(map[string]*customer)}
 	s.mux.HandleFunc("GET /records/{id}", s.authenticated(s.get))
 	s.mux.HandleFunc("PUT /records/{id}", s.authenticated(s.put))
 	return s
@@ -73,16 +76,16 @@ type found struct {
 
 func (s *Service) get(w http.ResponseWriter, _ *http.Request, id string, who Caller) {
 	s.mu.Lock()
-	it, ok := s.records[id]
-	s.mu.Unlock()
-	switch {
-	case !ok:
-		answer(w, http.StatusNotFound, problem{"there is no such record"})
-	case it.owner != who.Tenant: // what the token says, whatever the request says
-		answer(w, http.StatusForbidden, problem{"it is another customer's"})
-	default:
-		answer(w, http.StatusOK, found{it.data})
+	var data json.RawMessage
+	if own := s.customers[who.Tenant]; own != nil { // as the token says, whatever the request says
+		data = own.records[id]
 	}
+	s.mu.Unlock()
+	if data == nil {
+		answer(w, http.StatusNotFound, problem{"you have no such record"})
+		return
+	}
+	answer(w, http.StatusOK, found{data})
 }
 
 func (s *Service) put(w http.ResponseWriter, r *http.Request, id string, who Caller) {
@@ -95,23 +98,32 @@ func (s *Service) put(w http.ResponseWriter, r *http.Request, id string, who Cal
 		answer(w, http.StatusBadRequest, problem{"a record is JSON"})
 		return
 	}
-	status, body := s.store(id, record{owner: who.Tenant, data: data})
-	answer(w, status, body)
+	if !s.store(who.Tenant, id, data) {
+		answer(w, http.StatusInsufficientStorage, problem{"there is no room for another record"})
+		return
+	}
+	answer(w, http.StatusOK, found{data})
 }
 
-// store keeps a record, unless it is another customer's or there is no room for it.
-func (s *Service) store(id string, it record) (status int, body any) {
+// store keeps a customer's record, if there is room for it.
+func (s *Service) store(name, id string, data json.RawMessage) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was, ok := s.records[id]
-	switch {
-	case ok && was.owner != it.owner:
-		return http.StatusForbidden, problem{"it is another customer's"}
-	case !ok && len(s.records) >= maxRecords:
-		return http.StatusInsufficientStorage, problem{"there is no room for another record"}
+	own := s.customers[name]
+	if own == nil {
+		if len(s.customers) >= maxCustomers {
+			return false
+		}
+		own = &customer{records: make(map[string]json.RawMessage)}
+		s.customers[name] = own
 	}
-	s.records[id] = it
-	return http.StatusOK, found{it.data}
+	was, known := own.records[id]
+	bytes := own.bytes + len(data) - len(was)
+	if bytes > maxBytes || !known && len(own.records) >= maxRecords {
+		return false
+	}
+	own.records[id], own.bytes = data, bytes
+	return true
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
