@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"errors"
 	"time"
 
 	"github.com/hearth-run/hearth/manager/pool"
@@ -138,6 +139,11 @@ func (m *Manager) unbound(environment string, err error) {
 	plan.Fail = nil
 	m.carryOut(plan, nil)
 	for _, c := range refused {
+		if errors.Is(err, errElsewhere) {
+			m.forget([]*claim{c})
+			m.giveBack(c)
+			continue
+		}
 		m.cannotRun(c, err)
 	}
 	m.changed()

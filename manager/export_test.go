@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -79,6 +80,9 @@ func (m *Manager) Knows(id, function string) bool {
 	}
 	return false
 }
+
+// Hears reports whether this manager has a status of another that may be asked for what is idle there.
+func (m *Manager) Hears(id string) bool { return m.peers.lives(id, m.now()) }
 
 // Stalled reports whether the server has not answered for so long that every claim is in doubt.
 func (m *Manager) Stalled() bool { return m.flow.stalled(m.now()) }
@@ -248,4 +252,19 @@ func (m *Manager) Stakes() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.shares.byEpoch)
+}
+
+// DeliverHanded is Deliver of a claim that is handed to nobody.
+func (m *Manager) DeliverHanded(arc string, msg *nats.Msg) {
+	m.mu.Lock()
+	a := m.offers.arc(m, arc)
+	m.mu.Unlock()
+	c, ok := m.read(msg, a)
+	if !ok {
+		panic("not a call")
+	}
+	c.handed = true
+	m.judge(c, m.now())
+	m.storyArrival(c, story.PullNone)
+	m.decide(c, &generation{arc: a, retire: true})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -15,6 +16,7 @@ import (
 type growth struct {
 	began time.Time // of the window, on the server's clock as far as claims tell it
 	left  int
+	spent int           // the growth that the window was found to be spent at; 0: it was not
 	users int           // who look at it
 	ready chan struct{} // closed when who writes has done; nil while nobody does
 }
@@ -47,6 +49,11 @@ func (p *permits) grow(ctx context.Context, account, function string) error {
 			p.mu.Unlock()
 			return nil
 		}
+		if p.spent(g, most) {
+			began := g.began
+			p.mu.Unlock()
+			return p.grown(function, most, began)
+		}
 		ready := g.ready
 		if ready == nil {
 			g.ready = make(chan struct{})
@@ -62,8 +69,11 @@ func (p *permits) grow(ctx context.Context, account, function string) error {
 		}
 		began, n, err := p.window(ctx, key, most)
 		p.mu.Lock()
-		if n > 0 {
-			g.began, g.left = began, n-1
+		switch {
+		case n > 0:
+			g.began, g.left, g.spent = began, n-1, 0
+		case err == nil:
+			g.began, g.left, g.spent = began, 0, most
 		}
 		close(g.ready)
 		g.ready = nil
@@ -74,12 +84,37 @@ func (p *permits) grow(ctx context.Context, account, function string) error {
 		case n > 0:
 			return nil
 		}
-		return &schema.Error{
-			Code: schema.CodeThrottled, Reason: schema.ThrottleRate, Retry: max(time.Second, began.Add(growthEvery).Sub(p.m.serverNow())),
-			Message: fmt.Sprintf("function %s got all %d environments that it may get in %v; `hearth fabric set growth=N` sets another limit",
-				function, most, growthEvery),
-		}
+		return p.grown(function, most, began)
 	}
+}
+
+// grown is why a function gets no environment more in the window that began then.
+func (p *permits) grown(function string, most int, began time.Time) error {
+	return &schema.Error{
+		Code: schema.CodeThrottled, Reason: schema.ThrottleRate, Retry: max(time.Second, began.Add(growthEvery).Sub(p.m.serverNow())),
+		Message: fmt.Sprintf("function %s got all %d environments that it may get in %v; `hearth fabric set growth=N` sets another limit",
+			function, most, growthEvery),
+	}
+}
+
+// spent reports whether the window that is now was found to have nothing left, at this growth or more. permits.mu is held.
+func (p *permits) spent(g *growth, most int) bool {
+	return g.spent >= most && within(g.began, p.m.serverNow())
+}
+
+// grows reports whether an environment counts as growth of its function.
+func grows(mk *pool.Make) bool { return mk.Home.Reservation == 0 || mk.Replaces }
+
+// mayGrow reports whether an environment may be made as far as growth is known here: nothing ends in the place of one that may not.
+func (p *permits) mayGrow(mk *pool.Make) bool {
+	if !grows(mk) {
+		return true
+	}
+	most := p.m.view.Load().fabric.Growth
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := p.growth["g."+functionKey(mk.Spec.Account, mk.Spec.Function)]
+	return g == nil || most <= 0 || !p.spent(g, most)
 }
 
 func within(began, now time.Time) bool {

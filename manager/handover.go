@@ -96,10 +96,8 @@ func (m *Manager) handOn(c *claim, g *generation, to string, w warmth) {
 
 // askFor asks a manager to keep an environment for a claim. 0: it has none, or did not answer in time.
 func (m *Manager) askFor(c *claim, to string) (promise uint64) {
-	body, err := schema.Marshal(schema.ManagerClaim{V: schema.Version, Ask: &schema.PromiseAsk{
-		FunctionID: c.call.FunctionID, Version: c.call.Version, CodeSHA256: c.call.CodeSHA256, ConfigRevision: c.call.ConfigRevision,
-		Tenant: c.call.Tenant, Reservation: c.home.Reservation,
-	}})
+	kind := kindOf(c.home)
+	body, err := schema.Marshal(schema.ManagerClaim{V: schema.Version, Ask: &kind})
 	if err != nil {
 		m.log.Error("ask for a promise", "of", to, "error", err)
 		return 0
@@ -125,25 +123,26 @@ func (m *Manager) given(msg *nats.Msg) {
 	var rec schema.ManagerClaim
 	err := schema.Unmarshal(msg.Data, &rec)
 	switch {
-	case err == nil && rec.Ask != nil && rec.Claim == nil && subjects.FabricReplyAllowed(msg.Reply):
+	case err != nil || !rec.One():
+	case rec.Ask != nil && subjects.FabricReplyAllowed(msg.Reply):
 		m.promise(msg.Reply, rec.Ask)
-	case err == nil && rec.Claim != nil && rec.Ask == nil && m.takeOver(rec.Claim):
-	default:
-		m.count.garbage.Add(1)
-		m.log.Warn("leave aside what is no claim of this fabric", "bytes", len(msg.Data), "error", err)
+		return
+	case rec.Way != nil && subjects.FabricReplyAllowed(msg.Reply) && m.makeWay(msg.Reply, rec.Way):
+		return
+	case rec.Claim != nil && m.takeOver(rec.Claim):
+		return
 	}
+	m.count.garbage.Add(1)
+	m.log.Warn("leave aside what is no claim of this fabric", "bytes", len(msg.Data), "error", err)
 }
 
 // promise answers with what is kept for the asker, 0 for nothing.
 func (m *Manager) promise(reply string, ask *schema.PromiseAsk) {
-	home := pool.Home{Reservation: ask.Reservation, Key: schema.Key{
-		FunctionID: ask.FunctionID, Version: ask.Version, CodeSHA256: ask.CodeSHA256, ConfigRevision: ask.ConfigRevision, Tenant: ask.Tenant,
-	}}
 	answer := schema.Promise{V: schema.Version}
 	m.mu.Lock()
 	if m.offering {
 		var arc string
-		if answer.Number, arc = m.pool.Promise(time.Now(), home); arc != "" {
+		if answer.Number, arc = m.pool.Promise(time.Now(), homeOf(ask)); arc != "" {
 			m.offers.kick() // one pull too many is out
 		}
 	}

@@ -16,39 +16,39 @@ import (
 // read. One that says nothing any more, and the windows of growth, are given a time to live: names come and go.
 const limitKept = time.Minute
 
-// write stores that this manager holds so many and up to so many more, as the limit lets it, and gives how many more, and how many
-// this manager has too many: its part of what is there beyond the limit. It is done while the lease surely stands, so that nobody
+// write stores that this manager holds so many and up to so many more, as the limit lets it, and gives how many more, how many
+// this manager has too many, its part of what is there beyond the limit, and who else holds some. It is done while the lease surely stands, so that nobody
 // had voided the holding when it was written.
-func (p *permits) write(key string, held, more, limit int) (granted, over int, err error) {
+func (p *permits) write(key string, held, more, limit int) (granted, over int, others []string, err error) {
 	ctx, cancel := context.WithTimeoutCause(p.m.life, permitWait, errors.New("waiting for bucket limits"))
 	defer cancel()
 	for try := range permitTries {
 		if err := p.awaitLease(ctx); err != nil {
-			return 0, 0, err
+			return 0, 0, nil, err
 		}
 		rec, revision, err := p.readLimits(ctx, key)
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, nil, err
 		}
-		others := rec.Others(p.m.cfg.ID)
-		if others+held+more > limit && others > 0 && p.bury(ctx, &rec) {
-			others = rec.Others(p.m.cfg.ID)
+		elsewhere := rec.Others(p.m.cfg.ID)
+		if elsewhere+held+more > limit && elsewhere > 0 && p.bury(ctx, &rec) {
+			elsewhere = rec.Others(p.m.cfg.ID)
 		}
-		granted, over = max(0, min(more, limit-others-held)), part(others+held-limit, held, others)
+		granted, over = max(0, min(more, limit-elsewhere-held)), part(elsewhere+held-limit, held, elsewhere)
 		if rec.Set(p.m.cfg.ID, p.m.incarnation, held+granted) {
 			err = p.writeLimits(ctx, key, rec, revision)
 		}
 		switch {
 		case err == nil && p.m.leased():
-			return granted, over, nil
+			return granted, over, holders(&rec, p.m.cfg.ID), nil
 		case err != nil && !errors.Is(err, jetstream.ErrKeyExists):
-			return 0, 0, err
+			return 0, 0, nil, err
 		}
 		if err := p.m.pause(ctx, try); err != nil {
-			return 0, 0, err
+			return 0, 0, nil, err
 		}
 	}
-	return 0, 0, fmt.Errorf("key %s of bucket limits is changed by others all the time", key)
+	return 0, 0, nil, fmt.Errorf("key %s of bucket limits is changed by others all the time", key)
 }
 
 // part is how many of what is too many go at a manager with so many of them: all managers together as many as it takes, or a few

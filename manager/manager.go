@@ -129,6 +129,7 @@ type Manager struct {
 	grants  *grants
 
 	refusing atomic.Int64 // caught claims that are being refused
+	ways     atomic.Int64 // that are made for environments of other managers
 	moving   atomic.Int64 // caught claims that are being moved off a reserved arc
 
 	mu        sync.Mutex // guards what follows; nothing blocks under it

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +21,7 @@ import (
 //	gone ──back──► [less] ──┘                                             ├─ full: holdings of managers without a lease are void
 //	                                                                      └─ more than the cap: this manager's part of it goes
 //
-// A holding is absolute, what this manager has now, so that whoever writes it again mends what was missed.
+// At the cap what is idle makes way for what is called, wherever it is (makeway.go). A holding is absolute, what this manager has now, so that whoever writes it again mends what was missed.
 //
 // # What is exact, and what is bounded
 //
@@ -36,8 +35,6 @@ const (
 	permitTries = 64
 	growthEvery = 10 * time.Second
 	growthParts = 50 // of the growth in a window, taken at once: with the default of 1,000 a write for 20 environments
-	evictLooks  = 5  // for an idle environment that makes way
-	evictEvery  = 10 * time.Millisecond
 )
 
 // permits are those that this manager holds. Safe for concurrent use; nothing waits under its mutex.
@@ -57,15 +54,17 @@ type permitScope struct {
 	key     string
 	held    map[string]bool // environments with a permit
 	asks    []*permitAsk
-	changed bool      // held is not what the bucket says
-	written bool      // the bucket says that this manager holds some
-	running bool      // a task settles it
-	users   int       // takes that are under way with it
-	over    time.Time // when more were there than the cap allows; zero: that is not so
-	unsure  time.Time // until then others may not have written what they hold
-	of      pool.Scope
-	limit   func() (n int, capped bool)
-	denied  func(n int) error
+	waits   []chan struct{} // closed when what is held now is in the bucket
+	changed bool            // held is not what the bucket says
+	written bool            // the bucket says that this manager holds some
+	running bool            // a task settles it
+	seeking
+	users  int       // takes that are under way with it
+	over   time.Time // when more were there than the cap allows; zero: that is not so
+	unsure time.Time // until then others may not have written what they hold
+	of     pool.Scope
+	limit  func() (n int, capped bool)
+	denied func(n int) error
 }
 
 type permitAsk struct {
@@ -80,7 +79,7 @@ func newPermits(m *Manager) *permits {
 }
 
 // take waits for the permits to make an environment. An error is a [schema.CodeThrottled] with the reason of the cap that is
-// reached, or a [schema.CodeUnavailable]: the bucket did not answer; nothing is held then. Members of a reservation were asked
+// reached, or a [schema.CodeUnavailable]: the bucket did not answer, or [errElsewhere]; nothing is held then. Members of a reservation were asked
 // for by name: they count, but do not wait for growth. Those do that replace one that was bound to a sub-tenant: it keeps its permits,
 // and the reservation holds one environment more. Idle environments that are set aside to make room are the first to make way for a
 // cap that counts them; it gives those that are left.
@@ -90,14 +89,14 @@ func (p *permits) take(ctx context.Context, mk pool.Make, aside []string) (left 
 	defer cancel()
 	f, a := p.function(account, function), p.account(account)
 	defer p.release(f, a)
-	if aside, err = p.askOrEvict(ctx, f, mk.Environment, aside); err != nil {
+	if aside, err = p.askOrEvict(ctx, f, &mk, aside); err != nil {
 		return aside, err
 	}
-	if aside, err = p.askOrEvict(ctx, a, mk.Environment, aside); err != nil {
+	if aside, err = p.askOrEvict(ctx, a, &mk, aside); err != nil {
 		p.drop(f, mk.Environment)
 		return aside, err
 	}
-	if mk.Home.Reservation == 0 || mk.Replaces { // last: what a cap refuses is no growth
+	if grows(&mk) { // last: what a cap refuses is no growth
 		if err := p.grow(ctx, account, function); err != nil {
 			p.drop(f, mk.Environment)
 			p.drop(a, mk.Environment)
@@ -135,67 +134,6 @@ func (p *permits) release(scopes ...*permitScope) {
 	for _, s := range scopes {
 		s.users--
 	}
-}
-
-// askOrEvict waits for a permit of one cap. At the cap an idle unreserved environment that it counts and that is here makes way: else
-// what nobody uses would keep out what is called. What has just answered is idle in a moment, so it is looked for a few times.
-// One that is set aside anyway goes before others.
-func (p *permits) askOrEvict(ctx context.Context, s *permitScope, environment string, aside []string) (left []string, err error) {
-	for look := 1; ; {
-		err := p.ask(ctx, s, environment)
-		if schema.CodeOf(err) != schema.CodeThrottled || err == nil {
-			return aside, err
-		}
-		var gone <-chan struct{}
-		var ok bool
-		gone, aside, ok = p.evict(s.of, aside)
-		if !ok {
-			if look == evictLooks {
-				return aside, err
-			}
-			look++
-			select {
-			case <-time.After(evictEvery):
-			case <-ctx.Done():
-				return aside, err
-			}
-			continue
-		}
-		select {
-		case <-gone:
-		case <-ctx.Done():
-			return aside, err
-		}
-	}
-}
-
-// evict ends an idle environment and gives what is closed when its permits are back.
-func (p *permits) evict(of pool.Scope, aside []string) (gone <-chan struct{}, left []string, ok bool) {
-	var id string
-	p.m.mu.Lock()
-	if at := slices.IndexFunc(aside, func(id string) bool { return p.m.pool.Within(of, id) }); at >= 0 {
-		id, ok = aside[at], true // before Delete clears its place: within one assignment it may be read after that
-		aside = slices.Delete(aside, at, at+1)
-	} else {
-		id, ok = p.m.pool.Evict(time.Now(), of)
-	}
-	p.m.mu.Unlock()
-	if !ok {
-		return nil, aside, false
-	}
-	closed := make(chan struct{})
-	p.mu.Lock()
-	if _, holds := p.of[id]; holds {
-		p.leaving[id] = closed
-	} else {
-		close(closed) // it went by itself meanwhile
-	}
-	p.mu.Unlock()
-	p.m.count.ended.Add(1)
-	p.m.count.evicted.Add(1)
-	p.m.worker.End(id)
-	p.m.changed()
-	return closed, aside, true
 }
 
 // back gives back the permits of an environment that has gone. Without any it does nothing.
@@ -330,21 +268,22 @@ func (p *permits) run(s *permitScope) {
 // settle answers what is asked of a scope now by one write, and reports whether there may be more.
 func (p *permits) settle(s *permitScope) (more bool, err error) {
 	p.mu.Lock()
-	if len(s.asks) == 0 && !s.changed || p.m.life.Err() != nil {
+	if len(s.asks)+len(s.waits) == 0 && !s.changed || p.m.life.Err() != nil {
 		p.answer(s, s.asks, context.Cause(p.m.life))
-		s.asks, s.running = nil, false
+		s.asks, s.waits, s.running = nil, nil, false // who waits, waits no longer than this manager lives
 		p.mu.Unlock()
 		return false, nil
 	}
-	asks, held := s.asks, len(s.held)
-	s.asks, s.changed = nil, false
+	asks, waits, held := s.asks, s.waits, len(s.held)
+	s.asks, s.waits, s.changed = nil, nil, false
 	limit, capped := s.limit()
 	written := s.written
 	p.mu.Unlock()
 	granted, over := len(asks), 0
+	var others []string
 	switch {
 	case capped:
-		granted, over, err = p.write(s.key, held, len(asks), limit)
+		granted, over, others, err = p.write(s.key, held, len(asks), limit)
 	case written: // nobody looks at it any more
 		err = p.unwrite(s.key)
 	}
@@ -357,7 +296,12 @@ func (p *permits) settle(s *permitScope) (more bool, err error) {
 		p.answer(s, asks, schema.Errorf(schema.CodeUnavailable, "no permit for an environment: %w", err))
 		s.changed = true // what the bucket says is not known: others may wait for what was given back
 		s.written = true
+		s.waits = append(s.waits, waits...)
 		return true, err
+	}
+	s.others = others
+	for _, done := range waits {
+		close(done)
 	}
 	s.written = capped && held+granted > 0
 	if s.over = (time.Time{}); over > 0 {

@@ -106,6 +106,9 @@ func (c ManagerClaim) LogValue() slog.Value {
 	if c.Claim != nil {
 		attrs = append(attrs, slog.Any("claim", *c.Claim))
 	}
+	if c.Way != nil {
+		attrs = append(attrs, slog.Any("way", *c.Way))
+	}
 	return slog.GroupValue(attrs...)
 }
 

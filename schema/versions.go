@@ -22,6 +22,7 @@ func (d DeadLetter) version() int   { return d.V }
 func (l LogLines) version() int     { return l.V }
 func (c ManagerClaim) version() int { return c.V }
 func (p Promise) version() int      { return p.V }
+func (w Way) version() int          { return w.V }
 func (c Control) version() int      { return c.V }
 func (a KeyAsk) version() int       { return a.V }
 func (a KeyAnswer) version() int    { return a.V }

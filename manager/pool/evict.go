@@ -21,6 +21,41 @@ func (p *Pool[C]) Evict(now time.Time, of Scope) (id string, ok bool) {
 	return "", false
 }
 
+// LongestIdle is for how long the environment has been idle that [Pool.Evict] would take, 0 where there is none.
+func (p *Pool[C]) LongestIdle(now time.Time, of Scope) time.Duration {
+	for e := p.idle.first; e != nil; e = e.next {
+		if of.has(&e.group.spec) {
+			return max(1, now.Sub(e.since))
+		}
+	}
+	return 0
+}
+
+// Warms reports whether an environment of this home is idle that claims of it may use.
+func (p *Pool[C]) Warms(home Home) bool {
+	g := p.groups[home]
+	return g != nil && g.idle > 0 && !g.spec.Past && !p.draining
+}
+
+// Waits calls yield for every home whose claims wait for an environment of this one, until it returns false.
+func (p *Pool[C]) Waits(home Home) func(yield func(Home) bool) {
+	return func(yield func(Home) bool) {
+		g := p.groups[home]
+		if g == nil {
+			return
+		}
+		all := []*group[C]{g}
+		if g.family != nil {
+			all = g.family.bound
+		}
+		for _, g := range all {
+			if len(g.claims) > 0 && !yield(g.home) {
+				return
+			}
+		}
+	}
+}
+
 // Within reports whether an environment that has not gone is one of a scope.
 func (p *Pool[C]) Within(of Scope, id string) bool {
 	e := p.environments[id]
