@@ -42,6 +42,7 @@ type benchFlags struct {
 	drain, running int
 
 	reservations int
+	telemetry    bool
 }
 
 // twinHop is the value of --twin.
@@ -73,7 +74,11 @@ With --reservations N it measures what reservations cost, in fabrics of its own 
 those that are busy (64 at most, spread over all, one caller each), and N. They are called in turns within one run. It prints
 the rates and their ratio, what each fabric uses while nobody calls (CPU, memory, goroutines), the p50 of a reserved call beside
 that of a warm one without a reservation, and how long a manager that comes and goes keeps up to 200 reservations moving while
-all of them are called.`,
+all of them are called.
+
+With --telemetry it measures what traces cost a call, in fabrics of its own that are called in turns: one that leaves telemetry out,
+one without an endpoint, one that sends the spans of all calls to a collector, and one that sends those of one in a hundred. It prints
+the fabric's CPU time for each call over the whole run (what it uses idle is taken off), and the ratios to the first.`,
 		Example: `  hearth bench
   hearth bench --concurrency 8 --duration 20s --json
   hearth bench --own --driver null
@@ -82,6 +87,7 @@ all of them are called.`,
   hearth bench --own --loop aws --twin hop   # and what it costs without a fabric
   hearth bench --own --events --concurrency 16
   hearth bench --own --driver null --reservations 1000
+  hearth bench --own --telemetry --duration 60s
   hearth bench --function count --payload '{"text": "a b"}'`,
 		GroupID: groupSee,
 		Args:    exactly(),
@@ -94,6 +100,8 @@ all of them are called.`,
 				return a.runBenchEvents(cmd, f)
 			case f.reservations > 0:
 				return a.runBenchReservations(cmd, f)
+			case f.telemetry:
+				return a.runBenchTelemetry(cmd, f)
 			}
 			return a.runBench(cmd, f)
 		},
@@ -113,6 +121,7 @@ all of them are called.`,
 	flags.IntVar(&f.drain, "drain", defaultDrain, "events of the backlog that is drained; 0 leaves it out")
 	flags.IntVar(&f.running, "running", defaultRunning, "events that run at once in the drain")
 	flags.IntVar(&f.reservations, "reservations", 0, "measure what so many reservations cost, instead of calls")
+	flags.BoolVar(&f.telemetry, "telemetry", false, "measure what telemetry costs a call, instead of calls")
 	_ = cmd.RegisterFlagCompletionFunc("twin", cobra.FixedCompletions([]string{twinHop}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("driver", completeDriver)
 	_ = cmd.RegisterFlagCompletionFunc("loop", cobra.FixedCompletions(loops[:], cobra.ShellCompDirectiveNoFileComp))
@@ -146,7 +155,7 @@ func (f *benchFlags) validate() error {
 	case f.twin != "" && f.driver == "null":
 		return usagef("--twin hop runs the function's process, and driver null has none; leave out --driver")
 	}
-	return cmp.Or(f.validateEvents(), f.validateReservations(), knownLoop(f.loop))
+	return cmp.Or(f.validateEvents(), f.validateReservations(), f.validateTelemetry(), knownLoop(f.loop))
 }
 
 // runBench finds or starts a fabric, makes the echo, and lets a process of its own measure.

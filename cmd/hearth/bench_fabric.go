@@ -28,6 +28,7 @@ type fabricSpec struct {
 	Managers, Capacity int
 	Driver             string
 	Set                map[string]string
+	Telemetry          bool // as the standard variables say it, else it is left out
 }
 
 // fabricSight is what it tells when it is asked.
@@ -47,11 +48,19 @@ func (a *app) benchFabric(cmd *cobra.Command, in *bufio.Reader) (err error) {
 	}
 	defer tune()()
 	ctx := cmd.Context()
-	fabric, err := startFabric(ctx, deploy.Config{
+	cfg := deploy.Config{
 		DataDir: filepath.Join(spec.Folder, "data"), Ephemeral: true, HTTP: "127.0.0.1:0", NATS: "127.0.0.1:0", Managers: spec.Managers,
 		Capacity: spec.Capacity, Driver: spec.Driver, Set: spec.Set, Path: os.Getenv("PATH"), Build: thisBuild().String(),
 		Logger: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
+	}
+	if spec.Telemetry {
+		end, err := a.observe(ctx, &cfg)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	fabric, err := startFabric(ctx, cfg)
 	if err != nil {
 		return startFailure(err)
 	}
@@ -91,11 +100,11 @@ func startMeasuredFabric(ctx context.Context, spec fabricSpec) (*measuredFabric,
 	return awaitMeasured(ctx, folder, "bench-fabric", spec)
 }
 
-// awaitMeasured starts a part that tells where it serves. Its folder is removed with it.
-func awaitMeasured(ctx context.Context, folder, part string, spec any) (*measuredFabric, error) {
+// awaitMeasured starts a part that tells where it serves, with these variables of OpenTelemetry alone. Its folder is removed with it.
+func awaitMeasured(ctx context.Context, folder, part string, spec any, env ...string) (*measuredFabric, error) {
 	f := &measuredFabric{folder: folder}
 	var err error
-	if f.part, err = startPart(ctx, part, spec); err != nil {
+	if f.part, err = startPart(ctx, part, spec, env...); err != nil {
 		_ = os.RemoveAll(folder)
 		return nil, err
 	}

@@ -61,6 +61,7 @@ func (a *app) benchParts() []*cobra.Command {
 		part("bench-echo", a.benchEcho), part("bench-caller", a.benchCaller), part("bench-hop", a.benchHop),
 		part("bench-events", a.benchEvents), part("bench-queue", a.benchQueue),
 		part("bench-fabric", a.benchFabric), part("bench-held", a.benchReserved), part("bench-twin", a.benchTwin),
+		part("bench-traced", a.benchTelemetry), part("bench-otlp", a.benchCollector),
 	}
 }
 
@@ -123,13 +124,13 @@ type part struct {
 	ended  func() error
 }
 
-// startPart starts this binary again with a hidden command and tells it what to do.
-func startPart(ctx context.Context, name string, spec any) (*part, error) {
+// startPart starts this binary again with a hidden command and tells it what to do. Of variables of OpenTelemetry it has these alone.
+func startPart(ctx context.Context, name string, spec any, env ...string) (*part, error) {
 	told, err := json.Marshal(spec)
 	if err != nil {
 		return nil, err
 	}
-	p, err := startSelf(ctx, name)
+	p, err := startWith(ctx, env, name)
 	if err != nil {
 		return nil, err
 	}
@@ -142,16 +143,28 @@ func startPart(ctx context.Context, name string, spec any) (*part, error) {
 
 // startSelf starts this binary again, without the caller's HEARTH_ variables, which are meant for the caller.
 func startSelf(ctx context.Context, args ...string) (*part, error) {
+	var otel []string
+	for _, v := range os.Environ() {
+		if strings.HasPrefix(v, "OTEL_") {
+			otel = append(otel, v)
+		}
+	}
+	return startWith(ctx, otel, args...)
+}
+
+// startWith is [startSelf] with these variables instead of the caller's of OpenTelemetry.
+func startWith(ctx context.Context, env []string, args ...string) (*part, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this binary: %w", err)
 	}
 	p := &part{name: args[0], cmd: exec.CommandContext(ctx, self, args...), stderr: new(bytes.Buffer)}
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "HEARTH_") {
+		if !strings.HasPrefix(v, "HEARTH_") && !strings.HasPrefix(v, "OTEL_") {
 			p.cmd.Env = append(p.cmd.Env, v)
 		}
 	}
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Stderr = p.stderr
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
 	p.cmd.WaitDelay = 10 * time.Second
