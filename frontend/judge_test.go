@@ -45,6 +45,7 @@ func TestJudge(t *testing.T) {
 		{"no PubAck yet", base(func(c *call) { c.sequence = 0 }), moment{tick: start + 10, beat: silent}, 0, wait},
 		{"gone, a beat may still come", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds - 1, beat: silent}, 0, wait},
 		{"gone for two seconds", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds, beat: silent}, 0, lost},
+		{"gone for two seconds, and one who lives has said nothing since", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds, beat: silent, heard: func(since uint64) bool { return since != start+4 }}, 0, wait},
 		{"runs", base(func(c *call) { c.gone, c.beat = start+4, start+5 }), moment{tick: start + 5 + threeSeconds - 1, beat: at(start + 5)}, 0, wait},
 		{"beats stopped for three seconds", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + threeSeconds, beat: at(start + 5)}, 0, lost},
 		{"its manager beats on without it", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + twoSeconds, beat: at(start + 5 + twoSeconds)}, 0, lost},
@@ -79,6 +80,9 @@ func TestJudge(t *testing.T) {
 			t.Parallel()
 			c.call.stream = new(stream)
 			c.call.stream.first.Store(c.first)
+			if c.now.heard == nil {
+				c.now.heard = func(uint64) bool { return true }
+			}
 			if got := c.call.judge(c.now); got != c.want {
 				t.Errorf("verdict %d, want %d", got, c.want)
 			}
@@ -94,7 +98,7 @@ func TestJudgeEnds(t *testing.T) {
 		{published: 1, startBy: 10 * time.Second, stream: new(stream)},
 		{published: 1, startBy: 10 * time.Second, sequence: 7, deleting: true, stream: new(stream)},
 	} {
-		now := moment{beat: func(string) uint64 { return 0 }, spoke: func(uint64, uint64) bool { return false }}
+		now := moment{beat: func(string) uint64 { return 0 }, spoke: func(uint64, uint64) bool { return false }, heard: func(uint64) bool { return true }}
 		for now.tick = 1; c.judge(now) != lost; now.tick++ {
 			if now.tick > 100 {
 				t.Fatalf("%+v is never lost", c)

@@ -126,6 +126,7 @@ type moment struct {
 	reconnected uint64                      // tick of the last reconnect
 	beat        func(manager string) uint64 // tick of a manager's last beat
 	spoke       func(since, published uint64) bool
+	heard       func(since uint64) bool
 }
 
 // judge decides on one call, with its shard locked, from ticks of the connected clock alone. DESIGN 3, 6.
@@ -158,7 +159,8 @@ func (c *call) judge(now moment) verdict {
 		// A catcher that won its lock may have moved it, and the PubAck of the copy, which comes at once, cannot have come where
 		// this frontend was cut off. The copy outlives no more than any message, so until then it may wait unseen.
 		unheard := c.onShard() && now.reconnected >= c.published && since(c.published) < c.outlives()
-		if since(c.gone) >= twoSeconds && !unheard {
+		// Who took it may be alive and slow to say so: nobody is passed over who has said nothing since, until he counts as gone.
+		if since(c.gone) >= twoSeconds && !unheard && now.heard(c.gone) {
 			return lost
 		}
 	case since(c.published) >= c.outlives():
@@ -194,7 +196,7 @@ func (f *Frontend) sweep() {
 	f.view.tick(f.clock.now())
 	now := moment{
 		tick: f.clock.now(), reconnected: f.clock.reconnected.Load(),
-		beat: f.view.lastBeat, spoke: f.view.spoke,
+		beat: f.view.lastBeat, spoke: f.view.spoke, heard: f.view.heard,
 	}
 	type question struct {
 		stream          *stream

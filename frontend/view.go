@@ -151,6 +151,18 @@ func (v *view) spoke(since, published uint64) bool {
 	return true
 }
 
+// heard reports whether every manager that counts as alive has told its status well after the tick since.
+func (v *view) heard(since uint64) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, m := range v.managers {
+		if m.told <= since+1 {
+			return false
+		}
+	}
+	return true
+}
+
 // saw takes in that this frontend serves functions up to a revision.
 func (v *view) saw(revision uint64) {
 	v.mu.Lock()

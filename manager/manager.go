@@ -103,6 +103,7 @@ type Manager struct {
 	beatNow    chan struct{}
 	setUpKick  chan struct{}
 	reconnect  chan nats.Status
+	connection atomic.Pointer[connection]
 	bell       bell
 	draining   atomic.Bool // drained or stopping
 	hears      []*nats.Subscription
@@ -250,6 +251,7 @@ func (m *Manager) start(ctx context.Context) error {
 	m.pulse.last.Store(int64(m.now()))
 	m.flow.heard.Store(int64(m.now()))
 	m.reconnect = m.nc.StatusChanged(nats.CONNECTED)
+	m.connected()
 	if err := m.hear(); err != nil {
 		return err
 	}

@@ -168,6 +168,7 @@ func (m *Manager) connectionLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-m.reconnect:
+			m.connected()
 			m.acknowledgeAgain()
 			m.nameEverything()
 			m.pulse.doubt(m.now())

@@ -31,7 +31,8 @@ const (
 	nearStart = 250 * time.Millisecond // to the start-by: the frontend may be deleting it
 	jump      = 100 * time.Millisecond // by which the base of ages may move unnoticed
 	ageWindow = time.Minute            // over which the smallest difference is taken
-	lockWait  = 2 * time.Second        // for the answer of a lock; without one nothing starts
+	lockWait  = 2 * time.Second        // for the answer of a lock, at least; see patience
+	lockMost  = time.Minute            // at most
 	writeNap  = 100 * time.Microsecond // between looks at whether an ack has been written out, after the first thousand
 	mine      = ackWait - unseen       // how long after the server heard of it last a claim is surely nobody else's
 	nearlyOut = mine - 500*time.Millisecond
@@ -173,10 +174,17 @@ func (m *Manager) writtenOut(until time.Duration) bool {
 	return err == nil && m.nc.IsConnected()
 }
 
+// patience is how long the answer of a lock is waited for. Who gives up may have won it: then the call is in no stream, nobody runs it,
+// and its frontend can only say that it is lost. So a busy server gets as long as the call may start.
+func (m *Manager) patience(c *claim) time.Duration {
+	return min(max(lockWait, m.left(c)), lockMost)
+}
+
 // lock takes a call in doubt out of the stream; exactly one of several that try succeeds.
 func (m *Manager) lock(ctx context.Context, c *claim) line {
-	ctx, cancel := context.WithTimeoutCause(ctx, lockWait, errors.New("waiting for the lock of a call"))
+	ctx, cancel := context.WithTimeoutCause(ctx, m.patience(c), errors.New("waiting for the lock of a call"))
 	defer cancel()
+	defer m.untilReconnect(cancel)()
 	if !m.nc.IsConnected() {
 		return unclear
 	}

@@ -142,6 +142,54 @@ func TestFrontendTakesBack(t *testing.T) {
 	}
 }
 
+// Where the server takes long to answer for the lock, whoever has won it still starts the call: given up, it would be in no stream and
+// nobody would run it.
+func TestLockAnsweredLate(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	proxy := natstest.StartProxy(t, f.URL)
+	nc, err := nats.Connect(proxy.URL, nats.CustomInboxPrefix("_LOCK"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	t.Cleanup(proxy.Release) // before the manager stops
+	n := startNode(t, f, nc, "m1", fewArcs)
+	c := newCaller(t, f, "f1")
+	key := c.deploy("resize")
+	th := c.thief()
+	a := c.listen()
+	call := c.call("resize", key, a.inbox)
+	call.StartBy = patience
+	msg, _ := th.take(call)
+	statuses, err := c.nc.SubscribeSync(c.names.ManagerStatus("m1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.invoke("resize", key) // all that it asks for is known, and something is idle
+	proxy.HoldSubjects(func(subject string) bool { return strings.HasPrefix(subject, "_LOCK.") })
+	n.Deliver(th.arc, again(msg))
+	natstest.Eventually(t, patience, func() bool { return c.stored() == 0 }, "the call leaves the stream")
+	for whole := 0; whole < 12; { // longer than a lock is waited for at least: they come twice a second, and where something changed
+		m, err := statuses.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var status schema.ManagerStatus
+		if err := schema.Unmarshal(m.Data, &status); err != nil {
+			t.Fatal(err)
+		}
+		if !status.Partial {
+			whole++
+		}
+	}
+	if n.starts(call.RequestID) != 0 {
+		t.Error("the call started before it was known whose it is")
+	}
+	proxy.Release()
+	a.want(1)
+}
+
 // After the process stood still every claim takes the lock.
 func TestStandstillLocks(t *testing.T) {
 	t.Parallel()
