@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -103,30 +105,93 @@ func (h *v1) close() error {
 	return errors.Join(errs...)
 }
 
-// group1 is one environment's folders.
+// group1 is one environment's folders, as long as it is that one's.
 type group1 struct {
 	h     *v1
 	name  string
 	procs []uintptr
+	set   limits // that it has
+
+	mu     sync.RWMutex // held while something is read or set
+	frozen bool
+	unfit  bool // nobody knows what limits it has
+	ended  bool
 }
 
 func (h *v1) make(name string) (group, error) {
 	g := &group1{h: h, name: name}
 	for _, c := range controllers {
-		folder := g.folder(c)
-		err := unix.Mkdir(folder, 0o755)
-		if err == nil {
-			var procs int
-			if procs, err = unix.Open(filepath.Join(folder, procsFile), unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
-				g.procs = append(g.procs, uintptr(procs))
-			}
-		}
-		if err != nil {
-			g.joined()
+		if err := unix.Mkdir(g.folder(c), 0o755); err != nil {
 			return nil, errors.Join(fmt.Errorf("make a cgroup: %w", err), g.remove())
 		}
 	}
+	if err := g.open(); err != nil {
+		return nil, errors.Join(err, g.remove())
+	}
 	return g, nil
+}
+
+// open opens what a first process joins by.
+func (g *group1) open() error {
+	for _, c := range controllers {
+		fd, err := unix.Open(filepath.Join(g.folder(c), procsFile), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			g.joined()
+			return fmt.Errorf("open a cgroup: %w", err)
+		}
+		g.procs = append(g.procs, uintptr(fd))
+	}
+	return nil
+}
+
+// What may be charged to a group that is used again: what the kernel has not got round to, and shared things that stay with whoever
+// had them first.
+const (
+	leftMemory  = 1 << 20
+	leftSockets = 64 << 10
+)
+
+var errEnded = errors.New("the environment has ended")
+
+func (g *group1) end() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended = true
+	return !g.frozen && !g.unfit
+}
+
+// again sets back what the worker reads of the next environment. A group of which a process was killed for want of memory says so
+// for ever, and one that had much in memory would be said to have it: they are not used again.
+func (g *group1) again() (group, error) {
+	memory := g.folder("memory")
+	for _, left := range []struct {
+		folder, file string
+		most         int64
+	}{
+		{g.folder("pids"), "pids.current", 0}, {memory, "memory.usage_in_bytes", leftMemory}, {memory, "memory.kmem.tcp.usage_in_bytes", leftSockets},
+	} {
+		if n, err := number(filepath.Join(left.folder, left.file)); err != nil || n > left.most {
+			return nil, fmt.Errorf("%s of an ended group is %d: %w", left.file, n, err)
+		}
+	}
+	if counter(filepath.Join(memory, "memory.oom_control"), "oom_kill") > 0 {
+		return nil, errors.New("a process of an ended group was killed for want of memory")
+	}
+	if err := write(memory, "memory.max_usage_in_bytes", "0"); err != nil {
+		return nil, err
+	}
+	next := &group1{h: g.h, name: g.name, set: g.set}
+	return next, next.open()
+}
+
+// read reads a number of it, unless it is another's by now.
+func (g *group1) read(controller, file string) (int64, error) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.ended {
+		return 0, errEnded
+	}
+	return number(filepath.Join(g.folder(controller), file))
 }
 
 func (g *group1) folder(controller string) string {
@@ -143,21 +208,32 @@ func (g *group1) joined() {
 }
 
 func (g *group1) limit(l limits) error {
+	if l == g.set {
+		return nil // of the one before
+	}
 	memory, cpu := g.folder("memory"), g.folder("cpu")
 	bytes := strconv.FormatInt(l.memory, 10)
 	const period = 100_000 // us
 	errs := []error{
-		write(memory, "memory.limit_in_bytes", bytes),
 		write(cpu, "cpu.cfs_quota_us", strconv.FormatInt(int64(l.cores*period), 10)),
 		write(cpu, "cpu.shares", strconv.FormatInt(max(2, int64(l.weight*1024)), 10)),
 		write(g.folder("pids"), "pids.max", strconv.Itoa(l.pids)),
 		// Counted apart from memory: a quarter more is what a function may have at most.
 		write(memory, tcpLimit, strconv.FormatInt(max(leastSockets, l.memory/4), 10)),
 	}
-	if g.h.swap {
-		errs = append(errs, write(memory, swapLimit, bytes))
+	// That of memory is at most that with swap, at every moment.
+	files := []string{"memory.limit_in_bytes", swapLimit}
+	if !g.h.swap {
+		files = files[:1]
+	} else if g.set.memory > 0 && l.memory > g.set.memory {
+		slices.Reverse(files)
 	}
-	return errors.Join(errs...)
+	for _, file := range files {
+		errs = append(errs, write(memory, file, bytes))
+	}
+	err := errors.Join(errs...)
+	g.set, g.unfit = l, err != nil
+	return err
 }
 
 func (g *group1) freeze(on bool) error {
@@ -165,6 +241,12 @@ func (g *group1) freeze(on bool) error {
 	if on {
 		state = "FROZEN"
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return errEnded
+	}
+	g.frozen = on
 	return write(g.folder("freezer"), "freezer.state", state)
 }
 
@@ -175,15 +257,15 @@ func (g *group1) outOfMemory() bool {
 func (g *group1) processes() ([]int, error) { return processesIn(g.folder("freezer")) }
 
 func (g *group1) usage() (int64, error) {
-	return number(filepath.Join(g.folder("memory"), "memory.usage_in_bytes"))
+	return g.read("memory", "memory.usage_in_bytes")
 }
 
 func (g *group1) peak() (int64, error) {
-	return number(filepath.Join(g.folder("memory"), "memory.max_usage_in_bytes"))
+	return g.read("memory", "memory.max_usage_in_bytes")
 }
 
 func (g *group1) sockets() (int64, error) {
-	return number(filepath.Join(g.folder("memory"), "memory.kmem.tcp.usage_in_bytes"))
+	return g.read("memory", "memory.kmem.tcp.usage_in_bytes")
 }
 
 func (g *group1) remove() error {

@@ -165,4 +165,9 @@ func (g *group2) sockets() (int64, error) {
 	return counter(filepath.Join(g.path, "memory.stat"), "sock"), nil
 }
 
+// end: what this hierarchy counted, its peak and who was killed, cannot be set back.
+func (g *group2) end() bool { return false }
+
+func (g *group2) again() (group, error) { return nil, errEnded }
+
 func (g *group2) remove() error { return removeGroup(g.path) }

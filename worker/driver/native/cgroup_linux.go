@@ -50,6 +50,11 @@ type group interface {
 	peak() (int64, error)
 	// sockets is bytes that its sockets are charged with now.
 	sockets() (int64, error)
+	// end says that its environment has ended: nothing is read or set by this value any more. It reports whether the group may be
+	// used again.
+	end() bool
+	// again is the same group for the next environment, as if it were new; an error says why it is not.
+	again() (group, error)
 	// remove removes the group, which has no process any more.
 	remove() error
 }

@@ -29,7 +29,7 @@
 //
 // A sandbox is bound once, and ended, never emptied for another. [Environment] alone moves it from fresh on, under its mutex.
 // Kill thaws and sends SIGKILL to the first process: its end, which the worker waits for, is the end of all. Then the cgroups
-// go, and the uid is free.
+// are another's, where version 1 lets the worker begin their numbers anew (groups), or go, and the uid is free.
 //
 // # No process outlives its worker
 //

@@ -70,3 +70,21 @@ func Forget(d *Driver) {
 	defer d.stock.mu.Unlock()
 	clear(d.stock.taken[:])
 }
+
+// Trim removes the cgroups of a driver that no environment has.
+func Trim(d *Driver) error { return d.groups.trim(0) }
+
+// Reused is how many environments had the cgroup of one before them.
+func Reused(d *Driver) uint64 {
+	d.groups.mu.Lock()
+	defer d.groups.mu.Unlock()
+	return d.groups.reused
+}
+
+// Group is an environment's cgroup.
+func Group(e *Environment) string {
+	if g, ok := e.sandbox.group.(*group1); ok {
+		return g.folder("memory")
+	}
+	return ""
+}

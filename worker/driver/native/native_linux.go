@@ -31,6 +31,7 @@ type Driver struct {
 	prepErr  error
 	users    *uids.Block
 	cgroups  hierarchy
+	groups   groups
 	program  *program
 	null     *os.File
 	spawners []*spawner
@@ -135,6 +136,7 @@ func (d *Driver) setUp() (err error) {
 	if d.cgroups, err = findHierarchy(familyOf(d.cfg.Locks), d.users.Number); err != nil {
 		return err
 	}
+	d.groups.h = d.cgroups
 	d.sweepOwn()
 	held := d.sweep()
 	if d.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
@@ -289,7 +291,7 @@ func (d *Driver) takeDown() error {
 	}
 	var err error
 	if d.cgroups != nil {
-		err = d.cgroups.close()
+		err = errors.Join(d.groups.close(), d.cgroups.close())
 	}
 	if d.users != nil {
 		_ = d.users.Lock.Close()

@@ -42,7 +42,7 @@ const (
 // build makes a sandbox and returns when it waits for its letter.
 func (d *Driver) build(ctx context.Context) (s *sandbox, err error) {
 	s = &sandbox{name: fmt.Sprintf("e%d", d.number.Add(1)), driver: d, device: -1, ended: make(chan struct{})}
-	if s.group, err = d.cgroups.make(s.name); err != nil {
+	if s.group, err = d.groups.take(); err != nil {
 		return nil, err
 	}
 	if err := s.start(); err != nil {
@@ -171,7 +171,7 @@ func (s *sandbox) free() error {
 	}
 	_ = s.control.Close()
 	s.init.close()
-	return s.group.remove()
+	return s.driver.groups.give(s.group)
 }
 
 // dead tells whether it has ended.

@@ -153,7 +153,10 @@ func (s *stock) run() {
 			default:
 			}
 		}
-		if len(s.ready) != min(stockFloor, s.most) {
+		if err := s.driver.groups.trim(max(want, stockFloor)); err != nil {
+			s.driver.cfg.Log.Warn("a cgroup that nobody has cannot be removed", "error", err)
+		}
+		if len(s.ready) != min(stockFloor, s.most) || want > stockFloor {
 			timer.Reset(stockPause)
 		}
 	}

@@ -194,6 +194,9 @@ func look(t *testing.T, d *native.Driver) map[string]int {
 		t.Fatal(err)
 	}
 	seen["descriptors"] = len(fds)
+	if err := native.Trim(d); err != nil {
+		t.Error(err)
+	}
 	for _, path := range native.Own(d) {
 		below, err := os.ReadDir(path)
 		if err != nil {
