@@ -77,7 +77,7 @@ func mixedEvent(l *ledger, s *stories, kind int) error {
 	words, ends := "nap 5", told{status: schema.StoryError}
 	switch {
 	case kind == 0:
-		words = "hang"
+		words, ends.status = "hang", schema.StoryTimeout
 	case kind < 3:
 		words = "exit 1"
 	case kind < 20:
@@ -117,7 +117,11 @@ func mixedCall(c *client.Client, s *stories, kind int) error {
 		return nil
 	}
 	ends := told{schema.StoryOK, 1}
-	if failure != "" {
+	switch failure {
+	case "":
+	case string(schema.CodeTimedOut):
+		ends.status = schema.StoryTimeout
+	default:
 		ends.status = schema.StoryError
 	}
 	a, err := c.Invoke(ctx, client.Call{Function: "fn", Payload: []byte(payload), RequestID: s.draw(ends)})

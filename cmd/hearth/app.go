@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -19,6 +20,7 @@ type app struct {
 	configDir      func() (string, error)           // of this user
 
 	settings settings
+	lines    *slog.Logger // of a role that logs JSON: what is said beside its log is a line of it, too; nil: plain text
 }
 
 func (a *app) run(ctx context.Context, args []string) int {

@@ -90,6 +90,10 @@ func (a *app) complain(format string, args ...any) {
 		const half = longestLine / 2 // what was wrong stands in front, what to do at the end
 		line = line[:half] + " ... " + line[len(line)-half:]
 	}
+	if a.lines != nil {
+		a.lines.Warn(oneLine(line))
+		return
+	}
 	fmt.Fprintln(a.stderr, "hearth: "+oneLine(line))
 }
 

@@ -39,15 +39,8 @@ clock, and the order between hosts is that of causes, never of clocks.`,
 				return usagef("REQUEST-ID is %q; a UUID such as %s: answers and log lines of calls have it", clip(args[0]), uuid.Nil)
 			}
 			in.RequestID = id
-			if in.FunctionName != "" {
-				if err := schema.ValidateFunctionName(in.FunctionName); err != nil {
-					return usagef("--function: %v", err)
-				}
-			}
-			if in.TenantID != "" {
-				if err := schema.ValidateTenant(in.TenantID); err != nil {
-					return usagef("--tenant: %v", err)
-				}
+			if err := checkStory(&in); err != nil {
+				return err
 			}
 			c, err := a.connect(cmd)
 			if err != nil {
@@ -71,9 +64,30 @@ clock, and the order between hosts is that of causes, never of clocks.`,
 	flags.SortFlags = false
 	flags.StringVar(&in.FunctionName, "function", "", "of the call of this function, where one id is of several")
 	flags.StringVar(&in.TenantID, "tenant", "", "of the call of this sub-tenant, the same")
-	_ = cmd.RegisterFlagCompletionFunc("function", a.completeFunction)
+	_ = cmd.RegisterFlagCompletionFunc("function", func(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return a.completeFunction(cmd, nil, begun)
+	})
 	jsonFlag(cmd)
 	return cmd
+}
+
+// checkStory checks which call is asked for, by flag.
+func checkStory(in *schema.StoryInput) error {
+	for _, c := range []struct {
+		flag, value string
+		check       func(string) error
+	}{{"--function", in.FunctionName, schema.ValidateFunctionName}, {"--tenant", in.TenantID, schema.ValidateTenant}} {
+		var refused *schema.Error
+		if c.value == "" || !errors.As(c.check(c.value), &refused) {
+			continue
+		}
+		allowed := refused.Error()
+		if len(refused.Fields) > 0 {
+			allowed = refused.Fields[0].Allowed
+		}
+		return usagef("%s is %q; %s", c.flag, clip(c.value), allowed)
+	}
+	return nil
 }
 
 // printStory tells a story to people: who it is about and how it ended, then a line a step.

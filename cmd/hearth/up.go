@@ -162,7 +162,22 @@ func (a *app) logger(level, format string) (*slog.Logger, error) {
 	if err != nil {
 		return nil, usagef("--log-format is %q; text or json", format)
 	}
+	if format == telemetry.LogJSON {
+		// Of a level of its own: what is complained of at the end is told whatever the log leaves out.
+		if a.lines, err = telemetry.NewLogger(a.stderr, format, slog.LevelInfo); err != nil {
+			return nil, err
+		}
+	}
 	return logger, nil
+}
+
+// tellAddress says where people look.
+func (a *app) tellAddress(what, url string) {
+	if a.lines != nil {
+		a.lines.Info(what, "url", url)
+		return
+	}
+	fmt.Fprintln(a.stderr, what, url)
 }
 
 // runUp serves until the context ends.
@@ -248,13 +263,13 @@ func (a *app) serve(ctx context.Context, fabric *deploy.Fabric, cfg deploy.Confi
 	}
 	a.println(strings.TrimRight("ready "+n.HTTP+" "+n.NATS, " "))
 	if fabric.Metrics != "" {
-		fmt.Fprintln(a.stderr, "metrics", fabric.Metrics)
+		a.tellAddress("metrics", fabric.Metrics)
 	}
 	switch {
 	case fabric.Console != "":
-		fmt.Fprintln(a.stderr, "console", fabric.Console)
+		a.tellAddress("console", fabric.Console)
 	case !cfg.NoConsole && cfg.Anonymous:
-		fmt.Fprintf(a.stderr, "console %s%s\n", n.HTTP, console.Root)
+		a.tellAddress("console", n.HTTP+console.Root)
 	}
 	<-ctx.Done()
 	return withdraw()

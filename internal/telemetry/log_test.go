@@ -91,7 +91,7 @@ func TestAChangeOfTheLevelIsLoggedWhateverItIs(t *testing.T) {
 		if _, err := telemetry.Obey(log.With("manager", "m1"), schema.StoryManager, "m1", &schema.LevelOrder{Level: level}); err != nil {
 			t.Fatal(err)
 		}
-		if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="log level changed" manager=m1 to=`+level+" ") {
+		if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="log level changed" manager=m1 node="manager m1" to=`+level+" ") {
 			t.Errorf("%s: %q", level, got)
 		}
 	}

@@ -25,7 +25,7 @@ func Obey(log *slog.Logger, kind, id string, o *schema.LevelOrder) (schema.NodeL
 			return out, schema.Errorf(schema.CodeConflict, "%s %s logs where its level cannot be changed", kind, id)
 		}
 		level.Set(to, o.For)
-		say(log, "log level changed", "to", o.Level, "lasting", o.For.String())
+		say(log, "log level changed", "node", kind+" "+id, "to", o.Level, "lasting", o.For.String())
 	}
 	if level != nil {
 		out.Level, out.Until = strings.ToLower(level.Level().String()), level.Until()
