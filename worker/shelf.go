@@ -139,6 +139,10 @@ func (f *shelf) send() error {
 			f.shipper.dropped.Add(int64(f.outLines))
 			f.shipper.log.Warn("log lines dropped: too large a message for the NATS server", "subject", f.subject, "lines", f.outLines,
 				"bytes", len(f.out))
+		case errors.Is(err, ErrLinesRefused):
+			f.shipper.dropped.Add(int64(f.outLines))
+			f.shipper.log.Warn("log lines dropped: the manager does not know that this worker ran their function", "subject", f.subject,
+				"lines", f.outLines)
 		case err != nil:
 			return err
 		default:

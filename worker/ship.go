@@ -38,6 +38,9 @@ const (
 // shipLine is what a line counts for in memory beside its text: itself, and the strings of its call that it holds on to.
 const shipLine = 256
 
+// ErrLinesRefused is an error of [ShipperConfig.Store] of lines that are not stored, however often they are offered.
+var ErrLinesRefused = errors.New("the log lines are refused")
+
 // ShipperConfig says how a [Shipper] works. Fields without a default are needed.
 type ShipperConfig struct {
 	Manager string // its id, for whoever reads the lines
@@ -46,7 +49,7 @@ type ShipperConfig struct {
 	Bytes   int64         // lines that are not yet stored, in memory; 0 means 8 MiB. One environment may have an eighth
 	// Store stores a batch under a subject of [subjects.Names.Log] and returns when it stands in the stream; it keeps no part of the
 	// batch. nil publishes to the stream over the connection. An error that is [nats.ErrNoResponders] says that nobody can at the
-	// moment. Several are called at once.
+	// moment, one that is [ErrLinesRefused] that nobody will. Several are called at once.
 	Store  func(ctx context.Context, subject string, batch []byte) error
 	Logger *slog.Logger // nil means nobody
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -266,5 +268,34 @@ func TestShipperWithoutTakers(t *testing.T) {
 	defer cancel()
 	if err := s.Stop(ctx); err == nil || ctx.Err() != nil {
 		t.Errorf("stopped: %v; want what was left, at once", err)
+	}
+}
+
+// TestShipperDropsWhatIsRefused: lines that nobody ever takes are counted, and hold up no others and no end.
+//
+// Broken to see it fail: a refusal is an error as any other.
+func TestShipperDropsWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	var taken atomic.Int64
+	p := shipping(t, func(cfg *worker.ShipperConfig) {
+		refused := cfg.Names.Log("default", "refused", "1", "")
+		cfg.Store = func(_ context.Context, subject string, _ []byte) error {
+			if subject == refused {
+				return fmt.Errorf("%w: by the manager", worker.ErrLinesRefused)
+			}
+			taken.Add(1)
+			return nil
+		}
+	})
+	p.sink("refused", "e1").Line(schema.LogLine{Text: []byte("x")})
+	p.sink("f", "e2").Line(schema.LogLine{Text: []byte("y")})
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		s := p.shipper.Shipped()
+		if taken.Load() == 1 && s.Dropped == 1 && s.Lines == 1 && s.Waiting == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d taken, %+v", taken.Load(), s)
+		}
 	}
 }

@@ -39,6 +39,7 @@ func (f *Fleet) Make(id string, b *schema.Binding, notify func(schema.Environmen
 		f.environments[id], s.environments[id] = e, e
 		s.used += places
 		f.hosts(s.worker, functionName{b.Account, b.Function})
+		f.logs(s.worker, logName{b.Account, b.Function, b.Version, ""})
 	}
 	f.mu.Unlock()
 	switch {
@@ -118,6 +119,9 @@ func (f *Fleet) Start(run *schema.Run) {
 	s.last++
 	e.run, e.number = run, s.last
 	s.runs[e.number] = e
+	if c := run.Call; c.Tenant != "" {
+		f.logs(s.worker, logName{c.Account, c.Function, c.Version, c.Tenant})
+	}
 	f.mu.Unlock()
 	s.order(&schema.WorkerOrder{Start: startOrder(e.number, run)})
 }

@@ -80,6 +80,7 @@ type Fleet struct {
 	localUsed    int
 	looking      map[string]bool                  // workers whose lease is being read
 	hosted       map[string]map[functionName]bool // by worker: functions that it made environments of
+	logged       map[string]map[logName]bool      // by worker: logs of these and of the sub-tenants whose calls it ran
 	usage        map[string]*rate.Limiter         // by worker: bytes of usage that are passed on
 	stopped      bool
 }
@@ -122,7 +123,8 @@ func New(nc *nats.Conn, cfg Config) (*Fleet, error) {
 	f := &Fleet{
 		cfg: cfg, nc: nc, log: cfg.Logger, sessions: make(map[string]*session), environments: make(map[string]*environment),
 		local: make(map[string]int), looking: make(map[string]bool), hosted: make(map[string]map[functionName]bool),
-		usage: make(map[string]*rate.Limiter), unrun: telemetry.NewRefused(),
+		logged: make(map[string]map[logName]bool),
+		usage:  make(map[string]*rate.Limiter), unrun: telemetry.NewRefused(),
 	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)

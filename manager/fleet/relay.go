@@ -80,11 +80,19 @@ func (f *Fleet) passLease(worker, _ string, body []byte) (*nats.Msg, error) {
 // maxLease is far above what a record takes.
 const maxLease = 4 << 10
 
-// passLog is a batch of log lines.
-func (f *Fleet) passLog(_, rest string, body []byte) (*nats.Msg, error) {
+// passLog is a batch of log lines: of functions and sub-tenants alone that this manager gave the worker, so that one that was taken over
+// writes into nobody else's log.
+func (f *Fleet) passLog(worker, rest string, body []byte) (*nats.Msg, error) {
 	subject, ok := f.cfg.Names.LogOfAsk(rest)
 	if !ok || len(body) > maxLog {
 		return nil, errors.New("log lines that are none")
+	}
+	account, function, version, tenant, _ := f.cfg.Names.ParseLog(subject)
+	f.mu.Lock()
+	its := f.logged[worker][logName{account, function, version, tenant}]
+	f.mu.Unlock()
+	if !its {
+		return nil, errors.New("log lines of what it does not run")
 	}
 	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{expectStream: {f.cfg.Names.Stream(topology.Logs)}}}, nil
 }
@@ -92,15 +100,24 @@ func (f *Fleet) passLog(_, rest string, body []byte) (*nats.Msg, error) {
 // functionName names a function of an account.
 type functionName struct{ account, function string }
 
-// maxHosted bounds the functions that are remembered of one worker. One more forgets another: what it then tells of that is refused.
+// logName names a log: of a version, and where its environment is bound of a sub-tenant.
+type logName struct{ account, function, version, tenant string }
+
+// maxHosted bounds the functions, and the logs, that are remembered of one worker. One more forgets another: what it then tells of that
+// is refused.
 const maxHosted = 10_000
 
 // hosts notes that a worker has environments of a function. The mutex is held.
-func (f *Fleet) hosts(worker string, of functionName) {
-	known := f.hosted[worker]
+func (f *Fleet) hosts(worker string, of functionName) { remember(f.hosted, worker, of) }
+
+// logs notes that a worker has lines of a log. The mutex is held.
+func (f *Fleet) logs(worker string, of logName) { remember(f.logged, worker, of) }
+
+func remember[K comparable](all map[string]map[K]bool, worker string, of K) {
+	known := all[worker]
 	if known == nil {
-		known = make(map[functionName]bool)
-		f.hosted[worker] = known
+		known = make(map[K]bool)
+		all[worker] = known
 	}
 	if len(known) >= maxHosted && !known[of] {
 		for old := range known {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
+	"github.com/hearth-run/hearth/worker"
 	"github.com/hearth-run/hearth/worker/remote"
 )
 
@@ -46,7 +48,7 @@ func coded(sum string) func(*schema.Binding) { return func(b *schema.Binding) { 
 
 // TestStreamsOfAWorker: lines and packages pass by the manager, and only packages that the worker runs.
 //
-// Broken to see it fail: the manager passes every question for a package on.
+// Broken to see it fail: the manager passes every question for a package on, and every batch of lines.
 func TestStreamsOfAWorker(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -77,7 +79,14 @@ func TestStreamsOfAWorker(t *testing.T) {
 		t.Errorf("a package that nobody put: %v", err)
 	}
 
-	subject := b.fabric.Names.Log("default", "f", "1", "a tenant")
+	// A sub-tenant's lines are the worker's when it was given a call of that one.
+	subject := b.fabric.Names.Log("default", "echo", "7", "a tenant")
+	if err := streams.StoreLog(withDeadline(t), subject, []byte("lines")); !errors.Is(err, worker.ErrLinesRefused) {
+		t.Errorf("lines of a sub-tenant that has not called: %v", err)
+	}
+	c := b.call("e1", nil, func(c *schema.Call) { c.Tenant = "a tenant" })
+	b.fleet.Start(c.Run)
+	b.answered(c)
 	if err := streams.StoreLog(withDeadline(t), subject, []byte("lines")); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +132,7 @@ func TestRelayRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lease, log, code := subjects.ManagerLease("m1", "k"), names.ManagerLog("m1", "k", names.Log("default", "f", "1", "")),
+	lease, log, code := subjects.ManagerLease("m1", "k"), names.ManagerLog("m1", "k", names.Log("default", "echo", "7", "")),
 		subjects.ManagerCode("m1", "k", subjects.Piece{SHA256: sum})
 	for subject, body := range map[string][]byte{lease: record("k", "m1"), log: []byte("lines"), code: nil} {
 		for _, reply := range []string{
@@ -143,6 +152,10 @@ func TestRelayRefuses(t *testing.T) {
 		subjects.ManagerOf("m1", "k", "code."+sum[1:]): nil, subjects.ManagerOf("m1", "k", "code."+sum+".x"): nil,
 		subjects.ManagerOf("m1", "k", "code."+sum+".x.-1"): nil, subjects.ManagerOf("m1", "k", "code."+sum+".=3E.1"): nil,
 		subjects.ManagerCode("m1", "k", subjects.Piece{SHA256: b.deployed([]byte("another"))}): nil,
+		names.ManagerLog("m1", "k", names.Log("default", "another", "7", "")):                  []byte("lines"),
+		names.ManagerLog("m1", "k", names.Log("another", "echo", "7", "")):                     []byte("lines"),
+		names.ManagerLog("m1", "k", names.Log("default", "echo", "8", "")):                     []byte("lines"),
+		names.ManagerLog("m1", "k", names.Log("default", "echo", "7", "a tenant")):             []byte("lines"),
 	} {
 		m, err := k.nc.Request(subject, body, patience/20)
 		if err == nil && m.Header.Get(schema.HeaderStatus) != schema.StatusRefused && m.Header.Get(schema.HeaderStatus) != "503" {

@@ -32,13 +32,17 @@ func NewStreams(nc *nats.Conn, names subjects.Names, manager, worker string) *St
 	return &Streams{nc: nc, names: names, manager: manager, worker: worker}
 }
 
-// StoreLog stores a batch of log lines and returns when it stands in the stream: a [worker.ShipperConfig.Store].
+// StoreLog stores a batch of log lines and returns when it stands in the stream: a [worker.ShipperConfig.Store]. It is a
+// [worker.ErrLinesRefused] if they are of what this worker does not run, as its manager knows.
 func (s *Streams) StoreLog(ctx context.Context, subject string, batch []byte) error {
 	to := s.names.ManagerLog(s.manager, s.worker, subject)
 	if to == "" {
 		return fmt.Errorf("store log lines: %q is not where they go", subject)
 	}
 	_, err := s.put(ctx, to, batch)
+	if errors.Is(err, errRefused) {
+		return fmt.Errorf("%w: %w", worker.ErrLinesRefused, err)
+	}
 	return err
 }
 

@@ -125,7 +125,7 @@ func (c *Cache) adopt() error {
 // back with [Cache.Release]. Where it is not there yet, open is asked for the zip; several calls for one package share one
 // unpacking, and one that is cancelled costs the others nothing. A package that cannot be accepted is a
 // [schema.CodeInvalidParameter], now and whenever it is asked for again; bytes that are not those of the hash are a
-// [schema.CodeInternal]; a cache full of folders in use is a [schema.CodeUnavailable].
+// [schema.CodeInternal]; a cache full of folders in use, a full disk and a host without memory are a [schema.CodeUnavailable].
 func (c *Cache) Get(ctx context.Context, hash string, open func(context.Context) (io.ReadCloser, error)) (string, error) {
 	if !validHash(hash) {
 		return "", schema.Errorf(schema.CodeInternal, "package %.80q is not named by a SHA-256 in lower-case hex", hash)

@@ -125,10 +125,21 @@ func (c *Cache) judge(state *os.ProcessState, err error, said, complaint *limite
 	}
 	last := complaint.String()
 	switch {
-	case strings.Contains(last, "out of memory") || strings.Contains(last, "cannot allocate memory"):
+	case strings.Contains(last, "out of memory") || strings.Contains(last, "cannot allocate memory") || strings.Contains(last, "create new OS thread"):
 		return refuse("reading it takes more than %d MB of memory", c.limits.memory>>20)
 	case state.UserTime()+state.SystemTime() >= c.limits.processor:
 		return refuse("unpacking it takes more than %s of processor time", c.limits.processor)
+	}
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		switch signal := status.Signal(); signal {
+		case syscall.SIGKILL:
+			// Not by its own limits: those fail calls. It may go better another time, so the package is not refused for ever.
+			return schema.Errorf(schema.CodeUnavailable, refusal+"what unpacks it was killed, as the kernel does on a host without memory: the "+
+				"package may be too large to unpack here; give the host more memory, or make the package smaller")
+		case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGABRT, syscall.SIGILL, syscall.SIGTRAP:
+			// A Go program that finds no memory for a stack ends so, without a word; and whatever else it is, the package makes it.
+			return refuse("what unpacks it ends by %q, as it does without memory: it is too large to be read in %d MB", signal, c.limits.memory>>20)
+		}
 	}
 	first, _, _ := strings.Cut(last, "\n")
 	return fmt.Errorf("the child that unpacks ended without an answer (does the program call unpack.Main first?): %s %s",

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +34,8 @@ import (
 const (
 	hang  = 7001
 	die   = 7002
-	plant = 7003 // and on: one for each of plants
+	crash = 7003
+	plant = 7004 // and on: one for each of plants
 )
 
 // probeArgument makes this binary tell what a child may do; the folder to be in is where it was started.
@@ -69,6 +71,11 @@ func otherwise() {
 		<-time.After(time.Hour)
 	case n == die:
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case n == crash: // as without a stack for its handler
+		var byDefault [32]byte // struct sigaction
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGSEGV), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSEGV)
+		select {}
 	case n >= plant && n < plant+len(plants):
 		if err := plants[n-plant].make(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -257,8 +264,14 @@ func TestChildEnds(t *testing.T) {
 		dir := t.TempDir()
 		c := newCache(t, unpack.Config{Dir: dir})
 		c.SetLimits(1<<20, die*time.Second)
-		refused(t, c, small, schema.CodeInternal, "killed")
+		refused(t, c, small, schema.CodeUnavailable, "may be too large to unpack here")
 		clean(t, c, dir)
+	})
+	t.Run("Crashes", func(t *testing.T) {
+		dir := t.TempDir()
+		c := newCache(t, unpack.Config{Dir: dir})
+		c.SetLimits(1<<20, crash*time.Second)
+		refused(t, c, small, schema.CodeInvalidParameter, "too large to be read in 1 MB")
 	})
 	t.Run("Memory", func(t *testing.T) {
 		dir := t.TempDir()
