@@ -134,8 +134,8 @@ func twoRings(t *testing.T, f *fabric.Spread) {
 	}
 	defer second.Proxy.Release()
 	work := []*load{
-		loaded(2, func(context.Context) { p.call(f.Frontends[0], "s42:1", "nap 2") }),
-		loaded(2, func(context.Context) { p.call(second, "s42:1", "nap 2") }),
+		loaded(2, func(context.Context) { p.call(f.Frontends[0], "s42:1", "nap 20") }),
+		loaded(2, func(context.Context) { p.call(second, "s42:1", "nap 20") }),
 	}
 	defer func() {
 		for _, w := range work {
@@ -199,7 +199,7 @@ func leavesInOrder(t *testing.T, f *fabric.Spread) {
 		g.wait(t, 1)
 		busiest(t, f, len(held))
 	}
-	work := loaded(3, func(context.Context) { l.call("s41:1", "nap 2", patience) })
+	work := loaded(3, func(context.Context) { l.call("s41:1", "nap 20", patience) })
 	defer work.stop()
 	work.more(t, 50)
 	if s.at(third.ID) != 5 {

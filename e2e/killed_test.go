@@ -30,7 +30,7 @@ func TestReservedManagerKilled(t *testing.T) {
 		}
 		eventGate.wait(t, len(held))
 		const callers = 4
-		work := loaded(callers, func(context.Context) { l.call("fn:1", "nap 2", patience) })
+		work := loaded(callers, func(context.Context) { l.call("fn:1", "nap 20", patience) })
 		defer work.stop()
 		events := loaded(2, func(ctx context.Context) { l.handIn(ctx, "fn:1", "nap 5") })
 		defer events.stop()

@@ -42,7 +42,7 @@ func TestManagerKilled(t *testing.T) {
 			held = append(held, l.mustPublish(t, "fn", eventGate.words()))
 		}
 		eventGate.wait(t, len(held))
-		work := loaded(4, func(context.Context) { l.call("fn", "nap 2", patience) })
+		work := loaded(4, func(context.Context) { l.call("fn", "nap 20", patience) })
 		defer work.stop()
 		events := loaded(3, func(ctx context.Context) { l.handIn(ctx, "fn", "nap 20") })
 		defer events.stop()

@@ -21,7 +21,7 @@ import (
 func TestMixed(t *testing.T) {
 	t.Parallel()
 	t.Run("S07", func(t *testing.T) {
-		calls := 1_000
+		calls := 500
 		if os.Getenv("HEARTH_LONG") != "" {
 			calls = 10_000
 		}

@@ -74,7 +74,7 @@ func TestReservedServerRestarts(t *testing.T) {
 		eventually(t, "the stale frontend has heard", func() bool { return takes(second) })
 
 		// Once more, now under load: whose answer was on its way hears nothing, and no call runs twice.
-		work := loaded(4, func(context.Context) { l.call("fn:1", "nap 2", 5*time.Second) })
+		work := loaded(4, func(context.Context) { l.call("fn:1", "nap 20", 5*time.Second) })
 		defer work.stop()
 		work.more(t, 100)
 		f.Server.Kill()

@@ -31,7 +31,7 @@ import (
 func TestRetiringRaced(t *testing.T) {
 	t.Parallel()
 	t.Run("S35", func(t *testing.T) {
-		functions, retirings, kills := 2, 24, []int{purges, deletes}
+		functions, retirings, kills := 2, 12, []int{purges, deletes}
 		if os.Getenv("HEARTH_LONG") != "" {
 			functions, retirings, kills = 6, 1000, nil
 			for step := range retiringSteps {
@@ -222,7 +222,7 @@ func (r *retirings) waits(what string, cond func() bool) bool {
 			r.t.Errorf("%s: not within %v", what, 2*deadline)
 			return false
 		}
-		pause(context.Background(), 5*time.Millisecond)
+		pause(context.Background(), 20*time.Millisecond)
 	}
 	return true
 }

@@ -17,7 +17,7 @@ func TestRollingRestart(t *testing.T) {
 	f := fabric.StartSpread(t, fabric.SpreadOptions{Managers: 2, Frontends: 2, Capacity: 12})
 	f.DeployFn("fn")
 	l := newLedger(t, &f.Door, newRecord(t))
-	work := loaded(6, func(context.Context) { l.call("fn", "nap 5", patience) })
+	work := loaded(6, func(context.Context) { l.call("fn", "nap 20", patience) })
 	defer work.stop()
 	work.more(t, 50)
 	for _, r := range slices.Concat(f.Managers, f.Frontends) {

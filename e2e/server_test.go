@@ -60,7 +60,7 @@ func TestServerRestarts(t *testing.T) {
 			}
 		}
 		// Once more, now under load: whose answer was on its way hears nothing, and no call runs twice.
-		work := loaded(4, func(context.Context) { l.call("fn", "nap 2", 5*time.Second) })
+		work := loaded(4, func(context.Context) { l.call("fn", "nap 20", 5*time.Second) })
 		defer work.stop()
 		work.more(t, 100)
 		f.Server.Kill()

@@ -32,10 +32,10 @@ func TestStaleViews(t *testing.T) {
 		f.Manager("m2").Proxy.HoldSubjects(stale)
 
 		loads := []*load{
-			loaded(2, func(context.Context) { posts.one(blind, "nap 2") }),
-			loaded(1, func(context.Context) { posts.one(f.Frontends[0], "nap 2") }),
-			loaded(2, func(context.Context) { l.call("fn", "nap 2", patience) }),
-			loaded(1, func(ctx context.Context) { l.handIn(ctx, "fn", "nap 2") }),
+			loaded(2, func(context.Context) { posts.one(blind, "nap 50") }),
+			loaded(1, func(context.Context) { posts.one(f.Frontends[0], "nap 50") }),
+			loaded(2, func(context.Context) { l.call("fn", "nap 50", patience) }),
+			loaded(1, func(ctx context.Context) { l.handIn(ctx, "fn", "nap 50") }),
 		}
 		defer func() {
 			for _, w := range loads {
@@ -44,7 +44,7 @@ func TestStaleViews(t *testing.T) {
 		}()
 		more := func() {
 			for _, w := range loads {
-				w.more(t, 60)
+				w.more(t, 20)
 			}
 		}
 		// Long enough that everything that the two were told has grown too old to count, and under way all the while.

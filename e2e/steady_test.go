@@ -16,7 +16,7 @@ import (
 // the calls were sent elsewhere; one that offers 4 ms after its answer, and a catcher without patience: 31 were moved.
 func closedLoop(t *testing.T, f deploys) {
 	const callers = 10
-	calls := 4_000
+	calls := 1_500
 	if os.Getenv("HEARTH_LONG") != "" {
 		calls = 10_000
 	}

@@ -58,7 +58,7 @@ func TestWorkers(t *testing.T) {
 	})
 
 	t.Run("a worker is killed", func(t *testing.T) {
-		work := loaded(3, func(context.Context) { l.call("fn", "nap 2", patience) })
+		work := loaded(3, func(context.Context) { l.call("fn", "nap 20", patience) })
 		g := newGate(t)
 		held := l.beginAll(t, 6, "fn", g.words()) // more than one worker's: both have some
 		g.wait(t, len(held))
@@ -81,7 +81,7 @@ func TestWorkers(t *testing.T) {
 
 	t.Run("a worker stops", func(t *testing.T) {
 		before := l.tally()[lost]
-		work := loaded(4, func(context.Context) { l.call("fn", "nap 5", patience) })
+		work := loaded(4, func(context.Context) { l.call("fn", "nap 20", patience) })
 		work.more(t, 50)
 		f.Workers[1].Stop()
 		work.more(t, 50)

@@ -188,7 +188,7 @@ func TestIdleIsReadBeforeTheNextCall(t *testing.T) {
 	r.record.State, r.record.Limit = schema.ReservationDraining, 0 // so that B alone decides
 	r.put(t)
 	members := r.claimer(t)
-	crowd := make([]schema.ArcStatus, 300)
+	crowd := make([]schema.ArcStatus, natstest.Fewer(300, 60))
 	for i := range crowd {
 		crowd[i] = schema.ArcStatus{Arc: fmt.Sprintf("r.1.default.other.1.%d", i), Account: "default", Function: "other", Version: "1", Ready: 1}
 	}

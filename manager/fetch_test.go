@@ -233,7 +233,7 @@ func TestFetchManyOfTheLargest(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent := make(map[string]bool)
-	calls := natstest.Fewer(24, 6)
+	calls := natstest.Fewer(24, 4)
 	for range calls {
 		call := c.large("resize", key, a.inbox, "f9", len(payload))
 		sent[call.RequestID] = true

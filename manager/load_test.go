@@ -26,10 +26,7 @@ func TestClosedLoop(t *testing.T) {
 	c := ofMany(newCaller(t, f, "f1"))
 	key := c.deploy("resize")
 	const callers = 4
-	calls := int64(5000)
-	if natstest.Raced {
-		calls = 400
-	}
+	calls := int64(natstest.Fewer(2000, 400))
 	var wg sync.WaitGroup
 	failed := make(chan error, calls)
 	for range callers {

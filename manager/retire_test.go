@@ -181,7 +181,7 @@ func TestPublishersRaceTheRetiring(t *testing.T) {
 	t.Parallel()
 	_, _, c := setReserved(t, "m1", "m2")
 	r := &race{crowd: c, function: "resize"}
-	rounds := natstest.Fewer(30, 8)
+	rounds := natstest.Fewer(15, 5)
 	if os.Getenv("HEARTH_LONG") != "" {
 		rounds = 1000
 	}
@@ -207,7 +207,7 @@ func TestTwoControllersRace(t *testing.T) {
 		})
 	}
 	r := &race{crowd: c, function: "resize"}
-	r.settle(natstest.Fewer(40, 8), func(int) {})
+	r.settle(natstest.Fewer(16, 5), func(int) {})
 }
 
 // Two hundred reservations open together: more than three shards hold.
