@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -177,6 +178,44 @@ func TestEgressBounds(t *testing.T) {
 		if got, _ := w.say(t, nil, many); got[many] != want {
 			t.Errorf("another function: %v", got)
 		}
+	}
+}
+
+// TestEgressLeft: a connection that is over counts until its function has taken what is left of it, which the helper keeps.
+//
+// Broken to see it fail: it counts until both ends have said that they are done.
+func TestEgressLeft(t *testing.T) {
+	t.Parallel()
+	w := newTalker(t, func(cfg *native.Config, _ *egresstest.World) { cfg.Network = egress.Limits{Place: 4} })
+	for many, want := range map[string]string{"left/" + server + "/4": "ECONNREFUSED", "left/" + server + "/3": hostile.Done} {
+		if got, _ := w.say(t, nil, many); got[many] != want {
+			t.Errorf("%v, want %s", got, want)
+		}
+	}
+}
+
+// TestEgressFabricMoves: where the fabric is counts from the moment that it is there: who is connected is cut off, and nobody else
+// comes there.
+//
+// Broken to see it fail: it is told with an environment's first packet alone; what is connected stays.
+func TestEgressFabricMoves(t *testing.T) {
+	t.Parallel()
+	var at atomic.Pointer[[]netip.AddrPort]
+	at.Store(&[]netip.AddrPort{})
+	w := newTalker(t, func(cfg *native.Config, _ *egresstest.World) {
+		cfg.Fabric = func() []netip.AddrPort { return *at.Load() }
+	})
+	const elsewhere = "198.51.100.77:80"
+	e, out, seen := w.start(t, nil, "hold/"+server, "tcp/"+server, "tcp/"+elsewhere)
+	waitFor(t, e, out, "holding")
+	at.Store(&[]netip.AddrPort{netip.MustParseAddrPort(server)})
+	ended(t, e)
+	got := hostile.Read(out.String())
+	if got["hold/"+server] != "ECONNRESET" || got["tcp/"+server] != "ECONNREFUSED" || got["tcp/"+elsewhere] != hostile.Done {
+		t.Errorf("the function met %v", got)
+	}
+	if now, _ := seen.look(); now.Refused[driver.RefusedFabric] != 1 {
+		t.Errorf("counted %+v", now)
 	}
 }
 

@@ -120,6 +120,13 @@ func try(what string) error {
 			}
 		}
 		return nil
+	case "left": // connections that are over but for what we do not read, and then one more
+		address, number, _ := strings.Cut(address, "/")
+		n, err := strconv.Atoi(number)
+		if err != nil {
+			return err
+		}
+		return left(address, n)
 	case "bytes": // there and back
 		c, err := net.DialTimeout("tcp", address, patience)
 		if err != nil {
@@ -153,6 +160,34 @@ func echo(c net.Conn) error {
 		return errors.New("another answer")
 	}
 	return nil
+}
+
+// left opens connections that both ends have ended, of whose last bytes it takes none, and then tries to open another for a while.
+func left(address string, n int) error {
+	small := net.Dialer{Timeout: patience, Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+	}}
+	for range n {
+		c, err := small.Dial("tcp", address)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if _, err := c.Write(make([]byte, 24<<10)); err != nil {
+			return err
+		}
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			return err
+		}
+	}
+	var err error
+	for range 300 {
+		var c net.Conn
+		if c, err = small.Dial("tcp", address); err == nil {
+			return c.Close()
+		}
+	}
+	return err
 }
 
 // bulk sends bytes, says that it is done, and has as many back before the end.
