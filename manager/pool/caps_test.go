@@ -142,3 +142,42 @@ func TestRestore(t *testing.T) {
 		t.Errorf("restored %v what has gone; %d live, room %d", ok, p.Live(), p.Room())
 	}
 }
+
+// What an environment would be made for is told by home; how long that one has been idle that would make way; and what is warm, but
+// not what no call should name any more.
+func TestMakesWay(t *testing.T) {
+	t.Parallel()
+	p := pool.New[int]("e", 20)
+	reserve(t, p, t0, "f", 2)
+	of := pool.Scope{Account: spec("f").Account, Function: spec("f").Function}
+	if d := p.LongestIdle(at(1000), of); d != 0 {
+		t.Errorf("idle for %v beside members alone, want 0: they make no way", d)
+	}
+	mk := p.Claim(at(0), home("f"), spec("f"), 1).Make[0]
+	p.Claim(at(0), home("g"), spec("g"), 2)
+	if got := slices.Collect(p.Waits(mk.Home)); !slices.Equal(got, []pool.Home{home("f")}) {
+		t.Errorf("%v wait for it", got)
+	}
+	if got := slices.Collect(p.Waits(home("none"))); got != nil {
+		t.Errorf("%v wait for nothing", got)
+	}
+	if p.Warms(home("f")) {
+		t.Error("warm while it starts")
+	}
+	p.Parked(at(10), mk.Environment, 0)
+	p.Finished(at(20), mk.Environment, true)
+	p.Parked(at(30), mk.Environment, 0)
+	if d := p.LongestIdle(at(100), of); d != at(100).Sub(at(30)) || !p.Warms(home("f")) {
+		t.Errorf("idle for %v, warm %v", d, p.Warms(home("f")))
+	}
+	if d := p.LongestIdle(at(100), pool.Scope{Account: of.Account, Function: "g"}); d != 0 {
+		t.Errorf("of another function: %v", d)
+	}
+	if d := p.LongestIdle(at(100), pool.Scope{}); d != at(100).Sub(at(30)) {
+		t.Errorf("of all: %v", d)
+	}
+	p.Drain(at(200))
+	if p.Warms(home("f")) {
+		t.Error("warm while it drains")
+	}
+}
