@@ -268,7 +268,7 @@ func (m *Manager) eager() bool { return m.view.Load().fabric.Theta >= 1 }
 func taken(n pool.Counts) int { return n.Busy + n.Promised }
 
 // arcStatus is what is told of one home. With told it is remembered how many members of a reserved one were told busy: those that
-// were busy all the time since the last telling, and rising is that more are by now. A member that is busy for less than that is
+// were busy all the time since the last telling, and rising is that more are by now, or that a share may soon be called unable. A member that is busy for less than that is
 // told neither busy nor idle again, which would be a message to everybody for each call; the frontends' view may err towards
 // the reserved arc (DESIGN 5). With theta below 1 it is told how many are busy, see eager. Manager.mu is held.
 func (m *Manager) arcStatus(g *pool.Group, told bool) (a schema.ArcStatus, rising bool) {
@@ -279,8 +279,9 @@ func (m *Manager) arcStatus(g *pool.Group, told bool) (a schema.ArcStatus, risin
 		Ready: n.Ready(), Idle: n.Idle + n.Finishing, Busy: taken(n), Starting: n.Starting,
 	}
 	h := m.shares.byEpoch[g.Home.Reservation]
+	waits := g.Short && !g.Unable // time alone makes it so
 	if !told || g.Home.Reservation == 0 || h == nil {
-		return a, false
+		return a, waits
 	}
 	t := h.told(g.Home.Tenant)
 	if t.busy = a.Busy; m.eager() {
@@ -289,7 +290,7 @@ func (m *Manager) arcStatus(g *pool.Group, told bool) (a schema.ArcStatus, risin
 	t.low = a.Busy
 	a.Idle += a.Busy - t.busy
 	a.Busy, rising = t.busy, a.Busy > t.busy
-	return a, rising
+	return a, rising || waits
 }
 
 // Status is what this manager tells of itself, with Number 0. Safe for concurrent use.

@@ -23,7 +23,8 @@ type Group struct {
 	Counts  Counts
 	Waiting int
 	Share   Share  // of a reserved one
-	Unable  bool   // its share has not fitted for a while
+	Short   bool   // its share does not fit
+	Unable  bool   // and has not for a while
 	Failing string // why its members cannot be made, "" while they can
 }
 
@@ -62,7 +63,7 @@ func (g *group[C]) told(now time.Time) Group {
 	counts.Closing = g.all - g.members()
 	t := Group{Home: g.home, Spec: g.spec, Counts: counts, Waiting: len(g.claims)}
 	if g.share != nil {
-		t.Share, t.Unable, t.Failing = g.share.Share, g.share.unable(now), g.share.failing()
+		t.Share, t.Short, t.Unable, t.Failing = g.share.Share, !g.share.short.IsZero(), g.share.unable(now), g.share.failing()
 	}
 	return t
 }
