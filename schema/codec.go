@@ -15,11 +15,15 @@ func Marshal(v any) ([]byte, error) {
 			return nil, fmt.Errorf("encode %T: %w", v, err)
 		}
 	}
-	b, err := msgpack.Marshal(v)
-	if err != nil {
+	enc := msgpack.GetEncoder()
+	defer msgpack.PutEncoder(enc)
+	var buf bytes.Buffer
+	enc.Reset(&buf)
+	enc.UseCompactInts(true) // else an int64 takes nine bytes, and a row of usage has eight
+	if err := enc.Encode(v); err != nil {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
 	}
-	return b, nil
+	return buf.Bytes(), nil
 }
 
 // Unmarshal scans b ([Scan]) and decodes it into v, a pointer to one of this package's types, never to an any. Members

@@ -74,7 +74,13 @@ func samples() map[string]any {
 			Failed: "Runtime.ExitError", Updated: made,
 		},
 		"frontend_status": &schema.FrontendStatus{V: 1, ID: "f1", Incarnation: "8d", Number: 3, Functions: 99, InFlight: map[string]int{"a.resize.1": 2}, Reconnects: 4, Partial: true},
-		"ends":            &schema.Ends{Manager: "m1", Incarnation: "7c", Tokens: []uint64{1, 1 << 63}, Marks: []byte{5, 11}},
+		"usage": &schema.UsageRecord{
+			V: 1, Account: "default", Worker: "w1", Incarnation: "7c", Number: 3, From: made, To: made.Add(10 * time.Second),
+			Rows: []schema.UsageRow{{Function: "resize", Tenant: "t", UsageCounts: schema.UsageCounts{
+				Calls: 12, Errors: 1, BilledMS: 340, MemoryMBMS: 43_520, Sent: 70_000, Received: 1 << 33, Connections: 2, Refused: 1,
+			}}},
+		},
+		"ends": &schema.Ends{Manager: "m1", Incarnation: "7c", Tokens: []uint64{1, 1 << 63}, Marks: []byte{5, 11}},
 		"manager_claim": &schema.ManagerClaim{
 			V: 1, Ask: &schema.PromiseAsk{FunctionID: "6f1e", Version: "1", CodeSHA256: "ab", ConfigRevision: 9, Tenant: "t", Reservation: 7},
 			Claim: &schema.HandedClaim{

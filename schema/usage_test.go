@@ -24,3 +24,25 @@ func TestGoodUsage(t *testing.T) {
 		}
 	}
 }
+
+// A row takes few bytes: each account pays for its ledger's, a row for each sub-tenant and ten seconds.
+//
+// Broken to see it fail: numbers of nine bytes each.
+func TestUsageIsSmall(t *testing.T) {
+	t.Parallel()
+	row := schema.UsageRow{Function: "resize", Tenant: "customer-1234", UsageCounts: schema.UsageCounts{Calls: 12, BilledMS: 340, MemoryMBMS: 43_520}}
+	size := func(rows int) int {
+		r := &schema.UsageRecord{V: schema.Version}
+		for range rows {
+			r.Rows = append(r.Rows, row)
+		}
+		b, err := schema.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(b)
+	}
+	if n := size(2) - size(1); n > 42 {
+		t.Errorf("a row takes %d bytes, of which 19 are names", n)
+	}
+}
