@@ -42,6 +42,7 @@ type environment struct {
 	phase    phase
 	tenant   string                // to which it is bound; "": generic, or without sub-tenants (bind.go)
 	tokens   *tokens               // nil: generic, without sub-tenants, or without an audience
+	egress   *refusals             // nil: nobody counts its network
 	idle     bool                  // it waits for a call
 	since    time.Time             // when its last call was answered, or its init ended
 	frozen   bool                  // only while idle
@@ -115,6 +116,7 @@ func (e *environment) parkedFirst() {
 	init := e.init
 	e.mu.Unlock()
 	if good {
+		e.marksInit()
 		e.logs.initialised(init)
 		e.countInit(init)
 		e.events.tell(schema.EnvironmentEvent{Environment: e.id, Kind: schema.EnvironmentParked, InitDuration: init})

@@ -95,7 +95,25 @@ func (e *environment) network() *driver.Network {
 		egress = schema.Egress{None: true}
 	}
 	r := &refusals{e: e, tokens: refusalBurst, filled: time.Now()}
+	e.mu.Lock()
+	e.egress = r
+	e.mu.Unlock()
 	return &driver.Network{Egress: egress, Function: e.binding.Account + " " + e.binding.Function, Report: r.report}
+}
+
+// marksInit has what the init did with the network told apart: it is the function's, and the report of it may come when the environment
+// is bound already, to a sub-tenant who is not to pay for it.
+func (e *environment) marksInit() {
+	marker, ok := e.inside.(driver.Marker)
+	e.mu.Lock()
+	r := e.egress
+	e.mu.Unlock()
+	if !ok || r == nil || !e.binding.PerTenant {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.init = marker.MarkTraffic()
 }
 
 // refusals takes reports of one environment's network.
@@ -103,6 +121,7 @@ type refusals struct {
 	e *environment
 
 	mu     sync.Mutex
+	init   bool // what comes is still of the init, until a report is marked
 	last   driver.Traffic
 	tokens float64
 	filled time.Time
@@ -116,6 +135,9 @@ func (r *refusals) report(now driver.Traffic) {
 	r.e.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.init {
+		tenant, r.init = "", !now.Marked
+	}
 	r.e.countTraffic(tenant, r.last, now)
 	news := now.News
 	now.News = nil

@@ -17,6 +17,13 @@ type Network struct {
 	Report func(Traffic)
 }
 
+// Marker is the rare ability of an environment to draw a line in what it does with its network.
+type Marker interface {
+	// MarkTraffic has a report made soon of what came before it, with Traffic.Marked. false: there was nothing to report of, and
+	// none comes.
+	MarkTraffic() bool
+}
+
 // Refusal is why something was not reached.
 type Refusal string
 
@@ -45,6 +52,8 @@ type Traffic struct {
 
 	// News are some of what was refused since the last report.
 	News []Refused `json:"w,omitempty"`
+
+	Marked bool `json:"-"` // the report that [Marker] asked for
 }
 
 // Refused is something that was not reached.

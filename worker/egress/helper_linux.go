@@ -57,6 +57,7 @@ type helper struct {
 	fabric  atomic.Pointer[[]netip.AddrPort] // where that is now
 	ending  sync.WaitGroup
 	soon    chan struct{} // somebody has news
+	marks   chan *place   // of whom all is to be reported, new or not
 
 	mu     sync.Mutex
 	places map[uint64]*place
@@ -64,7 +65,7 @@ type helper struct {
 
 // newHelper makes one with limits, for a worker behind control.
 func newHelper(control *net.UnixConn, l Limits) *helper {
-	h := &helper{control: control, places: map[uint64]*place{}, soon: make(chan struct{}, 1), lookup: lookupOn("")}
+	h := &helper{control: control, places: map[uint64]*place{}, soon: make(chan struct{}, 1), marks: make(chan *place, 64), lookup: lookupOn("")}
 	h.fit(l)
 	return h
 }
@@ -131,7 +132,7 @@ func (h *helper) obey(o order, device *os.File) {
 	case o.Fabric != nil:
 		h.moved(o.Fabric.Addrs)
 	case o.Attach != nil && device == nil: // there was no descriptor left for it
-		h.tell(o.Attach.ID, nil, true)
+		h.tell(report{ID: o.Attach.ID, End: true}, nil)
 	case o.Attach != nil:
 		h.attach(*o.Attach, device)
 		return
@@ -145,8 +146,15 @@ func (h *helper) obey(o order, device *os.File) {
 			if p != nil {
 				p.close()
 			}
-			h.tell(o.Detach, p, true)
+			h.tell(report{ID: o.Detach, End: true}, p)
 		})
+	case o.Mark != 0:
+		h.mu.Lock()
+		p := h.places[o.Mark]
+		h.mu.Unlock()
+		if p != nil { // else it could not be attached, and is marked when it is
+			h.marks <- p
+		}
 	}
 	if device != nil {
 		_ = device.Close()
@@ -195,7 +203,7 @@ func (h *helper) attach(a attach, device *os.File) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "egress helper: attach an environment:", err)
 		_ = device.Close()
-		h.tell(a.ID, nil, true)
+		h.tell(report{ID: a.ID, End: true}, nil)
 		return
 	}
 	p.reset(a.Reset)
@@ -216,6 +224,9 @@ func (h *helper) hurry() {
 func (h *helper) reports() {
 	for tick := time.Tick(reportTime); ; {
 		select {
+		case p := <-h.marks:
+			h.tell(report{ID: p.id, Mark: true}, p)
+			continue
 		case <-tick:
 		case <-h.soon:
 			time.Sleep(hurryTime)
@@ -231,18 +242,17 @@ func (h *helper) reports() {
 		}
 		h.mu.Unlock()
 		for _, p := range all {
-			h.tell(p.id, p, false)
+			h.tell(report{ID: p.id}, p)
 		}
 	}
 }
 
 // tell reports on a place, which may be none that could be made. A worker that does not listen is given time and then gone
 // without: numbers are sums, so that the next report has them.
-func (h *helper) tell(id uint64, p *place, end bool) {
-	r := report{ID: id, End: end}
+func (h *helper) tell(r report, p *place) {
 	if p != nil {
 		var changed bool
-		if r.Traffic, changed = p.tally.report(); !changed && !end {
+		if r.Traffic, changed = p.tally.report(); !changed && !r.End && !r.Mark {
 			return
 		}
 	}

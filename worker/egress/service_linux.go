@@ -97,6 +97,35 @@ type Attachment struct {
 	closed  bool
 	before  driver.Traffic // of helpers that are gone
 	now     driver.Traffic
+	helper  *process // that has its device; nil: none
+	marking bool     // a report is asked for that has not come yet
+}
+
+// Mark has all until now reported soon, with [driver.Traffic.Marked]. It reports false, and nothing comes, where there was no packet yet.
+func (a *Attachment) Mark() bool {
+	s := a.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !a.running || a.closed || s.closed {
+		return false
+	}
+	a.marking = true
+	if h := a.helper; h != nil { // else it is asked when it has the device
+		s.wg.Go(func() { _ = h.send(order{Mark: a.id}, -1) })
+	}
+	return true
+}
+
+// has notes who has the device, and asks again for what was not reported by who had it before.
+func (a *Attachment) has(h *process) {
+	s := a.service
+	s.mu.Lock()
+	a.helper = h
+	marking := a.marking
+	s.mu.Unlock()
+	if marking {
+		_ = h.send(order{Mark: a.id}, -1)
+	}
 }
 
 // Attach waits for the first packet on a device (its descriptor belongs to the attachment from now on, also after an error) and
@@ -199,6 +228,7 @@ func (a *Attachment) run() {
 			s.cfg.Log.Warn("the network of environments does not listen and is started anew", "error", err)
 			h.kill()
 		}
+		a.has(h)
 		select {
 		case <-a.closing:
 			a.leave(h)
@@ -218,7 +248,7 @@ func (a *Attachment) run() {
 		case <-h.done:
 		}
 		s.mu.Lock()
-		a.before, a.now = plus(a.before, a.now), driver.Traffic{}
+		a.before, a.now, a.helper = plus(a.before, a.now), driver.Traffic{}, nil
 		s.mu.Unlock()
 		if reset = connections(a.pid); len(reset) == 0 && a.wait() {
 			return
@@ -302,6 +332,9 @@ func (s *Service) told(r report) {
 		a.now = r.Traffic
 		all = plus(a.before, a.now)
 		all.News = news[:min(len(news), maxNews)]
+		if r.Mark && a.marking {
+			a.marking, all.Marked = false, true
+		}
 	}
 	s.mu.Unlock()
 	if a == nil {

@@ -14,6 +14,8 @@ import (
 //	worker ── order{Fabric} ─────────────► before the first, and when it has moved
 //	worker ── order{Attach} + the device ► an environment sends its first packet
 //	worker ◄── report ──────────────────── when there is something new, at most once a second and environment
+//	worker ── order{Mark} ───────────────► its init is done
+//	worker ◄── report{Mark} ────────────── all until now, new or not
 //	worker ── order{Detach} ─────────────► it has ended
 //	worker ◄── report{End} ─────────────── and nothing of it is left
 const maxMessage = 64 << 10
@@ -23,6 +25,7 @@ type order struct {
 	Hello  *hello  `json:"hello,omitempty"`
 	Fabric *fabric `json:"fabric,omitempty"`
 	Attach *attach `json:"attach,omitempty"`
+	Mark   uint64  `json:"mark,omitempty"`
 	Detach uint64  `json:"detach,omitempty"`
 }
 
@@ -57,6 +60,7 @@ type flow struct {
 type report struct {
 	ID      uint64         `json:"id"`
 	Traffic driver.Traffic `json:"traffic"`
+	Mark    bool           `json:"mark,omitempty"`
 	End     bool           `json:"end,omitempty"`
 }
 

@@ -55,6 +55,7 @@ var (
 	_ driver.Freezer     = (*Environment)(nil)
 	_ driver.Terminator  = (*Environment)(nil)
 	_ driver.Meter       = (*Environment)(nil)
+	_ driver.Marker      = (*Environment)(nil)
 )
 
 // phase is where an environment stands.
@@ -278,6 +279,14 @@ func (e *Environment) Memory() (int64, error) { return e.sandbox.group.usage() }
 
 // Peak is the most that it was. A v2 kernel before 5.19 does not tell.
 func (e *Environment) Peak() (int64, error) { return e.sandbox.group.peak() }
+
+// MarkTraffic has what it did with its network until now told apart from what it does later.
+func (e *Environment) MarkTraffic() bool {
+	e.mu.Lock()
+	network := e.network
+	e.mu.Unlock()
+	return network != nil && network.Mark()
+}
 
 // live waits for the end and gives back what the environment had.
 func (e *Environment) live() {

@@ -144,6 +144,52 @@ func TestEgressHeals(t *testing.T) {
 	}
 }
 
+// TestEgressMarked: all until a mark is told at once and named so, new or not; who has sent nothing has nothing to tell. A helper that dies
+// with the question is asked again when there is another.
+//
+// Broken to see it fail: a helper that tells news alone; one that is not asked again.
+func TestEgressMarked(t *testing.T) {
+	t.Parallel()
+	w := newTalker(t, nil)
+	silent, _, _ := w.start(t, nil, "device/")
+	if silent.(driver.Marker).MarkTraffic() {
+		t.Error("a report is promised of nothing")
+	}
+	e, out, seen := w.start(t, nil, "tcp/"+server, "hold/"+server, "tcp/"+server)
+	waitFor(t, e, out, "holding")
+	marked := func(connections int64) {
+		t.Helper()
+		if !e.(driver.Marker).MarkTraffic() {
+			t.Fatal("no report is promised")
+		}
+		drivertest.Eventually(t, "the report is there", func() bool {
+			seen.mu.Lock()
+			defer seen.mu.Unlock()
+			now := seen.mark
+			seen.mark = driver.Traffic{}
+			return now.Marked && now.Connections == connections && now.Sent == 5
+		})
+	}
+	marked(2)
+	marked(2)
+	first, _ := native.Helper(w.Driver)
+	if err := syscall.Kill(first, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if !e.(driver.Marker).MarkTraffic() {
+		t.Fatal("no report is promised")
+	}
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, e)
+	drivertest.Eventually(t, "the report is there", func() bool {
+		seen.mu.Lock()
+		defer seen.mu.Unlock()
+		return seen.mark.Marked && seen.mark.Connections >= 2
+	})
+}
+
 // TestEgressBounds: connections of an environment, and of all of a function, have their numbers, and refusals are at once. Another
 // function has what the first one left.
 func TestEgressBounds(t *testing.T) {

@@ -246,13 +246,16 @@ func newTalker(t *testing.T, change func(*native.Config, *egresstest.World)) *ta
 type traffic struct {
 	mu   sync.Mutex
 	last driver.Traffic
+	mark driver.Traffic // that was asked for
 	news []driver.Refused
 }
 
 func (r *traffic) report(now driver.Traffic) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last = now
+	if r.last = now; now.Marked {
+		r.mark = now
+	}
 	r.news = append(r.news, now.News...)
 }
 
