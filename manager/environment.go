@@ -33,7 +33,7 @@ func (m *Manager) carryOut(plan pool.Plan[*claim], failure *schema.FunctionError
 		m.forget([]*claim{s.Claim})
 		m.spawn(func() { m.begin(s.Claim, s.Environment, schema.StartSpecialised, 0) })
 	}
-	if len(plan.End)+len(plan.Make)+len(plan.Run)+len(plan.Refuse) > 0 {
+	if replaces := len(plan.Make) > 0 && plan.Make[0].Replaces; len(plan.End)+len(plan.Run)+len(plan.Refuse) > 0 || len(plan.Make) > 0 && !replaces {
 		m.offers.kick()
 	}
 }
@@ -71,6 +71,7 @@ func (m *Manager) replace(mk pool.Make) {
 	case <-wait.C:
 	case <-m.life.Done(): // it is told so
 	}
+	m.offers.kick()
 	m.make(mk, nil)
 }
 
