@@ -5,9 +5,42 @@ import (
 	"io"
 	"net"
 	"os"
+	goruntime "runtime"
 	"strings"
 	"syscall"
 )
+
+// lasting is where a thread of this program tells what it was left with, while the program lasts.
+const lasting = "127.0.0.1:7117"
+
+// last begins a thread that is never given back, and that has a connection open to itself beside what it listens to.
+func last(word string) error {
+	l, err := net.Listen("tcp", lasting)
+	if err != nil {
+		return err
+	}
+	go func() { // ends with the program
+		goruntime.LockOSThread()
+		var open net.Conn
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if open == nil {
+				open = conn // the first one stays
+				continue
+			}
+			_, _ = io.WriteString(conn, word)
+			_ = conn.Close()
+		}
+	}()
+	own, err = net.Dial("tcp", lasting)
+	return err
+}
+
+// own is a connection that stays: one that nobody refers to is closed by the collector.
+var own net.Conn
 
 // stays is the argument by which this program becomes a process that stays, and its socket's name, which no file has.
 const stays = "stays"
@@ -23,6 +56,13 @@ func (r *runtime) keep(word string) (before []string) {
 	}
 	before = append(before, r.kept...)
 	r.kept = append(r.kept, word)
+	if conn, err := net.Dial("tcp", lasting); err == nil {
+		b, _ := io.ReadAll(conn)
+		_ = conn.Close()
+		before = append(before, strings.Fields(string(b))...)
+	} else if err := last(word); err != nil {
+		before = append(before, err.Error())
+	}
 	if conn, err := net.Dial("unix", "@"+stays); err == nil {
 		b, _ := io.ReadAll(conn)
 		_ = conn.Close()

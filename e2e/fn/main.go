@@ -18,7 +18,8 @@
 //	"big N"         answer N bytes
 //	"last"          the last status remembered
 //	"count"         how many calls this environment has had
-//	"keep WORD"     keep WORD in memory, in files and in a process that stays; the words that are there already are the answer, as a list
+//	"keep WORD"     keep WORD in memory, in files, in a thread with a port and a connection, and in a process that stays; the words that
+//	                are there already are the answer, as a list
 //	"env NAME"      the value of a variable
 //	"trace"         the headers of this call's trace
 //	"leave"         answer, then exit 0 before asking for the next call
