@@ -127,7 +127,7 @@ func (o *once) settle() (doubles int) {
 // did not make; and once nothing is killed any more the ledger has exactly those that were answered. The full number runs where HEARTH_LONG
 // is set: there are nearly as many places as sub-tenants then, for a sandbox takes ten times as long as a call.
 //
-// Broken to see it fail: a worker that takes any sub-tenant's call; a ledger that is written again with another number.
+// That a worker takes no other's call, whoever sends it, is TestForgedStart; that no record is written twice, TestLedgerKnowsWhatWasStoredUnheard.
 func TestTenantsKilled(t *testing.T) {
 	t.Parallel()
 	needsSandbox(t)
