@@ -19,7 +19,12 @@ func last(word string) error {
 	if err != nil {
 		return err
 	}
+	own, err := net.Dial("tcp", lasting) // waits to be accepted
+	if err != nil {
+		return err
+	}
 	go func() { // ends with the program
+		defer own.Close() // one that nobody refers to is closed by the collector
 		goruntime.LockOSThread()
 		var open net.Conn
 		for {
@@ -35,12 +40,8 @@ func last(word string) error {
 			_ = conn.Close()
 		}
 	}()
-	own, err = net.Dial("tcp", lasting)
-	return err
+	return nil
 }
-
-// own is a connection that stays: one that nobody refers to is closed by the collector.
-var own net.Conn
 
 // stays is the argument by which this program becomes a process that stays, and its socket's name, which no file has.
 const stays = "stays"
