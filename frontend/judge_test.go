@@ -46,6 +46,8 @@ func TestJudge(t *testing.T) {
 		{"gone, a beat may still come", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds - 1, beat: silent}, 0, wait},
 		{"gone for two seconds", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds, beat: silent}, 0, lost},
 		{"gone for two seconds, and one who lives has said nothing since", base(func(c *call) { c.gone = start + 4 }), moment{tick: start + 4 + twoSeconds, beat: silent, heard: func(since uint64) bool { return since != start+4 }}, 0, wait},
+		{"gone for two seconds, and somebody waits to hear whether it is his", base(func(c *call) { c.gone, c.locked = start+4, start+5 }), moment{tick: start + 5 + twoSeconds - 1, beat: silent}, 0, wait},
+		{"gone, and nobody waits any more", base(func(c *call) { c.gone, c.locked = start+4, start+5 }), moment{tick: start + 5 + twoSeconds, beat: silent}, 0, lost},
 		{"runs", base(func(c *call) { c.gone, c.beat = start+4, start+5 }), moment{tick: start + 5 + threeSeconds - 1, beat: at(start + 5)}, 0, wait},
 		{"beats stopped for three seconds", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + threeSeconds, beat: at(start + 5)}, 0, lost},
 		{"its manager beats on without it", base(func(c *call) { c.beat = start + 5 }), moment{tick: start + 5 + twoSeconds, beat: at(start + 5 + twoSeconds)}, 0, lost},

@@ -160,7 +160,7 @@ func (c *call) judge(now moment) verdict {
 		// this frontend was cut off. The copy outlives no more than any message, so until then it may wait unseen.
 		unheard := c.onShard() && now.reconnected >= c.published && since(c.published) < c.outlives()
 		// Who took it may be alive and slow to say so: nobody is passed over who has said nothing since, until he counts as gone.
-		if since(c.gone) >= twoSeconds && !unheard && now.heard(c.gone) {
+		if since(max(c.gone, c.locked)) >= twoSeconds && !unheard && now.heard(c.gone) {
 			return lost
 		}
 	case since(c.published) >= c.outlives():

@@ -57,6 +57,7 @@ type call struct {
 	late     bool          // that beat said that it has ended: no other one is a sign of life
 	seen     uint64        // tick at which it was last found in the stream
 	gone     uint64        // tick at which it was found to be gone from the stream: it may have started
+	locked   uint64        // tick of the last beat whose sender tried to take it out of the stream, and did not know yet
 	over     uint64        // tick of its end, told before its answer was here
 	how      how           // it ended
 	payload  []byte        // held for whoever claims it; nil where its message carries it (held.go)
@@ -265,6 +266,12 @@ func (p *pending) named(b *schema.Beat, tick uint64) {
 				p.held.give(c)
 				c.payload = nil
 			}
+			return false
+		})
+	}
+	for _, token := range b.Locks {
+		p.with(token, func(c *call) bool {
+			c.locked = tick
 			return false
 		})
 	}

@@ -1,8 +1,11 @@
 package manager
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
-// connection is one connection to the server, from when it stands until the next one does: what was asked of it then is never answered.
+// connection is one connection to the server, from when it stands until the next one does.
 type connection struct {
 	ctx context.Context // ends with it
 	end context.CancelFunc
@@ -17,15 +20,17 @@ func (m *Manager) connected() {
 	}
 }
 
-// untilReconnect has cancel called when the connection of now has been followed by another one; stop takes that back.
-func (m *Manager) untilReconnect(cancel context.CancelFunc) (stop func() bool) {
+// soonAfterReconnect has cancel called when the connection of now has been followed by another one for lockWait: what was asked before may
+// be answered still, for the server keeps questions and looks for who listens when it answers; more likely they were lost. stop takes
+// that back.
+func (m *Manager) soonAfterReconnect(cancel context.CancelFunc) (stop func() bool) {
 	now, reconnects := m.connection.Load(), m.reconnects()
 	if now == nil {
 		return func() bool { return true }
 	}
 	return context.AfterFunc(now.ctx, func() {
-		if m.reconnects() != reconnects || m.life.Err() != nil {
-			cancel()
+		if m.reconnects() != reconnects {
+			time.AfterFunc(lockWait, cancel) // calls it in vain where the answer has come
 		}
 	})
 }

@@ -137,7 +137,7 @@ func (m *Manager) tell(subject string, v any) {
 // beatLoop names to each frontend, every 500 ms, which of its calls run for longer than that. For a while after a
 // reconnect, its own or that of a frontend (returns.go), it names all of them, and those that ended in the last half minute: the
 // server may have lost their calls' messages, ends and answers, and a frontend takes what nobody names for not started
-// (DESIGN 6).
+// (DESIGN 6). Whose lock is under way for longer than that is named apart: it may be out of the stream and has not started.
 func (m *Manager) beatLoop(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -185,6 +185,12 @@ func (m *Manager) named() map[string]*schema.Beat {
 		if c.asked { // unstarted, and yet its frontend has nothing else to know it by
 			b := to(c.call.Frontend)
 			b.Tokens = append(b.Tokens, c.call.Token)
+		}
+	}
+	for c, since := range m.locks {
+		if since <= now-beatEvery {
+			b := to(c.call.Frontend)
+			b.Locks = append(b.Locks, c.call.Token)
 		}
 	}
 	return beats

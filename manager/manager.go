@@ -133,7 +133,8 @@ type Manager struct {
 	ways     atomic.Int64 // that are made for environments of other managers
 	moving   atomic.Int64 // caught claims that are being moved off a reserved arc
 
-	mu        sync.Mutex // guards what follows; nothing blocks under it
+	mu        sync.Mutex               // guards what follows; nothing blocks under it
+	locks     map[*claim]time.Duration // of which the answer is not here, and since when
 	pool      *pool.Pool[*claim]
 	offers    *offers
 	openings  openings // of reservations
@@ -184,7 +185,7 @@ func New(nc *nats.Conn, w Worker, cfg Config) (*Manager, error) {
 		cfg: cfg, nc: nc, js: js, worker: w, log: cfg.Logger, names: cfg.Names, group: topology.PriorityGroup,
 		incarnation: random(), born: time.Now(), arcNames: arcNames(),
 		renewNow: make(chan struct{}, 1), statusKick: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), setUpKick: make(chan struct{}, 1),
-		ends: newEnds(), fetches: newFetches(), metrics: newMetrics(), stories: story.NewBook(schema.StoryManager, cfg.ID),
+		locks: make(map[*claim]time.Duration), ends: newEnds(), fetches: newFetches(), metrics: newMetrics(), stories: story.NewBook(schema.StoryManager, cfg.ID),
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)

@@ -32,7 +32,7 @@ const (
 	jump      = 100 * time.Millisecond // by which the base of ages may move unnoticed
 	ageWindow = time.Minute            // over which the smallest difference is taken
 	lockWait  = 2 * time.Second        // for the answer of a lock, at least; see patience
-	lockMost  = time.Minute            // at most
+	lockMost  = 5 * time.Minute        // at most
 	writeNap  = 100 * time.Microsecond // between looks at whether an ack has been written out, after the first thousand
 	mine      = ackWait - unseen       // how long after the server heard of it last a claim is surely nobody else's
 	nearlyOut = mine - 500*time.Millisecond
@@ -180,14 +180,29 @@ func (m *Manager) patience(c *claim) time.Duration {
 	return min(max(lockWait, m.left(c)), lockMost)
 }
 
+// locking and unlocking bound the time in which the call of a claim may be this manager's and nobody knows it yet: beats say so.
+func (m *Manager) locking(c *claim) {
+	m.mu.Lock()
+	m.locks[c] = m.now()
+	m.mu.Unlock()
+}
+
+func (m *Manager) unlocking(c *claim) {
+	m.mu.Lock()
+	delete(m.locks, c)
+	m.mu.Unlock()
+}
+
 // lock takes a call in doubt out of the stream; exactly one of several that try succeeds.
 func (m *Manager) lock(ctx context.Context, c *claim) line {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.patience(c), errors.New("waiting for the lock of a call"))
 	defer cancel()
-	defer m.untilReconnect(cancel)()
+	defer m.soonAfterReconnect(cancel)()
 	if !m.nc.IsConnected() {
 		return unclear
 	}
+	m.locking(c)
+	defer m.unlocking(c)
 	body := `{"seq":` + strconv.FormatUint(c.ack.StreamSeq, 10) + `,"no_erase":true}`
 	msg, err := m.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.DELETE."+c.ack.Stream, []byte(body))
 	if err != nil {

@@ -2,6 +2,7 @@ package manager_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,34 +143,55 @@ func TestFrontendTakesBack(t *testing.T) {
 	}
 }
 
-// Where the server takes long to answer for the lock, whoever has won it still starts the call: given up, it would be in no stream and
-// nobody would run it.
-func TestLockAnsweredLate(t *testing.T) {
-	t.Parallel()
+// behindProxy is a manager whose answers from JetStream the proxy can hold back, a call that it was given for the second time, and where
+// the call's answer comes.
+type behindProxy struct {
+	*node
+	proxy *natstest.Proxy
+	c     *caller
+	a     *answers
+	call  *schema.Call
+}
+
+// locks has the manager try to lock a call, and holds the answer back.
+func locks(t *testing.T) *behindProxy {
+	t.Helper()
 	f := natstest.Start(t)
-	proxy := natstest.StartProxy(t, f.URL)
-	nc, err := nats.Connect(proxy.URL, nats.CustomInboxPrefix("_LOCK"))
+	b := &behindProxy{proxy: natstest.StartProxy(t, f.URL)}
+	nc, err := nats.Connect(b.proxy.URL, nats.CustomInboxPrefix("_LOCK"), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	t.Cleanup(proxy.Release) // before the manager stops
-	n := startNode(t, f, nc, "m1", fewArcs)
-	c := newCaller(t, f, "f1")
-	key := c.deploy("resize")
-	th := c.thief()
-	a := c.listen()
-	call := c.call("resize", key, a.inbox)
-	call.StartBy = patience
-	msg, _ := th.take(call)
-	statuses, err := c.nc.SubscribeSync(c.names.ManagerStatus("m1"))
+	t.Cleanup(b.proxy.Release) // before the manager stops
+	b.node = startNode(t, f, nc, "m1", fewArcs)
+	b.c = newCaller(t, f, "f1")
+	key := b.c.deploy("resize")
+	th := b.c.thief()
+	b.a = b.c.listen()
+	b.call = b.c.call("resize", key, b.a.inbox)
+	b.call.StartBy = time.Hour
+	msg, _ := th.take(b.call)
+	b.c.invoke("resize", key) // all that it asks for is known, and something is idle
+	b.proxy.HoldSubjects(func(subject string) bool { return strings.HasPrefix(subject, "_LOCK.") })
+	b.Deliver(th.arc, again(msg))
+	natstest.Eventually(t, patience, func() bool { return b.c.stored() == 0 }, "the call leaves the stream")
+	return b
+}
+
+// Where the server takes long to answer for the lock, whoever has won it still starts the call: given up, it would be in no stream and
+// nobody would run it.
+func TestLockAnsweredLate(t *testing.T) {
+	t.Parallel()
+	b := locks(t)
+	statuses, err := b.c.nc.SubscribeSync(b.c.names.ManagerStatus("m1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.invoke("resize", key) // all that it asks for is known, and something is idle
-	proxy.HoldSubjects(func(subject string) bool { return strings.HasPrefix(subject, "_LOCK.") })
-	n.Deliver(th.arc, again(msg))
-	natstest.Eventually(t, patience, func() bool { return c.stored() == 0 }, "the call leaves the stream")
+	beats, err := b.c.nc.SubscribeSync(subjects.FrontendInbox(b.call.Frontend, "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for whole := 0; whole < 12; { // longer than a lock is waited for at least: they come twice a second, and where something changed
 		m, err := statuses.NextMsg(patience)
 		if err != nil {
@@ -183,11 +205,35 @@ func TestLockAnsweredLate(t *testing.T) {
 			whole++
 		}
 	}
-	if n.starts(call.RequestID) != 0 {
+	if b.starts(b.call.RequestID) != 0 {
 		t.Error("the call started before it was known whose it is")
 	}
-	proxy.Release()
-	a.want(1)
+	for named := false; !named; { // so that its frontend does not take it for lost meanwhile
+		m, err := beats.NextMsg(patience)
+		if err != nil {
+			t.Fatal("no beat says that the lock is under way: ", err)
+		}
+		var beat schema.Beat
+		if err := schema.Unmarshal(m.Data, &beat); err != nil {
+			t.Fatal(err)
+		}
+		named = slices.Contains(beat.Locks, b.call.Token)
+	}
+	b.proxy.Release()
+	b.a.want(1)
+}
+
+// Where the connection broke on which a lock was asked for, the answer may be lost: what waits for it lets go of its environment.
+func TestLockAskedOfABrokenConnection(t *testing.T) {
+	t.Parallel()
+	b := locks(t)
+	b.proxy.Cut()
+	natstest.Eventually(t, patience, func() bool { return b.Counters().Uncrossed == 1 }, "the manager waits on, or started it")
+	b.proxy.Release()
+	natstest.Eventually(t, patience, func() bool { return b.Status().Idle > 0 }, "its environment is idle again")
+	if b.starts(b.call.RequestID) != 0 {
+		t.Error("the call started")
+	}
 }
 
 // After the process stood still every claim takes the lock.

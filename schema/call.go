@@ -170,4 +170,5 @@ type Beat struct {
 	Number      uint64   `msgpack:"n"`
 	Tokens      []uint64 `msgpack:"t"`
 	Late        []uint64 `msgpack:"l,omitempty"` // started, and ended by now: no sign of life
+	Locks       []uint64 `msgpack:"k,omitempty"` // may be out of the stream and have not started: the sender waits to hear whether they are its own
 }

@@ -130,7 +130,7 @@ func samples() map[string]any {
 				{At: made, What: "claimed", Text: "claimed", Facts: map[string]string{"rank": "0"}, Publication: 1 << 63, Stage: 3},
 			}}},
 		},
-		"beat": &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}, Late: []uint64{290}},
+		"beat": &schema.Beat{Manager: "m1", Incarnation: "7c", Number: 4, Tokens: []uint64{300}, Late: []uint64{290}, Locks: []uint64{310}},
 	}
 }
 
