@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -18,15 +17,12 @@ import (
 
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/e2e/fabric"
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	// Scenarios wait for others far more than they compute; as many at once as there are processors would take minutes.
-	if p := flag.Lookup("test.parallel"); p.Value.String() == p.DefValue {
-		_ = p.Value.Set("6")
-	}
+	natstest.Parallel(6)
 	code := m.Run()
 	fabric.Cleanup()
 	os.Exit(code)

@@ -1,6 +1,9 @@
 package natstest
 
 import (
+	"flag"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -9,7 +12,19 @@ import (
 // Main is the TestMain of packages whose tests use a server: it runs the tests and fails if a goroutine is left.
 //
 //	func TestMain(m *testing.M) { natstest.Main(m) }
-func Main(m *testing.M) { goleak.VerifyTestMain(m, Clients()) }
+func Main(m *testing.M) {
+	Parallel(2 * runtime.GOMAXPROCS(0))
+	goleak.VerifyTestMain(m, Clients())
+}
+
+// Parallel has so many tests run at once where the command line does not say how many: tests that wait for others far more than they
+// compute would take minutes, were there only as many at once as there are processors.
+func Parallel(n int) {
+	flag.Parse()
+	if p := flag.Lookup("test.parallel"); p.Value.String() == p.DefValue {
+		_ = p.Value.Set(strconv.Itoa(n))
+	}
+}
 
 // Clients is an option of goleak for tests that cut connections: nats.go's first asynchronous publish (the object store's puts) on one that
 // has been closed meanwhile waits for its status for good, on a channel that it did not get (1.55.0).

@@ -6,7 +6,6 @@ import (
 	"context"
 	"flag"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -54,8 +53,12 @@ func TestMany(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if after := have(t, d); !maps.Equal(before, after) {
-		t.Errorf("%v before, %v after", before, after)
+	after := have(t, d)
+	for what, n := range after {
+		if n > before[what] {
+			t.Errorf("%v before, %v after", before, after)
+			break
+		}
 	}
 	if err := d.Close(); err != nil {
 		t.Error(err)
