@@ -52,6 +52,7 @@ func (e *environment) bind(tenant string) (first, fits bool) {
 func (e *environment) becomesBound(run *schema.Run) {
 	e.worker.count.bound.Add(1)
 	e.countsFor(run.Call.Tenant)
+	e.bindsNetwork(run.Call.Tenant)
 	e.logs.bind(run.Call.Tenant)
 	e.keepToken(run.Call.Tenant)
 }

@@ -98,7 +98,7 @@ func (e *environment) network() *driver.Network {
 	e.mu.Lock()
 	e.egress = r
 	e.mu.Unlock()
-	return &driver.Network{Egress: egress, Function: e.binding.Account + " " + e.binding.Function, Report: r.report}
+	return &driver.Network{Egress: egress, Account: e.binding.Account, Function: e.binding.Function, Report: r.report}
 }
 
 // marksInit has what the init did with the network told apart: it is the function's, and the report of it may come when the environment
@@ -114,6 +114,13 @@ func (e *environment) marksInit() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.init = marker.MarkTraffic()
+}
+
+// bindsNetwork has what the environment has and takes of the network be of the sub-tenant's share.
+func (e *environment) bindsNetwork(tenant string) {
+	if binder, ok := e.inside.(driver.NetworkBinder); ok && tenant != "" {
+		binder.BindNetwork(tenant)
+	}
 }
 
 // refusals takes reports of one environment's network.

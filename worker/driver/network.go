@@ -9,8 +9,9 @@ import (
 // Network is what a function may reach, where its driver keeps it from everything else (DESIGN 8; SECURITY 3).
 type Network struct {
 	Egress schema.Egress
-	// Function is whose environment it is: all of one function share what one may have of the connections and memory of all.
-	Function string
+	// Account and Function are whose environment it is: all of an account share what one may have of the connections and memory of all,
+	// and all of a function of it what one may have of that.
+	Account, Function string
 	// Report is told what was reached and refused: once a second while there is something new, soon after something was
 	// refused, and at the end. It must
 	// not wait. nil tells nobody.
@@ -22,6 +23,12 @@ type Marker interface {
 	// MarkTraffic has a report made soon of what came before it, with Traffic.Marked. false: there was nothing to report of, and
 	// none comes.
 	MarkTraffic() bool
+}
+
+// NetworkBinder is the rare ability of an environment to have a sub-tenant's share of the network.
+type NetworkBinder interface {
+	// BindNetwork has what the environment has and takes of connections and queries be of a sub-tenant's share. It must not wait.
+	BindNetwork(tenant string)
 }
 
 // Refusal is why something was not reached.

@@ -27,7 +27,7 @@ func placeOn(t *testing.T, open netip.AddrPort) (*place, *os.File) {
 	if len(bad) > 0 {
 		t.Fatal(bad)
 	}
-	p, err := newPlace(newHelper(nil, Limits{}), 1, "f", tun, rules{egress: policy, local: []netip.AddrPort{open}})
+	p, err := newPlace(newHelper(nil, Limits{}), 1, holder{function: "f"}, tun, rules{egress: policy, local: []netip.AddrPort{open}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,18 +58,15 @@ func (p *place) take() (driver.Refused, bool) {
 	if !p.openings.Allow() {
 		return refusedRate, false
 	}
-	own := int(p.open.Add(1))
-	if own <= p.helper.limits.Place {
-		if p.helper.flows.take(p.function, own-1) {
-			return driver.Refused{}, true
-		}
+	if int(p.open.Add(1)) <= p.helper.limits.Place && p.flows.take() {
+		return driver.Refused{}, true
 	}
 	p.open.Add(-1)
 	return refusedFlows, false
 }
 
 func (p *place) leave() {
-	p.helper.flows.give(p.function, 1)
+	p.flows.give(1)
 	p.open.Add(-1)
 }
 
@@ -121,7 +118,7 @@ func (p *place) dial(network string, to netip.AddrPort) (net.Conn, error) {
 // all has for sockets (measured). The more flows an environment, its function and all have, the smaller they are, so that the last
 // one still finds room in that, whoever has the others.
 func (p *place) bound(raw syscall.RawConn) error {
-	theirs, all := p.helper.flows.taken(p.function)
+	theirs, all := p.flows.taken()
 	size := kernelFlow
 	for _, part := range []struct{ of, flows int }{{kernelPlace, int(p.open.Load())}, {kernelFunction, theirs}, {kernelAll, all}} {
 		size = min(size, part.of/max(1, part.flows))

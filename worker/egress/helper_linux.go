@@ -54,10 +54,11 @@ type helper struct {
 	lookup  func(ctx context.Context, name string) ([]netip.Addr, error)
 	flows   *shares                          // connections and flows of all
 	names   *shares                          // that are remembered for all
+	asks    *shares                          // queries of all that wait for their answers
 	fabric  atomic.Pointer[[]netip.AddrPort] // where that is now
 	ending  sync.WaitGroup
 	soon    chan struct{} // somebody has news
-	marks   chan *place   // of whom all is to be reported, new or not
+	marked  chan struct{} // somebody is to be reported on now
 
 	mu     sync.Mutex
 	places map[uint64]*place
@@ -65,7 +66,8 @@ type helper struct {
 
 // newHelper makes one with limits, for a worker behind control.
 func newHelper(control *net.UnixConn, l Limits) *helper {
-	h := &helper{control: control, places: map[uint64]*place{}, soon: make(chan struct{}, 1), marks: make(chan *place, 64), lookup: lookupOn("")}
+	h := &helper{control: control, places: map[uint64]*place{}, soon: make(chan struct{}, 1),
+		marked: make(chan struct{}, 1), lookup: lookupOn("")}
 	h.fit(l)
 	return h
 }
@@ -149,11 +151,13 @@ func (h *helper) obey(o order, device *os.File) {
 			h.tell(report{ID: o.Detach, End: true}, p)
 		})
 	case o.Mark != 0:
-		h.mu.Lock()
-		p := h.places[o.Mark]
-		h.mu.Unlock()
-		if p != nil { // else it could not be attached, and is marked when it is
-			h.marks <- p
+		if p := h.place(o.Mark); p != nil { // else it could not be attached, and is marked when it is
+			p.mark.Store(true)
+			wake(h.marked)
+		}
+	case o.Bind != nil:
+		if p := h.place(o.Bind.ID); p != nil { // as well
+			p.bind(o.Bind.Tenant)
 		}
 	}
 	if device != nil {
@@ -178,12 +182,21 @@ func (h *helper) moved(addrs []netip.AddrPort) {
 // fit takes limits, down to the descriptors that there are. Nobody has a place yet.
 func (h *helper) fit(l Limits) {
 	h.limits = l.withDefaults()
-	const others = 256 // devices, the runtime's own, queries
+	const others = 256 // devices, the runtime's own
+	asks := allQueries
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur > others {
 		h.limits.All = int(min(uint64(h.limits.All), (files.Cur-others)*3/4))
+		asks = int(min(allQueries, max(1, (files.Cur-others)/8))) // with two descriptors each
 	}
-	h.flows, h.names = newShares(h.limits.All), newShares(allNames)
+	h.flows, h.names, h.asks = newShares(h.limits.All, 1), newShares(allNames, firstNames), newShares(asks, 1)
+}
+
+// place is that of an environment; nil if there is none.
+func (h *helper) place(id uint64) *place {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.places[id]
 }
 
 // where is where the fabric is.
@@ -199,7 +212,7 @@ func (h *helper) attach(a attach, device *os.File) {
 	if len(bad) > 0 || a.None {
 		egress = schema.Egress{None: true} // the worker has read them before
 	}
-	p, err := newPlace(h, a.ID, a.Function, device, rules{egress: egress, local: h.local, fabric: h.where})
+	p, err := newPlace(h, a.ID, holder{account: a.Account, function: a.Function}, device, rules{egress: egress, local: h.local, fabric: h.where})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "egress helper: attach an environment:", err)
 		_ = device.Close()
@@ -213,9 +226,12 @@ func (h *helper) attach(a attach, device *os.File) {
 }
 
 // hurry has the next report come soon.
-func (h *helper) hurry() {
+func (h *helper) hurry() { wake(h.soon) }
+
+// wake tells who listens to c, now or later, and does not wait.
+func wake(c chan struct{}) {
 	select {
-	case h.soon <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -224,8 +240,8 @@ func (h *helper) hurry() {
 func (h *helper) reports() {
 	for tick := time.Tick(reportTime); ; {
 		select {
-		case p := <-h.marks:
-			h.tell(report{ID: p.id, Mark: true}, p)
+		case <-h.marked:
+			h.tellAll(true)
 			continue
 		case <-tick:
 		case <-h.soon:
@@ -235,24 +251,32 @@ func (h *helper) reports() {
 			default:
 			}
 		}
-		h.mu.Lock()
-		all := make([]*place, 0, len(h.places))
-		for _, p := range h.places {
-			all = append(all, p)
-		}
-		h.mu.Unlock()
-		for _, p := range all {
+		h.tellAll(false)
+	}
+}
+
+// tellAll reports on every place that has something to tell, or on those that are marked.
+func (h *helper) tellAll(marked bool) {
+	h.mu.Lock()
+	all := make([]*place, 0, len(h.places))
+	for _, p := range h.places {
+		all = append(all, p)
+	}
+	h.mu.Unlock()
+	for _, p := range all {
+		if !marked || p.mark.Load() {
 			h.tell(report{ID: p.id}, p)
 		}
 	}
 }
 
-// tell reports on a place, which may be none that could be made. A worker that does not listen is given time and then gone
-// without: numbers are sums, so that the next report has them.
+// tell reports on a place, which may be none that could be made. A worker that does not listen is given time; what it was not told then
+// the next report tells: numbers are sums.
 func (h *helper) tell(r report, p *place) {
 	if p != nil {
 		var changed bool
-		if r.Traffic, changed = p.tally.report(); !changed && !r.End && !r.Mark {
+		r.Mark = p.mark.Swap(false) // before the numbers are read: all until the mark is in them
+		if r.Traffic, changed = p.tally.report(); !changed && !r.End && !r.Mark && !p.owed.Load() {
 			return
 		}
 	}
@@ -261,5 +285,12 @@ func (h *helper) tell(r report, p *place) {
 		panic(fmt.Sprintf("egress: a report does not encode: %v", err)) // numbers and strings
 	}
 	_ = h.control.SetWriteDeadline(time.Now().Add(writeTime))
-	_, _ = h.control.Write(b)
+	_, err = h.control.Write(b)
+	if p == nil {
+		return
+	}
+	p.owed.Store(err != nil)
+	if err != nil && r.Mark {
+		p.mark.Store(true)
+	}
 }

@@ -13,14 +13,14 @@ const (
 	noNameLife = 3 * time.Second
 	maxNames   = 1024     // an environment remembers
 	allNames   = 32 << 10 // all of them, a kilobyte each
+	firstNames = 16       // of the reserve, for who has none: a function needs several at once
 	maxFour    = 12       // addresses of an answer: more do not fit into 512 bytes beside a long name
 	maxSix     = 8
 )
 
 // names are what a resolver gave one environment. Safe for concurrent use.
 type names struct {
-	room     *shares // of all environments; nil: there is no end to it
-	function string  // whose share of that it is
+	room *share // of all that are remembered; nil: there is no end to it
 
 	mu    sync.Mutex
 	given map[string]given
@@ -30,6 +30,7 @@ type names struct {
 type given struct {
 	addrs []netip.Addr
 	until time.Time
+	part  bool // nobody answered for the other family
 }
 
 // know is the answer that is still good.
@@ -41,15 +42,15 @@ func (n *names) know(name string, now time.Time) (given, bool) {
 }
 
 // give remembers an answer; false if there are too many.
-func (n *names) give(name string, addrs []netip.Addr, until, now time.Time) bool {
+func (n *names) give(name string, g given, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.given == nil {
 		n.given = map[string]given{}
 	}
 	if _, known := n.given[name]; !known && !n.another() {
-		for old, g := range n.given {
-			if now.After(g.until.Add(nameGrace)) {
+		for old, was := range n.given {
+			if now.After(was.until.Add(nameGrace)) {
 				n.drop(old)
 			}
 		}
@@ -57,7 +58,7 @@ func (n *names) give(name string, addrs []netip.Addr, until, now time.Time) bool
 			return false
 		}
 	}
-	n.given[name] = given{addrs, until}
+	n.given[name] = g
 	return true
 }
 
@@ -66,17 +67,14 @@ func (n *names) another() bool {
 	if len(n.given) >= maxNames {
 		return false
 	}
-	if n.room == nil {
-		return true
-	}
-	return n.room.take(n.function, len(n.given))
+	return n.room == nil || n.room.take()
 }
 
 // drop forgets one. The mutex is held.
 func (n *names) drop(name string) {
 	delete(n.given, name)
 	if n.room != nil {
-		n.room.give(n.function, 1)
+		n.room.give(1)
 	}
 }
 

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 
@@ -10,6 +11,20 @@ import (
 // segment is a packet from here to there, as reset makes it; turned round it is one of the environment's.
 func segment(from, to string) []byte {
 	return probe(flow{Here: netip.MustParseAddrPort(to), There: netip.MustParseAddrPort(from)})
+}
+
+// datagram is one from the environment, without a checksum.
+func datagram(to netip.AddrPort, payload []byte) []byte {
+	b := make([]byte, lengthFour, lengthFour+8+len(payload))
+	b[0], b[8], b[9] = 0x45, 64, protocolUDP
+	binary.BigEndian.PutUint16(b[2:], uint16(lengthFour+8+len(payload)))
+	copy(b[12:], Own.AsSlice())
+	copy(b[16:], to.Addr().AsSlice())
+	binary.BigEndian.PutUint16(b[10:], ^checksum.Checksum(b, 0))
+	b = binary.BigEndian.AppendUint16(b, 40000)
+	b = binary.BigEndian.AppendUint16(b, to.Port())
+	b = binary.BigEndian.AppendUint16(b, uint16(8+len(payload)))
+	return append(append(b, 0, 0), payload...)
 }
 
 // TestWholesome: whole TCP and UDP packets from the environment's own address, and nothing else.

@@ -68,11 +68,14 @@ func (r *resolver) answer(ctx context.Context, query []byte) []byte {
 	}
 	now := r.now()
 	g, known := r.names.know(name, now)
-	if !known {
+	if !known || !g.tells(q.Type) {
 		var code dnsmessage.RCode
 		if g, code = r.find(ctx, name); code != dnsmessage.RCodeSuccess {
 			return reply(h, q, code, nil, 0)
 		}
+	}
+	if !g.tells(q.Type) {
+		return reply(h, q, dnsmessage.RCodeServerFailure, nil, 0)
 	}
 	if len(g.addrs) == 0 {
 		return reply(h, q, dnsmessage.RCodeNameError, nil, 0)
@@ -85,7 +88,8 @@ func (r *resolver) answer(ctx context.Context, query []byte) []byte {
 func (r *resolver) find(ctx context.Context, name string) (given, dnsmessage.RCode) {
 	addrs, err := r.lookup(ctx, name)
 	var failure *net.DNSError
-	if err != nil && !(errors.As(err, &failure) && failure.IsNotFound) {
+	part := err != nil && !(errors.As(err, &failure) && failure.IsNotFound)
+	if part && len(addrs) == 0 {
 		return given{}, dnsmessage.RCodeServerFailure
 	}
 	now := r.now()
@@ -103,15 +107,35 @@ func (r *resolver) find(ctx context.Context, name string) (given, dnsmessage.RCo
 		r.refused(driver.Refused{Name: name, To: netip.AddrPortFrom(bad, 0), Why: driver.RefusedName, What: schema.Unreachable(bad)})
 		return given{}, dnsmessage.RCodeRefused
 	}
-	g := given{append(family(good, dnsmessage.TypeA), family(good, dnsmessage.TypeAAAA)...), now.Add(nameLife)}
+	g := given{append(family(good, dnsmessage.TypeA), family(good, dnsmessage.TypeAAAA)...), now.Add(nameLife), part}
 	if len(addrs) == 0 {
 		g.until = now.Add(noNameLife)
 	}
-	if !r.names.give(name, g.addrs, g.until, now) {
+	if old, known := r.names.know(name, now); known && part {
+		g = old.with(g)
+	}
+	if !r.names.give(name, g, now) {
 		r.refused(driver.Refused{Name: name, Why: driver.RefusedRate})
 		return given{}, dnsmessage.RCodeRefused
 	}
 	return g, dnsmessage.RCodeSuccess
+}
+
+// tells reports whether it is an answer to a question of the kind: what nobody answered is asked again, and not taken for a no.
+func (g given) tells(kind dnsmessage.Type) bool { return !g.part || len(family(g.addrs, kind)) > 0 }
+
+// with adds a later answer for one family, beside which what is known of the other still holds.
+func (g given) with(later given) given {
+	for _, kind := range []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA} {
+		if later.tells(kind) {
+			continue
+		}
+		if !g.tells(kind) {
+			return later
+		}
+		later.addrs, later.until, later.part = append(later.addrs, family(g.addrs, kind)...), g.until, false
+	}
+	return later
 }
 
 // family are the first addresses of the kind that is asked for.

@@ -157,6 +157,49 @@ func TestResolver(t *testing.T) {
 	}
 }
 
+// TestResolverAsksAgain: what a name server did not answer for one family is asked again, is never a no, and takes nothing of what is known.
+//
+// Broken to see it fail: an answer for one family is remembered as all; it replaces what is known of the other.
+func TestResolverAsksAgain(t *testing.T) {
+	t.Parallel()
+	a := newAsked(t, nil)
+	four, six := netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::7")
+	var addrs []netip.Addr
+	var fails error
+	a.lookup = func(context.Context, string) ([]netip.Addr, error) {
+		a.lookups++
+		return addrs, fails
+	}
+	lost := &net.DNSError{Err: "no name server answers", IsTemporary: true}
+	for i, c := range []struct {
+		addrs   []netip.Addr
+		fails   error
+		kind    dnsmessage.Type
+		want    string
+		lookups int
+	}{
+		{[]netip.Addr{six}, lost, dnsmessage.TypeA, "ServerFailure", 1},
+		{[]netip.Addr{six}, lost, dnsmessage.TypeAAAA, "Success 2001:db8::7 30", 1}, // as it is known
+		{nil, lost, dnsmessage.TypeA, "ServerFailure", 2},
+		{[]netip.Addr{four}, lost, dnsmessage.TypeA, "Success 198.51.100.7 30", 3},
+		{nil, lost, dnsmessage.TypeAAAA, "Success 2001:db8::7 30", 3},
+		{nil, lost, dnsmessage.TypeA, "Success 198.51.100.7 30", 3},
+	} {
+		addrs, fails = c.addrs, c.fails
+		if got := a.ask(t, "db.example.org.", c.kind); got != c.want || a.lookups != c.lookups {
+			t.Errorf("%d: %s after %d lookups, want %s after %d", i, got, a.lookups, c.want, c.lookups)
+		}
+	}
+	if !a.names.gave("db.example.org", four, a.clock) || !a.names.gave("db.example.org", six, a.clock) {
+		t.Error("a name leads not where somebody was told")
+	}
+	// Two lookups at once, of which the later one lost a packet.
+	addrs, fails = []netip.Addr{six}, lost
+	if _, code := a.find(t.Context(), "db.example.org"); code != dnsmessage.RCodeSuccess || !a.names.gave("db.example.org", four, a.clock) {
+		t.Errorf("%v, and the other family is forgotten", code)
+	}
+}
+
 // TestResolverAsksForWhatIsListed: a name that is on no list does not leave the host.
 func TestResolverAsksForWhatIsListed(t *testing.T) {
 	t.Parallel()
@@ -180,17 +223,17 @@ func TestNamesAreBounded(t *testing.T) {
 	var n names
 	now := time.Unix(1_000_000, 0)
 	for i := range maxNames {
-		if !n.give(fmt.Sprint(i), nil, now.Add(time.Second), now) {
+		if !n.give(fmt.Sprint(i), given{until: now.Add(time.Second)}, now) {
 			t.Fatalf("no room for name %d", i)
 		}
 	}
-	if n.give("one more", nil, now.Add(time.Second), now) {
+	if n.give("one more", given{until: now.Add(time.Second)}, now) {
 		t.Error("there is no bound")
 	}
-	if !n.give("7", nil, now.Add(time.Second), now) {
+	if !n.give("7", given{until: now.Add(time.Second)}, now) {
 		t.Error("a known name is given anew")
 	}
-	if now = now.Add(time.Minute); !n.give("one more", nil, now.Add(time.Second), now) || len(n.given) != 1 {
+	if now = now.Add(time.Minute); !n.give("one more", given{until: now.Add(time.Second)}, now) || len(n.given) != 1 {
 		t.Errorf("%d names, old ones among them", len(n.given))
 	}
 }

@@ -86,7 +86,7 @@ type Attachment struct {
 	none    bool
 	report  func(driver.Traffic)
 
-	function string
+	account, function string
 
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed when nothing is left
@@ -99,13 +99,14 @@ type Attachment struct {
 	now     driver.Traffic
 	helper  *process // that has its device; nil: none
 	marking bool     // a report is asked for that has not come yet
+	tenant  string   // to whom it is bound; "": to nobody, or to nobody yet
 }
 
 // Attach waits for the first packet on a device (its descriptor belongs to the attachment from now on, also after an error) and
 // gives it a network then. pid is a process that lives as long as the environment.
 func (s *Service) Attach(device, pid int, n *driver.Network) (*Attachment, error) {
-	a := &Attachment{service: s, device: device, pid: pid, none: n.Egress.None, report: n.Report, function: n.Function, closing: make(chan struct{}),
-		done: make(chan struct{}), ended: make(chan struct{}, 1)}
+	a := &Attachment{service: s, device: device, pid: pid, none: n.Egress.None, report: n.Report, account: n.Account, function: n.Function,
+		closing: make(chan struct{}), done: make(chan struct{}), ended: make(chan struct{}, 1)}
 	for _, rule := range n.Egress.Rules {
 		a.rules = append(a.rules, rule.String())
 	}

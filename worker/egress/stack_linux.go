@@ -42,6 +42,8 @@ const (
 	queryRate   = 50
 	queryBurst  = 200
 	maxQueries  = 16 // at once
+
+	allQueries = 256 // at once, of all environments
 )
 
 const nic = 1
@@ -51,20 +53,23 @@ const abandonTime = 20 * time.Millisecond
 
 // place is the network of one environment, in the helper.
 type place struct {
-	id       uint64
-	function string // whose share of what all have it takes
-	helper   *helper
-	tun      *os.File
-	rules    rules
-	names    names
-	dns      *resolver
-	stack    *stack.Stack
-	link     *channel.Endpoint
-	tally    tally
+	id     uint64
+	helper *helper
+	tun    *os.File
+	rules  rules
+	names  names
+	dns    *resolver
+	stack  *stack.Stack
+	link   *channel.Endpoint
+	tally  tally
+	owed   atomic.Bool // a report that is not told yet, new or not
+	mark   atomic.Bool // and that is to be named so
 
 	packets, bytes, openings, queries *rate.Limiter
 	asking                            chan struct{} // one for each query that waits for its answer
 	open                              atomic.Int64  // connections and flows
+
+	flows, asks *share // of connections and flows, and of queries, of all
 
 	life context.Context
 	end  context.CancelFunc
@@ -76,9 +81,9 @@ type place struct {
 }
 
 // newPlace makes the network of an environment behind its device, which is its own from now on.
-func newPlace(h *helper, id uint64, function string, tun *os.File, r rules) (*place, error) {
-	p := &place{id: id, function: function, helper: h, tun: tun, rules: r, asking: make(chan struct{}, maxQueries), live: map[*live]struct{}{},
-		names:   names{room: h.names, function: function},
+func newPlace(h *helper, id uint64, who holder, tun *os.File, r rules) (*place, error) {
+	p := &place{id: id, helper: h, tun: tun, rules: r, asking: make(chan struct{}, maxQueries), live: map[*live]struct{}{},
+		flows: h.flows.share(who), asks: h.asks.share(who), names: names{room: h.names.share(who)},
 		packets: rate.NewLimiter(packetRate, packetBurst), bytes: rate.NewLimiter(byteRate, byteBurst),
 		openings: rate.NewLimiter(newRate, newBurst), queries: rate.NewLimiter(queryRate, queryBurst)}
 	p.tally.soon = h.hurry
@@ -155,6 +160,13 @@ func (p *place) goes(f func()) bool {
 		f()
 	}()
 	return true
+}
+
+// bind has what it has and takes of all be a sub-tenant's.
+func (p *place) bind(tenant string) {
+	for _, share := range []*share{p.flows, p.asks, p.names.room} {
+		share.bind(tenant)
+	}
 }
 
 // close ends everything of the environment and waits for it.
@@ -257,12 +269,24 @@ func (p *place) resolve(questions *gonet.UDPConn) {
 			p.tally.refuse(refusedRate)
 			continue
 		}
+		if !p.asks.take() {
+			<-p.asking
+			p.tally.refuse(refusedRate)
+			continue
+		}
+		over := func() {
+			p.asks.give(1)
+			<-p.asking
+		}
 		query := append([]byte(nil), b[:n]...)
-		p.goes(func() {
-			defer func() { <-p.asking }()
+		started := p.goes(func() {
+			defer over()
 			if reply := p.dns.answer(p.life, query); reply != nil {
 				_, _ = questions.WriteTo(reply, from) // who hears nothing asks again
 			}
 		})
+		if !started {
+			over()
+		}
 	}
 }

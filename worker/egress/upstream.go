@@ -45,6 +45,7 @@ const (
 	maxServers   = 3
 	settingsLife = 5 * time.Second
 	settingsSize = 64 << 10
+	maxAnswer    = 64   // addresses that are read of one answer
 	answerSize   = 1232 // bytes of a datagram that no network cuts (DNS flag day 2020)
 )
 
@@ -55,7 +56,8 @@ func lookupOn(server string) func(ctx context.Context, name string) ([]netip.Add
 	return (&upstream{fixed: server, settings: hostSettings}).lookup
 }
 
-// lookup gives the addresses of a name, of both families. A name that there is not is a [*net.DNSError] that says so.
+// lookup gives the addresses of a name, of both families, and an error beside those of one family where nobody answered for the other. A
+// name that there is not is a [*net.DNSError] that says so.
 func (u *upstream) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookupTime, errNoAnswer)
 	defer cancel()
@@ -71,11 +73,12 @@ func (u *upstream) lookup(ctx context.Context, name string) ([]netip.Addr, error
 		wg.Go(func() { found[i], failed[i] = askAll(ctx, servers, full, kind) })
 	}
 	wg.Wait()
-	if all := slices.Concat(found[0], found[1]); len(all) > 0 {
-		return all, nil
-	}
+	all := slices.Concat(found[0], found[1])
 	if err := cmp.Or(failed[0], failed[1]); err != nil {
-		return nil, &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true}
+		return all, &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true}
+	}
+	if len(all) > 0 {
+		return all, nil
 	}
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
@@ -224,7 +227,7 @@ func exchange(ctx context.Context, network, server string, id uint16, q dnsmessa
 }
 
 // read reads an answer: its addresses, whichever name of a chain of aliases they stand under. mine is false where it is none to the
-// question.
+// question. What is beyond maxAnswer is left: it is kept while the other family's answer is awaited, and none of it would be given.
 func read(b []byte, id uint16, q dnsmessage.Question) (addrs []netip.Addr, cut, mine bool, err error) {
 	var p dnsmessage.Parser
 	h, err := p.Start(b)
@@ -248,7 +251,7 @@ func read(b []byte, id uint16, q dnsmessage.Question) (addrs []netip.Addr, cut, 
 	}
 	for {
 		head, err := p.AnswerHeader()
-		if errors.Is(err, dnsmessage.ErrSectionDone) {
+		if errors.Is(err, dnsmessage.ErrSectionDone) || err == nil && len(addrs) == maxAnswer {
 			return addrs, false, true, nil
 		}
 		if err != nil {

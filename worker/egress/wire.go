@@ -16,6 +16,7 @@ import (
 //	worker ◄── report ──────────────────── when there is something new, at most once a second and environment
 //	worker ── order{Mark} ───────────────► its init is done
 //	worker ◄── report{Mark} ────────────── all until now, new or not
+//	worker ── order{Bind} ───────────────► it is bound to a sub-tenant
 //	worker ── order{Detach} ─────────────► it has ended
 //	worker ◄── report{End} ─────────────── and nothing of it is left
 const maxMessage = 64 << 10
@@ -26,6 +27,7 @@ type order struct {
 	Fabric *fabric `json:"fabric,omitempty"`
 	Attach *attach `json:"attach,omitempty"`
 	Mark   uint64  `json:"mark,omitempty"`
+	Bind   *bind   `json:"bind,omitempty"`
 	Detach uint64  `json:"detach,omitempty"`
 }
 
@@ -44,10 +46,17 @@ type fabric struct {
 // attach gives an environment a network; its device comes along.
 type attach struct {
 	ID       uint64   `json:"id"`
-	Function string   `json:"function,omitempty"` // whose share of connections and memory it takes
+	Account  string   `json:"account,omitempty"`  // whose share of connections and memory it takes
+	Function string   `json:"function,omitempty"` // of that account
 	Rules    []string `json:"rules,omitempty"`
 	None     bool     `json:"none,omitempty"`
 	Reset    []flow   `json:"reset,omitempty"` // what a helper before this one had
+}
+
+// bind makes the environment one of a sub-tenant, whose share it takes from now on.
+type bind struct {
+	ID     uint64 `json:"id"`
+	Tenant string `json:"tenant"`
 }
 
 // flow is a connection as the environment has it.
@@ -64,7 +73,7 @@ type report struct {
 	End     bool           `json:"end,omitempty"`
 }
 
-// Limits of connections and flows. Zero values are defaults. What all together may have is shared among functions ([shares]).
+// Limits of connections and flows. Zero values are defaults. What all together may have is shared among accounts, functions and sub-tenants ([shares]).
 type Limits struct {
 	Place int           `json:"place"` // at once, of one environment; 0 means 256
 	All   int           `json:"all"`   // of all together; 0 means what Bytes have room for

@@ -56,6 +56,8 @@ var (
 	_ driver.Terminator  = (*Environment)(nil)
 	_ driver.Meter       = (*Environment)(nil)
 	_ driver.Marker      = (*Environment)(nil)
+
+	_ driver.NetworkBinder = (*Environment)(nil)
 )
 
 // phase is where an environment stands.
@@ -286,6 +288,16 @@ func (e *Environment) MarkTraffic() bool {
 	network := e.network
 	e.mu.Unlock()
 	return network != nil && network.Mark()
+}
+
+// BindNetwork has its connections and queries be of a sub-tenant's share.
+func (e *Environment) BindNetwork(tenant string) {
+	e.mu.Lock()
+	network := e.network
+	e.mu.Unlock()
+	if network != nil {
+		network.Bind(tenant)
+	}
 }
 
 // live waits for the end and gives back what the environment had.
