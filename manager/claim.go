@@ -208,7 +208,7 @@ func (m *Manager) refusedReserved(now time.Time, c *claim) pool.Decision {
 	if c.call.Tenant == "" {
 		return pool.Decision{Action: pool.Refuse}
 	}
-	d := m.pool.Warm(now, c.home, c)
+	d := m.pool.Await(now, c.home, c)
 	switch {
 	case d.Action != pool.Unknown:
 	case m.pool.Full(c.call.Account, c.call.Function, c.home):

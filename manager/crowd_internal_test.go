@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -72,6 +73,11 @@ func newCrowded(t *testing.T, arcs, members, most int) *crowded {
 	m.ages.base = m.ages.this
 	m.offering, m.crowd.came = true, make(chan *nats.Msg, most)
 	c := &crowded{t: t, m: m, w: w, js: m.js}
+	for class := range m.offers.body { // no pull expires: a status in its place would be taken for a delivery
+		for n := range m.offers.body[class] {
+			m.offers.body[class][n] = bytes.Replace(m.offers.body[class][n], fmt.Append(nil, int64(pullExpires)), fmt.Append(nil, int64(time.Hour)), 1)
+		}
+	}
 	for i := range arcs {
 		call := subjects.ArcCall{Reserved: true, Account: "default", Function: fmt.Sprint("f", i), Version: "1", Epoch: uint64(i + 1)}
 		if err := topology.EnsureReservedArc(t.Context(), m.js, m.names, 0, call.Account, call.Function, "1", call.Epoch); err != nil {
@@ -90,8 +96,26 @@ func newCrowded(t *testing.T, arcs, members, most int) *crowded {
 		c.arcs = append(c.arcs, m.offers.arc(m, o.name))
 		m.mu.Unlock()
 	}
+	c.givesAgain(time.Hour)
 	c.offer()
 	return c
+}
+
+// givesAgain sets after how long the server gives a delivery again that was not acknowledged: not at all, while what came is only looked at.
+func (c *crowded) givesAgain(after time.Duration) {
+	c.t.Helper()
+	for _, a := range c.arcs {
+		stream, durable := c.m.names.CallsR(0), c.m.names.ReservedDurable(a.of.epoch)
+		consumer, err := c.js.Consumer(c.t.Context(), stream, durable)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		cfg := consumer.CachedInfo().Config
+		cfg.AckWait = after
+		if _, err := c.js.UpdateConsumer(c.t.Context(), stream, cfg); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 }
 
 // offer opens what is to be open, by new inboxes, as the loop does, and withdraws those that were.
@@ -251,6 +275,8 @@ func TestCrowdIsBounded(t *testing.T) {
 	loop.Go(func() { c.m.crowdLoop(ctx) })
 	defer loop.Wait()
 	defer end()
+	natstest.Eventually(t, time.Minute, func() bool { return c.stored() == calls-most }, "what had a place is acknowledged")
+	c.givesAgain(ackWait)
 	renewed := time.Time{}
 	natstest.Eventually(t, time.Minute, func() bool {
 		if time.Since(renewed) > renewEvery { // what was dropped had used pulls up

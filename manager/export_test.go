@@ -115,6 +115,19 @@ func (m *Manager) Members(id, arc string) (ready, bound int) {
 	return 0, 0
 }
 
+// MaxTold is the most that one number of a status counts for.
+const MaxTold = maxTold
+
+// RoomOf is the room that another manager told last, as this one counts it.
+func (m *Manager) RoomOf(id string) int {
+	m.peers.mu.Lock()
+	defer m.peers.mu.Unlock()
+	if s := m.peers.byID[id]; s != nil {
+		return s.room
+	}
+	return 0
+}
+
 func (m *Manager) makeMembers(arc subjects.ArcCall, key schema.Key, n int, tenants bool) (ids []string) {
 	home := pool.Home{Key: key, Reservation: arc.Epoch}
 	spec := pool.Spec{Account: arc.Account, Function: arc.Function, Arc: arc.ArcName(), Places: 1, Tenants: tenants}

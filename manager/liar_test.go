@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/hearth-run/hearth/internal/natstest"
+	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -56,7 +57,7 @@ func TestManagerThatClaimsMoreThanItHas(t *testing.T) {
 	if got := n.tell(name)[""]; got != 2 {
 		t.Errorf("%d members beside the liar's", got)
 	}
-	// Nothing that it could say of its room is believed beyond reason.
+	// Nothing that it could say is believed beyond reason: two of its numbers would make a sum that is none. The members stay.
 	status, err := schema.Marshal(schema.ManagerStatus{
 		V: schema.Version, ID: "m9", Incarnation: "m9", Number: 1 << 62, Room: 1 << 62, Soon: 1 << 62, Capacity: 1 << 62,
 		Arcs: []schema.ArcStatus{{Arc: name, Account: subjects.DefaultAccount, Function: "resize", Version: "1", Ready: 1 << 62, Idle: 1 << 62, Busy: -5}},
@@ -64,10 +65,22 @@ func TestManagerThatClaimsMoreThanItHas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := liar.nc.Publish(liar.names.ManagerStatus("m9"), status); err != nil {
-		t.Fatal(err)
+	natstest.Eventually(t, patience, func() bool {
+		if err := liar.nc.Publish(liar.names.ManagerStatus("m9"), status); err != nil { // again: it counts for a while only
+			t.Fatal(err)
+		}
+		ready, _ := n.Members("m9", name)
+		return ready > 4
+	}, "it is heard")
+	if ready, _ := n.Members("m9", name); ready != manager.MaxTold {
+		t.Errorf("m9 has %d members, want it taken for %d", ready, manager.MaxTold)
 	}
-	if got := start(c.invoke("resize", key)); got != schema.StartWarm && got != schema.StartCold {
-		t.Errorf("a call after that is %q", got)
+	if room := n.RoomOf("m9"); room != 2*manager.MaxTold {
+		t.Errorf("m9 has room for %d, want it taken for %d", room, 2*manager.MaxTold)
+	}
+	last := r.reserved(a.inbox)
+	r.publishReserved(last)
+	if m := a.want(1)[0]; start(m) != schema.StartWarm || m.Header.Get(schema.HeaderArc) != name || n.tell(name)[""] != 2 {
+		t.Errorf("a call after that is %s on %s beside %d members, want warm on its arc beside two", start(m), m.Header.Get(schema.HeaderArc), n.tell(name)[""])
 	}
 }

@@ -315,3 +315,72 @@ func TestTenantLimitOfWhatIsSlow(t *testing.T) {
 		}
 	}
 }
+
+// What is warm elsewhere goes before what is slow here: a call whose sub-tenant may have one environment, which has answered here and does
+// not ask for its next call, runs where another manager has one that is idle.
+//
+// Broken to see it fail: a pool whose Warm holds what is slow.
+func TestTenantLimitOfWhatIsWarmElsewhere(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	ids := []string{"m0", "m1"}
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "a", subjects.DefaultArcs)
+	ranks, name := subjects.NewRing(0, ids).Unreserved(nil, nn, 0), subjects.UnreservedName(nn)
+	asks := make(chan struct{})
+	slow := func(cfg *manager.Config, w *echoWorker) {
+		if cfg.ID == ids[ranks[0]] {
+			w.park = func(string) { <-asks }
+		}
+	}
+	var nodes []*node
+	for _, id := range ids {
+		nodes = append(nodes, startNode(t, f, f.Connect(t), id, slow))
+	}
+	t.Cleanup(func() { close(asks) })
+	first, second := nodes[ranks[0]], nodes[ranks[1]]
+	c := newCaller(t, f, "f1")
+	settled(t, c, nodes)
+	told(t, nodes)
+	key := c.deploy("resize", each(1))
+	key.Tenant = "a"
+	deliver := func(n *node) (a *answers, came bool) {
+		t.Helper()
+		a = c.listen()
+		msg := c.steal(nn, c.call("resize", key, a.inbox), a)
+		if msg != nil {
+			n.Deliver(name, msg)
+		}
+		return a, msg != nil
+	}
+	for _, n := range []*node{first, second} { // nothing is idle that could take it before
+		a, came := deliver(n)
+		if m := a.want(1)[0]; !came || m.Header.Get(schema.HeaderManager) != n.ID() {
+			t.Fatalf("ran at %s, want %s", m.Header.Get(schema.HeaderManager), n.ID())
+		}
+		late := time.Now().Add(2 * pool.Patience)
+		natstest.Eventually(t, patience, func() bool { return time.Now().After(late) && first.Class(name) == 10 }, "it is slow, and not on offer")
+	}
+	// A promise that does not come within 20 ms is no promise, and an idle environment's pull may have the call before: several tries.
+	for try := 1; ; try++ {
+		natstest.Eventually(t, patience, func() bool { return first.Knows(second.ID(), "resize") }, "the first rank knows of the environment")
+		before, waited := first.Counters().Unpromised, first.Waiting()
+		a, came := deliver(first)
+		if !came && try < 20 {
+			continue
+		}
+		natstest.Eventually(t, patience, func() bool {
+			n, _, err := a.sub.Pending()
+			return err != nil || n > 0 || first.Waiting() > waited
+		}, "the call is decided")
+		if n, _, err := a.sub.Pending(); err != nil || n == 0 {
+			if first.Counters().Unpromised > before && try < 20 {
+				continue
+			}
+			t.Fatal("it waits for what is slow")
+		}
+		if m := a.want(1)[0]; start(m) != schema.StartWarm || m.Header.Get(schema.HeaderManager) != second.ID() || !came {
+			t.Errorf("%s at %s, want warm at %s", start(m), m.Header.Get(schema.HeaderManager), second.ID())
+		}
+		return
+	}
+}

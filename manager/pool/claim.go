@@ -53,7 +53,8 @@ func (p *Pool[C]) Claim(now time.Time, home Home, spec *Spec, claim C) Decision 
 
 // Warm is [Pool.Claim] for a claim for which nothing shall be made: where something would have to be, or it would be
 // refused, [Unknown] is the answer and nothing changed. A claim of a sub-tenant takes what is its own, and of a reservation also a
-// generic member; for unreserved generic ones Claim is asked, since another manager may have one that is its own.
+// generic member; for unreserved generic ones Claim is asked, since another manager may have one that is its own. For the same reason it
+// does not wait for one that takes longer than [Patience] to ask for its next call: see [Pool.Await].
 func (p *Pool[C]) Warm(now time.Time, home Home, claim C) Decision {
 	return p.claim(now, home, nil, claim, false)
 }

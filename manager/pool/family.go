@@ -186,8 +186,9 @@ func (p *Pool[C]) bind(now time.Time, e *environment[C], to *group[C]) {
 func (p *Pool[C]) claimBound(now time.Time, home Home, spec *Spec, claim C, may bool) Decision {
 	generic := p.groups[home.generic()]
 	g := p.groups[home]
-	own := g != nil && (g.idle > 0 || len(g.claims) < g.fresh || g.holds())
-	if !may && (p.draining || !own && (home.Reservation == 0 || generic == nil || generic.idle == 0 || p.barred(generic, home.Tenant))) {
+	own := g != nil && (g.idle > 0 || len(g.claims) < g.fresh)
+	if !may && (p.draining || !own && (home.Reservation == 0 || generic == nil || generic.idle == 0 || g != nil && g.holds() ||
+		p.barred(generic, home.Tenant))) {
 		return Decision{}
 	}
 	switch {

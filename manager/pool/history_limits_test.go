@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/hearth-run/hearth/manager/pool"
@@ -80,7 +81,46 @@ func (n *naive) holds(h pool.Home) bool {
 	return n.full(h) && n.victim(h) == nil && len(n.late(h)) > 0 && len(n.waiting(h)) >= n.fresh(h)
 }
 
-func (e *naiveEnvironment) hold() { e.stale, e.held = false, true }
+func (n *naive) hold(e *naiveEnvironment) {
+	n.held++
+	e.stale, e.held, e.turn = false, true, n.held
+}
+
+// relieve is what becomes, with time, of the claims that wait for what is held, and of what is held when none does.
+func (n *naive) relieve(plan *pool.Plan[int], order int) {
+	var held []*naiveEnvironment
+	for _, e := range n.envs {
+		if e.state == "finishing" && e.held {
+			held = append(held, e)
+		}
+	}
+	slices.SortFunc(held, func(a, b *naiveEnvironment) int { return cmp.Compare(a.turn, b.turn) })
+	for _, e := range held {
+		h := e.home
+		switch {
+		case !e.held:
+		case len(n.waiting(h)) < n.fresh(h):
+			e.stale, e.held = true, false
+		case n.another(h):
+			n.covered(h, n.specs[h], plan, order)
+		}
+	}
+}
+
+// another reports whether a sub-tenant may have another than what is held, and there is one or would be.
+func (n *naive) another(h pool.Home) bool {
+	root := generic(h)
+	if n.full(h) && n.victim(h) == nil {
+		return false
+	}
+	if len(n.in(root, "idle")) > 0 || n.beyond(root) < len(n.in(root, "starting")) {
+		return true
+	}
+	if h.Reservation != 0 {
+		return !n.full(h)
+	}
+	return n.room() >= n.specs[h].Places
+}
 
 // spared is the finishing one of a sub-tenant that answered first of those that no claim waits for, of each home one that covers nothing
 // if there is one.
@@ -129,7 +169,7 @@ func (n *naive) trim(h pool.Home, plan *pool.Plan[int]) {
 			continue
 		}
 		if late := n.late(h); len(late) > 0 {
-			late[0].hold()
+			n.hold(late[0])
 			continue
 		}
 		if e := n.spared(h); e != nil {

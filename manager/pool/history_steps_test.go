@@ -140,6 +140,7 @@ func (n *naive) tick(p *pool.Pool[int], specs map[pool.Home]pool.Spec, order int
 		e.stale = true
 		n.covered(e.home, specs[e.home], &plan, order)
 	}
+	n.relieve(&plan, order)
 	for _, e := range n.evictable() {
 		if n.now.Sub(e.since) > keepAlive {
 			if len(plan.End) == 0 || plan.End[0] != e.id {

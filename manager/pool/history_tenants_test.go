@@ -132,7 +132,7 @@ func (n *naive) claimBound(d pool.Decision, h pool.Home, s pool.Spec, id, order 
 	case len(n.waiting(h)) < n.fresh(h):
 		waits(0)
 	case n.holds(h) && n.known(root):
-		n.late(h)[0].hold()
+		n.hold(n.late(h)[0])
 		waits(0)
 	case n.barred(h) && n.known(root):
 		if d.Action != pool.Throttle || len(d.End)+len(d.Make) > 0 {

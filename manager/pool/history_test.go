@@ -25,6 +25,7 @@ type naive struct {
 	specs    map[pool.Home]pool.Spec
 	over     int                    // places that were too many when the pool became smaller
 	limits   map[string]*naiveLimit // by sub-tenant, of functions
+	held     int                    // how often one was held
 }
 
 type naiveEnvironment struct {
@@ -36,6 +37,7 @@ type naiveEnvironment struct {
 	number uint64 // of its promise
 	stale  bool   // finishing for longer than Patience at a tick
 	held   bool   // it was, and covers again
+	turn   int    // that it has among those held
 	calls  int    // that it ran
 	shed   bool   // dying, because its sub-tenant has too many
 	order  int    // of its last change of state, to order equal times

@@ -73,7 +73,8 @@ func (p *Pool[C]) Gone(now time.Time, id string) Plan[C] {
 	return plan
 }
 
-// Tick looks at the time: finishing environments that have not parked for [Patience] no longer cover; idle unreserved ones that
+// Tick looks at the time: finishing environments that have not parked for [Patience] no longer cover; claims that wait for such ones
+// because their sub-tenant might have no other get another where it may by now; idle unreserved ones that
 // nobody has used for keepAlive end, keepAlive 0 keeps them for ever; and members of reservations above their share end that the
 // reclaim window has shown to be idle.
 func (p *Pool[C]) Tick(now time.Time, keepAlive, reclaim time.Duration) Plan[C] {
@@ -84,6 +85,7 @@ func (p *Pool[C]) Tick(now time.Time, keepAlive, reclaim time.Duration) Plan[C] 
 		p.cover(now, e.group, &plan)
 		p.settle(e.group)
 	}
+	p.relieve(now, &plan)
 	for e := p.idle.first; keepAlive > 0 && e != nil && now.Sub(e.since) > keepAlive; e = p.idle.first {
 		plan.End = append(plan.End, p.end(now, e))
 	}

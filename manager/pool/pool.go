@@ -60,6 +60,7 @@ type Pool[C comparable] struct {
 	promise      uint64      // the last one
 	promised     sequence[C] // promised ones, oldest first
 	finishing    sequence[C] // finishing ones that still cover, oldest first
+	held         sequence[C] // finishing ones that cover for longer, in the order in which they began to
 	states       [closing + 1]int
 }
 
@@ -89,7 +90,7 @@ type environment[C comparable] struct {
 	unasked bool   // dying because it is too many, so it does not end by itself
 
 	below, above *environment[C] // in its group's stack of idle ones
-	prev, next   *environment[C] // in Pool.idle or Pool.finishing
+	prev, next   *environment[C] // in Pool.idle, Pool.promised, Pool.finishing or Pool.held
 }
 
 // group is the environments of one home, and the claims that wait for one.
@@ -333,6 +334,7 @@ func (p *Pool[C]) uncover(e *environment[C]) {
 		e.group.fresh--
 		if e.held {
 			e.held = false
+			p.held.remove(e)
 		} else {
 			p.finishing.remove(e)
 		}

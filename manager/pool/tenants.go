@@ -13,7 +13,8 @@ import (
 // which ends instead of asking for its next call; or is throttled. So nobody else's environments pay for a noisy sub-tenant.
 //
 // A call that has been answered counts against nobody's next one, however long its environment takes to ask for that: where the sub-tenant
-// may have no other, the next call waits for it, for longer than [Patience] too. One that never asks is ended by its worker.
+// may have no other here, the next call waits for it, for longer than [Patience] too, once its manager has found none that is idle
+// elsewhere, and until it may have another. One that never asks is ended by its worker.
 type tenants[C comparable] struct {
 	most int // each; 0: no limit
 	of   map[string]*tenant[C]
@@ -173,6 +174,15 @@ func (g *group[C]) holds() bool {
 	return g.finish > g.fresh && len(g.claims) >= g.fresh && g.tenant.full() && g.tenant.idlest() == nil
 }
 
+// Await is [Pool.Claim] for a claim that can but wait for an environment which has answered and takes longer than [Patience] to ask for its
+// next call, since its sub-tenant may have no other. For any other claim [Unknown] is the answer and nothing changed.
+func (p *Pool[C]) Await(now time.Time, home Home, claim C) Decision {
+	if g := p.groups[home]; g == nil || p.draining || !g.holds() {
+		return Decision{}
+	}
+	return p.claim(now, home, nil, claim, true)
+}
+
 // hold has such a one of a group cover again, and reports whether there was one.
 func (p *Pool[C]) hold(g *group[C]) bool {
 	at := slices.IndexFunc(g.ends, func(e *environment[C]) bool { return !e.cover })
@@ -181,6 +191,7 @@ func (p *Pool[C]) hold(g *group[C]) bool {
 	}
 	g.ends[at].cover, g.ends[at].held = true, true
 	g.fresh++
+	p.held.append(g.ends[at])
 	return true
 }
 
@@ -190,6 +201,44 @@ func (p *Pool[C]) unhold(g *group[C]) {
 		if e.held {
 			p.uncover(e)
 		}
+	}
+}
+
+// relieve looks again at the claims that wait for such ones. Where their sub-tenant may have another by now, because its limit was raised or
+// because another environment of its own went, or went idle, they are covered as new claims would be, if anything here can cover them. And what
+// none of them waits for any more covers nothing.
+func (p *Pool[C]) relieve(now time.Time, plan *Plan[C]) {
+	var all []*environment[C]
+	for e := p.held.first; e != nil; e = e.next {
+		all = append(all, e)
+	}
+	for _, e := range all {
+		g := e.group
+		switch {
+		case !e.held: // it was of one that came before
+		case len(g.claims) < g.fresh:
+			p.uncover(e)
+			p.settle(g)
+		case p.another(g):
+			p.cover(now, g, plan)
+			p.settle(g)
+		}
+	}
+}
+
+// another reports whether claims of a group need not wait for what is slow: there is something else that its sub-tenant may have. Those of
+// a reservation need not either where they would be moved off its arc.
+func (p *Pool[C]) another(g *group[C]) bool {
+	f, full := g.family, g.tenant.full()
+	switch {
+	case full && g.tenant.idlest() == nil:
+		return false
+	case f.generic.idle > 0 || f.need < f.generic.start:
+		return true
+	case g.home.Reservation != 0:
+		return !full
+	default:
+		return p.Room() >= g.spec.Places
 	}
 }
 
