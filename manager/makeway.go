@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -25,14 +27,15 @@ import (
 //
 // A permit changes hands by the bucket alone, after the environment has gone: however many ask, and whoever dies meanwhile, a cap is
 // kept exactly. Nothing of this is on the path of a warm call. Where everything is busy nobody asks all the time: who found nothing
-// asks again after a pause, or when a status tells that something is idle.
+// asks again after a pause, which doubles, or when a status tells that something is idle. Who does not answer may have ended one all
+// the same, so the bucket is looked at before the next is asked.
 const (
 	evictLooks = 5 // for an idle environment that makes way
 	evictEvery = 10 * time.Millisecond
 	seekMost   = 500 * time.Millisecond // between two rounds over the others that find nothing, at most
 	wayWait    = time.Second            // for another manager's environment to end
 	ways       = 64                     // that this manager makes for others at once
-	wayKinds   = 16                     // for which one is asked for
+	wayKinds   = 16                     // that another's question may name
 )
 
 // errElsewhere says that no environment is made, since another manager has an idle one of its kind: the claims go there.
@@ -41,23 +44,47 @@ var errElsewhere = schema.Errorf(schema.CodeUnavailable, "another manager has an
 // seeking is when the others were asked for environments of a cap that make way. permits.mu guards it.
 type seeking struct {
 	others []string      // who holds permits, as the record said last; who holds most first
-	vain   time.Duration // when it was in vain last
-	pause  time.Duration // after that; 0: it was not in vain
+	vain   time.Duration // when a round began that was in vain, the last one
+	pause  time.Duration // after that; 0: there is none
+}
+
+// rests reports whether the others are left alone, but for a status that tells of something idle.
+func (s *seeking) rests(now time.Duration) bool { return s.pause > 0 && now-s.vain < s.pause }
+
+// sought notes what came of a round that began then. A pause begins at that of the looks, for what runs a short call is idle in a
+// moment, and doubles with each round in vain that was not under way beside another. It is forgotten after a while of quiet.
+func (s *seeking) sought(began time.Duration, found bool) {
+	switch quiet := began - s.vain; {
+	case found:
+		s.pause = 0
+		return
+	case s.pause == 0 || quiet >= s.pause+seekMost:
+		s.pause = evictEvery
+	case quiet >= s.pause:
+		s.pause = min(seekMost, 2*s.pause)
+	}
+	s.vain = max(s.vain, began)
 }
 
 // askOrEvict waits for a permit of one cap, for which idle environments make way. What has just answered is idle in a moment, so they
 // are looked for a few times. Those that are set aside anyway go before others.
 func (p *permits) askOrEvict(ctx context.Context, s *permitScope, mk *pool.Make, aside []string) (left []string, err error) {
+	var silent []string
 	for look := 1; ; {
 		err := p.ask(ctx, s, mk.Environment)
-		if schema.CodeOf(err) != schema.CodeThrottled || err == nil || !p.mayGrow(mk) {
+		if schema.CodeOf(err) != schema.CodeThrottled || err == nil || !p.mayGrow(mk) || !p.needed(mk) {
 			return aside, err
 		}
-		switch way := p.seek(ctx, s, mk, aside); {
+		switch way, mute := p.seek(ctx, s, mk, aside, silent); {
 		case way.Ended:
 			continue
 		case way.Warm:
 			return aside, errElsewhere
+		case ctx.Err() != nil:
+			return aside, err
+		case mute != "":
+			silent = append(silent, mute)
+			continue
 		}
 		var gone <-chan struct{}
 		var ok bool
@@ -115,41 +142,64 @@ func (p *permits) evicted(id string) (gone <-chan struct{}) {
 	return closed
 }
 
-// seek asks the other managers that hold permits of a cap for an environment that makes way. What is set aside here goes before.
-func (p *permits) seek(ctx context.Context, s *permitScope, mk *pool.Make, aside []string) (way schema.Way) {
-	m, now := p.m, p.m.now()
-	ask := &schema.WayAsk{Account: mk.Spec.Account, Function: s.of.Function}
-	m.mu.Lock()
-	if slices.ContainsFunc(aside, func(id string) bool { return m.pool.Within(s.of, id) }) {
-		m.mu.Unlock()
-		return way
+// needed reports whether an environment is still for somebody: what its claim waited for may have found one that has answered
+// meanwhile, and nobody's environment ends for that. Members of reservations are asked for by name.
+func (p *permits) needed(mk *pool.Make) bool {
+	if mk.Home.Reservation != 0 {
+		return true
 	}
-	ask.Idle = m.pool.LongestIdle(time.Now(), s.of)
-	for home := range m.pool.Waits(mk.Home) {
-		if ask.For = append(ask.For, kindOf(home)); len(ask.For) == wayKinds {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	_, ok := p.m.pool.Needs(mk.Home)
+	return ok
+}
+
+// seek asks the other managers that hold permits of a cap for an environment that makes way. What is set aside here goes before. It
+// stops at one that does not answer, whom it gives, and passes by those that did not before.
+func (p *permits) seek(ctx context.Context, s *permitScope, mk *pool.Make, aside, silent []string) (way schema.Way, mute string) {
+	m, now := p.m, p.m.now()
+	p.mu.Lock()
+	others, vain, rests := s.others, s.vain, s.rests(now)
+	p.mu.Unlock()
+	if len(others) == 0 || rests && !m.peers.tellSpare(s.of, vain, now) {
+		return way, ""
+	}
+	ask := m.wayAsk(s.of, mk, aside)
+	if ask == nil {
+		return way, ""
+	}
+	for _, id := range others {
+		if slices.Contains(silent, id) || !m.peers.lives(id, now) { // the permits of one that does not live are void soon
+			continue
+		}
+		var answers bool
+		if way, answers = m.askForWay(ctx, id, ask); !answers {
+			return way, id
+		} else if way.Ended || way.Warm {
 			break
 		}
 	}
-	m.mu.Unlock()
 	p.mu.Lock()
-	others, vain, resting := s.others, s.vain, s.pause > 0 && now-s.vain < s.pause
+	s.sought(now, way.Ended || way.Warm)
 	p.mu.Unlock()
-	if resting && !m.peers.tellSpare(s.of, vain, now) {
-		return way
+	return way, ""
+}
+
+// wayAsk is what the others are asked for an environment, nil where one that is set aside goes. Only a claim of the unreserved arc
+// goes where what it needs is idle: a reservation has its member whatever others have.
+func (m *Manager) wayAsk(of pool.Scope, mk *pool.Make, aside []string) *schema.WayAsk {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if slices.ContainsFunc(aside, func(id string) bool { return m.pool.Within(of, id) }) {
+		return nil
 	}
-	for _, id := range others {
-		if m.peers.lives(id, now) { // else its permits are void soon
-			if way = m.askForWay(ctx, id, ask); way.Ended || way.Warm {
-				break
-			}
+	ask := &schema.WayAsk{Account: mk.Spec.Account, Function: of.Function, Idle: m.pool.LongestIdle(time.Now(), of)}
+	if mk.Home.Reservation == 0 {
+		if home, ok := m.pool.Needs(mk.Home); ok {
+			ask.For = []schema.PromiseAsk{kindOf(home)}
 		}
 	}
-	p.mu.Lock()
-	if s.pause = 0; !way.Ended && !way.Warm {
-		s.vain, s.pause = now, min(seekMost, max(evictEvery, now-vain))
-	}
-	p.mu.Unlock()
-	return way
+	return ask
 }
 
 // kindOf names the environments of a home.
@@ -167,12 +217,12 @@ func homeOf(kind *schema.PromiseAsk) pool.Home {
 	}}
 }
 
-// askForWay asks another manager for an environment that makes way.
-func (m *Manager) askForWay(ctx context.Context, peer string, ask *schema.WayAsk) (way schema.Way) {
+// askForWay asks another manager for an environment that makes way. Where answers is false one may have ended there all the same.
+func (m *Manager) askForWay(ctx context.Context, peer string, ask *schema.WayAsk) (way schema.Way, answers bool) {
 	body, err := schema.Marshal(schema.ManagerClaim{V: schema.Version, Way: ask})
 	if err != nil {
 		m.log.Error("ask for an environment to make way", "of", peer, "error", err)
-		return way
+		return way, true
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, wayWait, errors.New("waiting for an environment to make way"))
 	defer cancel()
@@ -182,9 +232,9 @@ func (m *Manager) askForWay(ctx context.Context, peer string, ask *schema.WayAsk
 	}
 	if err != nil {
 		m.log.Debug("ask for an environment to make way", "of", peer, "error", err)
-		return schema.Way{}
+		return schema.Way{}, errors.Is(err, nats.ErrNoResponders)
 	}
-	return way
+	return way, true
 }
 
 // makeWay answers another manager that asks for an environment to make way. It reports false for what cannot be such a question.
@@ -222,7 +272,8 @@ func (p *permits) yield(ask *schema.WayAsk) (way schema.Way) {
 	defer cancel()
 	p.m.mu.Lock()
 	id := ""
-	if way.Warm = slices.ContainsFunc(ask.For, func(k schema.PromiseAsk) bool { return p.m.pool.Warms(homeOf(&k)) }); !way.Warm {
+	warms := func(k schema.PromiseAsk) bool { return p.m.pool.Warms(homeOf(&k)) }
+	if way.Warm = p.m.offering && slices.ContainsFunc(ask.For, warms); !way.Warm { // what is not offered no claim finds
 		now := time.Now()
 		if p.m.pool.LongestIdle(now, of.of) > ask.Idle {
 			id, _ = p.m.pool.Evict(now, of.of)

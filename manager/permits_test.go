@@ -188,3 +188,55 @@ func TestIdleMakesWay(t *testing.T) {
 		t.Errorf("%d idle with a cap of three", s.Idle)
 	}
 }
+
+// A function that may not grow drives nobody's environment out.
+func TestSpentGrowthEvictsNobody(t *testing.T) {
+	t.Parallel()
+	for try := 1; ; try++ {
+		began := time.Now()
+		wrong := spentGrowth(t)
+		if len(wrong) > 0 && time.Since(began) > 8*time.Second && try < 5 {
+			continue // a window of growth is ten seconds: the function may have grown again meanwhile
+		}
+		for _, what := range wrong {
+			t.Error(what)
+		}
+		return
+	}
+}
+
+// spentGrowth is what is wrong once a function has grown as far as it may. It looks no further where one of its calls runs.
+func spentGrowth(t *testing.T) (wrong []string) {
+	f := natstest.Start(t)
+	nodes, c, at := two(t, f, set("max-environments", "3"), set("growth", "2"))
+	noisy := at.function("m1")
+	key := c.deploy(noisy, perTenant)
+	for range 2 {
+		key.Tenant = at.tenant("m1", noisy)
+		c.coldAt("m1", noisy, key)
+	}
+	quiet := at.function("m0")
+	quietKey := c.deploy(quiet)
+	c.coldAt("m0", quiet, quietKey)
+	key.Tenant = at.tenant("m1", noisy) // evicts its own; from then on it is known that it may not grow
+	if ran, _ := c.send(noisy, key, 1).throttled(1, schema.ThrottleRate); ran != 0 {
+		return []string{"it grew beyond its growth"}
+	}
+	natstest.Eventually(t, patience, func() bool { return c.holdings("a.default").Others("") == 2 }, "one has made way")
+	more := at.function("m0")
+	c.coldAt("m0", more, c.deploy(more))
+	before := nodes[0].Counters().Evicted + nodes[1].Counters().Evicted
+	for range 3 {
+		key.Tenant = at.tenant("m1", noisy)
+		if ran, _ := c.send(noisy, key, 1).throttled(1, schema.ThrottleConcurrency); ran != 0 {
+			return []string{"a call of it ran at the cap"}
+		}
+	}
+	if got := nodes[0].Counters().Evicted + nodes[1].Counters().Evicted; got != before {
+		wrong = append(wrong, fmt.Sprintf("%d made way for a function that may not grow", got-before))
+	}
+	if got := start(c.invoke(quiet, quietKey)); got != schema.StartWarm {
+		wrong = append(wrong, fmt.Sprintf("a call of the quiet function is %s", got))
+	}
+	return wrong
+}

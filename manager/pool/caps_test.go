@@ -155,11 +155,11 @@ func TestMakesWay(t *testing.T) {
 	}
 	mk := p.Claim(at(0), home("f"), spec("f"), 1).Make[0]
 	p.Claim(at(0), home("g"), spec("g"), 2)
-	if got := slices.Collect(p.Waits(mk.Home)); !slices.Equal(got, []pool.Home{home("f")}) {
-		t.Errorf("%v wait for it", got)
+	if got, ok := p.Needs(mk.Home); !ok || got != home("f") {
+		t.Errorf("%v needs it, %v", got, ok)
 	}
-	if got := slices.Collect(p.Waits(home("none"))); got != nil {
-		t.Errorf("%v wait for nothing", got)
+	if got, ok := p.Needs(home("none")); ok {
+		t.Errorf("%v needs nothing", got)
 	}
 	if p.Warms(home("f")) {
 		t.Error("warm while it starts")
@@ -167,6 +167,9 @@ func TestMakesWay(t *testing.T) {
 	p.Parked(at(10), mk.Environment, 0)
 	p.Finished(at(20), mk.Environment, true)
 	p.Parked(at(30), mk.Environment, 0)
+	if got, ok := p.Needs(mk.Home); ok {
+		t.Errorf("%v needs one, but its claim has run", got)
+	}
 	if d := p.LongestIdle(at(100), of); d != at(100).Sub(at(30)) || !p.Warms(home("f")) {
 		t.Errorf("idle for %v, warm %v", d, p.Warms(home("f")))
 	}
@@ -179,5 +182,36 @@ func TestMakesWay(t *testing.T) {
 	p.Drain(at(200))
 	if p.Warms(home("f")) {
 		t.Error("warm while it drains")
+	}
+}
+
+// A generic environment is needed by the sub-tenant whose claim fails where it is not made, not by others that wait; and by nobody whose
+// own has just answered.
+func TestNeeds(t *testing.T) {
+	t.Parallel()
+	p := pool.New[int]("e", 20)
+	a, shop := tenantOf("1", "a")
+	b, _ := tenantOf("1", "b")
+	mk := p.Claim(at(0), b, shop, 1).Make[0]
+	p.Claim(at(1), a, shop, 2)
+	if got, ok := p.Needs(mk.Home); !ok || got != b {
+		t.Errorf("%v needs it, %v; want %v", got, ok, b)
+	}
+	if plan := p.Denied(at(2), mk.Environment, "cap"); !slices.Equal(plan.Fail, []int{1}) {
+		t.Errorf("%+v, want the claim of b failed", plan)
+	}
+	if got, ok := p.Needs(mk.Home); !ok || got != a {
+		t.Errorf("%v needs it, %v; want %v", got, ok, a)
+	}
+	p = pool.New[int]("e", 20)
+	own := p.Claim(at(0), home("f"), spec("f"), 1).Make[0]
+	p.Parked(at(0), own.Environment, 0)
+	p.Claim(at(1), home("f"), spec("f"), 2)
+	if _, ok := p.Needs(own.Home); !ok {
+		t.Error("nobody needs one while its own runs")
+	}
+	p.Finished(at(2), own.Environment, true)
+	if _, ok := p.Needs(own.Home); ok {
+		t.Error("one is needed though its own has just answered")
 	}
 }

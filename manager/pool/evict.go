@@ -37,23 +37,22 @@ func (p *Pool[C]) Warms(home Home) bool {
 	return g != nil && g.idle > 0 && !g.spec.Past && !p.draining
 }
 
-// Waits calls yield for every home whose claims wait for an environment of this one, until it returns false.
-func (p *Pool[C]) Waits(home Home) func(yield func(Home) bool) {
-	return func(yield func(Home) bool) {
-		g := p.groups[home]
-		if g == nil {
-			return
+// Needs is the home whose oldest claim gets an environment of this one that is being made, and fails where it is not made: for a
+// generic environment that of the sub-tenant that has needed one for longest. ok is false where no claim needs one: what has just
+// answered is there for all that wait.
+func (p *Pool[C]) Needs(home Home) (of Home, ok bool) {
+	g := p.groups[home]
+	switch {
+	case g == nil:
+		return of, false
+	case g.family != nil:
+		if g = g.family.neediest(); g == nil {
+			return of, false
 		}
-		all := []*group[C]{g}
-		if g.family != nil {
-			all = g.family.bound
-		}
-		for _, g := range all {
-			if len(g.claims) > 0 && !yield(g.home) {
-				return
-			}
-		}
+	case len(g.claims) <= g.fresh:
+		return of, false
 	}
+	return g.home, true
 }
 
 // Within reports whether an environment that has not gone is one of a scope.
