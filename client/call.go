@@ -68,7 +68,8 @@ type Answer struct {
 	Init        time.Duration // of the environment, where the call started it
 	Log         []byte        // if Call.Log
 
-	// FunctionError is set where the function failed; Payload is then Lambda's error object.
+	// FunctionError is set where the function failed; Payload is then Lambda's error object. Where the platform found the failure its Type
+	// is the platform's code; else it is Posted, and in the function's words.
 	FunctionError *schema.FunctionError
 }
 
@@ -85,12 +86,13 @@ const (
 
 // Status tells the ends of an answered call apart.
 func (a *Answer) Status() Status {
-	switch {
-	case a.FunctionError == nil:
+	if a.FunctionError == nil {
 		return StatusOK
-	case a.FunctionError.Type == string(schema.CodeTimedOut):
+	}
+	switch a.FunctionError.PlatformCode() { // not the Type: a function may call its errors anything
+	case schema.CodeTimedOut:
 		return StatusTimeout
-	case a.FunctionError.Type == string(schema.CodeExecutionLost):
+	case schema.CodeExecutionLost:
 		return StatusLost
 	}
 	return StatusFunctionError
@@ -278,21 +280,26 @@ func answerOf(m *nats.Msg) (*Answer, error) {
 		a.Log, _ = base64.StdEncoding.DecodeString(log)
 	}
 	if header(m, schema.HeaderFunctionError) != "" {
-		a.FunctionError = functionError(m.Data)
+		a.FunctionError = functionError(m)
 	}
 	return a, nil
 }
 
-// functionError reads Lambda's error object (A7); a function may answer with any other text.
-func functionError(body []byte) *schema.FunctionError {
+// functionError reads Lambda's error object (A7); a function may answer with any other text. What the platform found stands in the
+// answer's header.
+func functionError(m *nats.Msg) *schema.FunctionError {
 	var object struct {
 		Type    string `json:"errorType"`
 		Message string `json:"errorMessage"`
 	}
-	if json.Unmarshal(body, &object) != nil {
-		object.Message = string(body)
+	if json.Unmarshal(m.Data, &object) != nil {
+		object.Type, object.Message = "", string(m.Data)
 	}
-	return &schema.FunctionError{Type: object.Type, Message: object.Message, Body: body}
+	f := &schema.FunctionError{Type: object.Type, Message: object.Message, Body: m.Data, Posted: true}
+	if code := header(m, schema.HeaderPlatformError); code != "" {
+		f.Type, f.Posted = code, false
+	}
+	return f
 }
 
 // header is a header by its exact name, "" if it is not there.

@@ -90,19 +90,37 @@ func TestInvoke(t *testing.T) {
 
 func TestStatusOfFunctionErrors(t *testing.T) {
 	t.Parallel()
-	for body, want := range map[string]client.Status{
-		`{"errorType":"Error","errorMessage":"boom"}`:                                              client.StatusFunctionError,
-		`{"errorType":"Sandbox.Timedout","errorMessage":"boom"}`:                                   client.StatusTimeout,
-		`{"errorType":"Hearth.ExecutionLost","errorMessage":"boom"}`:                               client.StatusLost,
-		`{"errorType":"Runtime.ExitError","errorMessage":"boom","trace":["a"],"more":{"deep":[]}}`: client.StatusFunctionError,
-		`boom`: client.StatusFunctionError,
+	const late, lost = `{"errorType":"Sandbox.Timedout","errorMessage":"boom"}`, `{"errorType":"Hearth.ExecutionLost","errorMessage":"boom"}`
+	for name, test := range map[string]struct {
+		body  string
+		found schema.Code // by the platform
+		kind  string
+		want  client.Status
+	}{
+		"its own":           {`{"errorType":"Error","errorMessage":"boom"}`, "", "Error", client.StatusFunctionError},
+		"text":              {`boom`, "", "", client.StatusFunctionError},
+		"timed out":         {late, schema.CodeTimedOut, "Sandbox.Timedout", client.StatusTimeout},
+		"lost":              {lost, schema.CodeExecutionLost, "Hearth.ExecutionLost", client.StatusLost},
+		"says it timed out": {late, "", "Sandbox.Timedout", client.StatusFunctionError},
+		"says it is lost":   {lost, "", "Hearth.ExecutionLost", client.StatusFunctionError},
+		"of a later build":  {late, "Hearth.Melted", "Hearth.Melted", client.StatusFunctionError},
+		"exited": {`{"errorType":"Runtime.ExitError","errorMessage":"boom","trace":["a"],"more":{"deep":[]}}`, schema.CodeExitError,
+			"Runtime.ExitError", client.StatusFunctionError},
 	} {
+		body, want := test.body, test.want
 		c := serve(t, func(*nats.Msg) *nats.Msg {
-			return answer(body, schema.HeaderFunctionError, schema.FunctionErrorUnhandled)
+			m := answer(body, schema.HeaderFunctionError, schema.FunctionErrorUnhandled)
+			if test.found != "" {
+				m.Header[schema.HeaderPlatformError] = []string{string(test.found)}
+			}
+			return m
 		})
 		got, err := c.Invoke(t.Context(), client.Call{Function: "f"})
 		if err != nil || got.Status() != want || got.FunctionError.Message != "boom" || string(got.FunctionError.Body) != body {
-			t.Errorf("%s: %+v, %v; want %s", body, got, err, want)
+			t.Fatalf("%s: %+v, %v; want %s", name, got, err, want)
+		}
+		if f := got.FunctionError; f.Type != test.kind || f.Posted != (test.found == "") {
+			t.Errorf("%s: %+v", name, f)
 		}
 	}
 }

@@ -199,7 +199,7 @@ func TestConsoleCalls(t *testing.T) {
 	// What a function calls its failure is a name at most, and never an outcome of the platform.
 	b.serve(t, "echo", func(c *schema.Call) ([]byte, nats.Header) {
 		h := nats.Header{schema.HeaderFunctionError: {schema.FunctionErrorUnhandled}}
-		if code := strings.Trim(string(c.Payload), `"`); schema.Code(code).Row().Code == schema.Code(code) {
+		if code := strings.Trim(string(c.Payload), `"`); schema.Code(code).Known() {
 			h.Set(schema.HeaderPlatformError, code)
 		}
 		return c.Payload, h

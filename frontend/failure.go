@@ -19,7 +19,7 @@ func timedOut(m *nats.Msg) bool {
 // failureOf is what an answer that is an error of the function or its runtime calls it: the platform's code, or the function's own
 // name for it (telemetry.ErrorName), which everybody on the host reads.
 func failureOf(m *nats.Msg) string {
-	if code := schema.Code(m.Header.Get(schema.HeaderPlatformError)); code != "" && code.Row().Code == code {
+	if code := schema.Code(m.Header.Get(schema.HeaderPlatformError)); code.Known() {
 		return string(code)
 	}
 	return telemetry.ErrorName(errorType(m.Data))

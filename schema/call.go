@@ -81,6 +81,17 @@ type FunctionError struct {
 	Type    string // "Runtime.ExitError", "Sandbox.Timedout"
 	Message string
 	Body    []byte // JSON of the answer; made from Type and Message where the runtime posted none
+	// Posted says that the function said all of it, or its runtime did: Type may be any text, a code of the platform's too. No other
+	// member tells that, for a function chooses them all, and which of them are empty.
+	Posted bool
+}
+
+// PlatformCode is the code of a failure that the platform found, "" of what a function posted.
+func (f *FunctionError) PlatformCode() Code {
+	if code := Code(f.Type); !f.Posted && code.Known() {
+		return code
+	}
+	return ""
 }
 
 // Outcome is how a call ended in its environment.
@@ -88,7 +99,6 @@ type Outcome struct {
 	Payload     []byte
 	ContentType string
 	Error       *FunctionError // nil: Payload is the function's answer
-	ByFunction  bool           // Error is in the function's words: its Type may be any text, a code of the platform's too
 	Duration    time.Duration  // from the start line to the answer
 	LogTail     []byte         // last 4 KB, if asked for
 	Reusable    bool           // the environment will ask for the next call; false when it is gone or doomed

@@ -112,6 +112,12 @@ func (c Code) Row() Row {
 	return row
 }
 
+// Known reports whether the code is in the table. "" is not.
+func (c Code) Known() bool {
+	_, known := c.row()
+	return known
+}
+
 func (c Code) row() (row Row, known bool) {
 	for i := range table {
 		if table[i].Code == c {

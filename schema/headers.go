@@ -18,7 +18,7 @@ const (
 	HeaderInitDuration    = "Hearth-Init-Duration"
 	HeaderRank            = "Hearth-Rank"
 	HeaderFunctionError   = "Hearth-Function-Error"
-	HeaderPlatformError   = "Hearth-Platform-Error" // beside the one above, where the platform found the failure: its code; a function cannot say it
+	HeaderPlatformError   = "Hearth-Platform-Error" // beside the one above, where the platform found the failure: its code ([FunctionError.PlatformCode]); a function cannot say it
 	HeaderExecutedVersion = "Hearth-Executed-Version"
 	HeaderEnvironment     = "Hearth-Environment"
 	HeaderManager         = "Hearth-Manager"

@@ -29,7 +29,7 @@ func MarkOf(start Start, o *Outcome) Mark {
 	case o == nil:
 	case o.Error == nil:
 		m |= MarkOK
-	case !o.ByFunction && o.Error.Type == string(CodeTimedOut): // a function may call its errors so too
+	case o.Error.PlatformCode() == CodeTimedOut: // a function may call its errors so too
 		m |= MarkTimedOut
 	default:
 		m |= MarkFailed

@@ -119,7 +119,7 @@ func samples() map[string]any {
 		},
 		"worker_report": &schema.WorkerReport{
 			V: 1, Drain: true, Bye: true, Answered: 2, Ended: &schema.WorkerEnded{Run: 3, Reusable: true, Error: "Oops", ByFunction: true, Duration: time.Millisecond},
-			Event: &schema.WorkerEvent{Environment: "7c-1", Kind: schema.EnvironmentFailed, Init: time.Millisecond, Type: "Oops", Message: "no", Body: []byte(`{}`)},
+			Event: &schema.WorkerEvent{Environment: "7c-1", Kind: schema.EnvironmentFailed, Init: time.Millisecond, Type: "Oops", Message: "no", Body: []byte(`{}`), Posted: true},
 		},
 		"node_level":  &schema.NodeLevel{V: 1, Kind: schema.StoryManager, ID: "m1", Level: "debug", Until: made},
 		"level_order": &schema.LevelOrder{V: 1, Level: "debug", For: time.Minute},

@@ -194,6 +194,7 @@ type WorkerEvent struct {
 	Type        string               `msgpack:"t,omitempty"` // of the failure
 	Message     string               `msgpack:"m,omitempty"`
 	Body        []byte               `msgpack:"b,omitempty"`
+	Posted      bool                 `msgpack:"p,omitempty"` // as in [FunctionError]; where Body was too long to be told, too
 }
 
 // WorkerEnded are the facts of a run's outcome; what it answered goes to the caller alone.
@@ -201,6 +202,6 @@ type WorkerEnded struct {
 	Run        uint64        `msgpack:"n"`
 	Reusable   bool          `msgpack:"u,omitempty"`
 	Error      string        `msgpack:"t,omitempty"` // type of the function error, "" for none
-	ByFunction bool          `msgpack:"f,omitempty"` // as in [Outcome]
+	ByFunction bool          `msgpack:"f,omitempty"` // as Posted in [FunctionError]
 	Duration   time.Duration `msgpack:"d,omitempty"`
 }

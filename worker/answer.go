@@ -22,9 +22,8 @@ func (w *Worker) Refuse(run *schema.Run, failure *schema.FunctionError) {
 // a call if it does, and then the answer goes out. e is nil for a call that ran nowhere.
 func (w *Worker) conclude(e *environment, x execution, o *schema.Outcome) {
 	run := x.run
-	own := o.Error != nil && o.Error.Body == nil
-	o.ByFunction = o.Error != nil && !own
-	if own {
+	own := o.Error != nil && !o.Error.Posted
+	if o.Error != nil && o.Error.Body == nil {
 		// The failure of an init belongs to every call that waited for it: it is not ours to change.
 		f := *o.Error
 		f.Body = answer.ErrorBody(run.Call.RequestID, &f)

@@ -58,6 +58,15 @@ func function() {
 		f.read()
 		os.Exit(1)
 	}
+	if how, code, _ := strings.Cut(os.Getenv("FN_INIT"), " "); how == "forge" {
+		f.write(with("Lambda-Runtime-Function-Error-Type: "+code, f.post("init/error", "")))
+		f.read()
+		os.Exit(1)
+	} else if how == "forge-object" {
+		f.write(f.post("init/error", `{"errorType":"`+code+`","errorMessage":"forged"}`))
+		f.read()
+		os.Exit(1)
+	}
 	fmt.Println("init done")
 	f.write(f.next())
 	for {
@@ -93,6 +102,15 @@ func (f *functionLoop) serve(header http.Header, body []byte) {
 		return
 	case "forge":
 		f.write(f.post(failure, `{"errorType":"Sandbox.Timedout", "errorMessage":"forged"}`) + f.next())
+		f.read()
+		return
+	case "forge-code": // a code of the platform's, and no body
+		f.write(with("Lambda-Runtime-Function-Error-Type: Runtime.OutOfMemory", f.post(failure, "")) + f.next())
+		f.read()
+		return
+	case "forge-half": // an object with a type that does not decode whole, and would go to the caller without its cause
+		f.write(strings.Replace(f.post(failure, `{"errorType":"Sandbox.Timedout","errorMessage":7}`), "application/json",
+			"application/vnd.aws.lambda.error.cause+json", 1) + f.next())
 		f.read()
 		return
 	case "big":
@@ -177,6 +195,11 @@ func (f *functionLoop) next() string {
 func (f *functionLoop) post(path, body string) string {
 	return "POST " + runtimePath + path + " HTTP/1.1\r\nHost: runtime\r\nContent-Type: application/json\r\nContent-Length: " +
 		strconv.Itoa(len(body)) + "\r\n\r\n" + body
+}
+
+// with puts one more header into a request.
+func with(header, request string) string {
+	return strings.Replace(request, "\r\n", "\r\n"+header+"\r\n", 1)
 }
 
 func (f *functionLoop) write(s string) {

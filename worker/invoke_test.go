@@ -113,7 +113,7 @@ func TestFunctionErrors(t *testing.T) {
 	b.made("e1", binding)
 	m, o := b.call("e1", binding, quoted("fail"))
 	functionError(t, m, `{"errorType":"Fn.Asked", "errorMessage":"as asked"}`) // byte for byte
-	if !o.Reusable || o.Error.Type != "Fn.Asked" || !o.ByFunction {
+	if !o.Reusable || o.Error.Type != "Fn.Asked" || !o.Error.Posted {
 		t.Fatalf("outcome %+v", o)
 	}
 	b.awaitEvent("e1", schema.EnvironmentParked, 2)

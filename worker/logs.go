@@ -116,16 +116,22 @@ func (l *logs) initialised(took time.Duration) {
 	l.tell(schema.LogLine{Time: time.Now(), Kind: schema.LogInitReport, Init: took})
 }
 
+// unknownType is what Lambda calls a failure without a type that counts.
+const unknownType = "Runtime.Unknown"
+
 // failed says that the init failed, after everything that the function wrote. Of a failure that the function posted only
 // the type is told: what it had to say it has written.
 func (l *logs) failed(f *schema.FunctionError, took time.Duration) {
-	if schema.Code(f.Type) == schema.CodeUnavailable {
+	if f.PlatformCode() == schema.CodeUnavailable {
 		return // it was ended
 	}
 	l.open()
 	report := schema.LogLine{Time: time.Now(), Kind: schema.LogInitReport, Init: took, Failed: true, ErrorType: tame(f.Type)}
-	if f.Body == nil {
+	switch {
+	case !f.Posted:
 		report.ErrorMessage = tame(f.Message)
+	case schema.Code(f.Type).Known():
+		report.ErrorType = unknownType // no word of the function's reads like the platform's in its line
 	}
 	l.tell(report)
 }

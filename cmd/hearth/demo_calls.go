@@ -91,7 +91,7 @@ func (d *demo) callHTTPWith(ctx context.Context, function string, payload []byte
 	answer.Duration, _ = time.ParseDuration(h.Get(schema.HeaderDuration))
 	answer.Init, _ = time.ParseDuration(h.Get(schema.HeaderInitDuration))
 	if h.Get("X-Amz-Function-Error") != "" {
-		answer.FunctionError = &schema.FunctionError{Type: errorTypeOf(body), Body: body}
+		answer.FunctionError = &schema.FunctionError{Type: errorTypeOf(body), Body: body, Posted: h.Get(schema.HeaderPlatformError) == ""}
 	}
 	return answer, nil
 }

@@ -174,7 +174,7 @@ func (a *app) runInvoke(cmd *cobra.Command, call client.Call) error {
 		return err
 	}
 	a.complain("%s failed: %s: %s (request %s)%s", call.Function, answer.FunctionError.Type, answer.FunctionError.Message,
-		answer.RequestID, adviceFor(answer.FunctionError.Type, call.Log))
+		answer.RequestID, adviceFor(answer.FunctionError, call.Log))
 	return &toldError{schema.CodeExecutionLost.Row().Exit}
 }
 
@@ -263,11 +263,11 @@ func harmless(line string) string {
 	}, strings.ToValidUTF8(line, "?"))
 }
 
-// adviceFor is what to do about an error that a function answered with.
-func adviceFor(errorType string, logShown bool) string {
-	switch row := schema.Code(errorType).Row(); {
-	case string(row.Code) == errorType:
-		return "; " + row.Advice
+// adviceFor is what to do about an error that a function answered with. What it calls its own errors brings no advice of ours.
+func adviceFor(failure *schema.FunctionError, logShown bool) string {
+	switch code := failure.PlatformCode(); {
+	case code != "":
+		return "; " + code.Row().Advice
 	case logShown:
 		return ""
 	}

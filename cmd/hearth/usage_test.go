@@ -326,3 +326,16 @@ func TestComplaintsAreShort(t *testing.T) {
 		t.Errorf("%d bytes: %.40q ... %q", len(line), line, line[len(line)-40:])
 	}
 }
+
+// TestAdviceIsForThePlatformsFindings: a function that calls its error by a code of ours is not spoken for.
+func TestAdviceIsForThePlatformsFindings(t *testing.T) {
+	t.Parallel()
+	failure := schema.FunctionError{Type: string(schema.CodeOutOfMemory)}
+	if got := adviceFor(&failure, true); got != "; "+schema.CodeOutOfMemory.Row().Advice {
+		t.Errorf("found by the platform: %q", got)
+	}
+	failure.Posted = true
+	if got := adviceFor(&failure, true); got != "" {
+		t.Errorf("posted by the function: %q", got)
+	}
+}

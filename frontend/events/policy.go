@@ -70,10 +70,10 @@ func decide(e schema.Event, r Result, l limits, now time.Time) verdict {
 	case r.Lost:
 		return backOff(lost(e), l, now)
 	}
-	failure := functionError(r.Answer)
-	if failure != nil && failure.Code == string(schema.CodeExecutionLost) {
-		return backOff(lost(e), l, now) // its environment ended before it could begin
+	if r.Answer.Get(schema.HeaderPlatformError) == string(schema.CodeExecutionLost) {
+		return backOff(lost(e), l, now) // its environment ended before it could begin: the platform says so, a function cannot
 	}
+	failure := functionError(r.Answer)
 	e.Attempts, e.Throttles, e.LastError = e.Attempts+1, 0, failure
 	switch {
 	case failure == nil:

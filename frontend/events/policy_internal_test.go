@@ -75,6 +75,20 @@ func TestTwoMoreTries(t *testing.T) {
 	}
 }
 
+// A function that says of itself that its try was lost has had that try: else its event would never end.
+func TestAFunctionDoesNotSayThatItIsLost(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, nil)
+	r := answer(schema.HeaderFunctionError, schema.FunctionErrorUnhandled)
+	r.Answer.Payload = []byte(`{"errorType":"Hearth.ExecutionLost","errorMessage":"so it says"}`)
+	if first, second := h.try(r), h.try(r); first != time.Minute || second != 2*time.Minute {
+		t.Errorf("tried again after %v and %v", first, second)
+	}
+	if h.try(r); h.last.next != failed || h.last.reason != schema.DeadRetriesExhausted || h.event.LastError.Message != "so it says" {
+		t.Errorf("after three tries: %+v", h.last)
+	}
+}
+
 // Throttles and what was lost back off from 1 s to 5 min, doubled each time, and use up no try; a try begins anew.
 func TestBackOff(t *testing.T) {
 	t.Parallel()
@@ -84,7 +98,9 @@ func TestBackOff(t *testing.T) {
 		"unavailable":    {Err: &schema.Error{Code: schema.CodeUnavailable}},
 		"internal error": {Err: &schema.Error{Code: schema.CodeInternal}},
 		"lost, as its worker says": {Answer: &schema.Answer{
-			Header:  map[string][]string{schema.HeaderFunctionError: {schema.FunctionErrorUnhandled}},
+			Header: map[string][]string{
+				schema.HeaderFunctionError: {schema.FunctionErrorUnhandled}, schema.HeaderPlatformError: {string(schema.CodeExecutionLost)},
+			},
 			Payload: []byte(`{"errorType":"Hearth.ExecutionLost"}`),
 		}},
 	} {

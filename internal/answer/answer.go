@@ -84,9 +84,7 @@ func (m *message) write(run *schema.Run, o *schema.Outcome, ran bool) {
 	if o.Error != nil {
 		m.msg.Data = o.Error.Body
 		m.set(schema.HeaderFunctionError, schema.FunctionErrorUnhandled)
-		if !o.ByFunction {
-			m.set(schema.HeaderPlatformError, o.Error.Type)
-		}
+		m.set(schema.HeaderPlatformError, string(o.Error.PlatformCode()))
 	}
 	if content == "" {
 		content = "application/json"
@@ -133,10 +131,10 @@ func printable(s string) bool {
 }
 
 // ErrorBody is the JSON of a failure that no runtime wrote. What the platform says of a sandbox names the request, as
-// Lambda does (A7).
+// Lambda does (A7); a function that posted a type and no body does not speak so.
 func ErrorBody(requestID string, f *schema.FunctionError) []byte {
 	message := f.Message
-	switch schema.Code(f.Type) {
+	switch f.PlatformCode() {
 	case schema.CodeExitError, schema.CodeOutOfMemory, schema.CodeTimedOut, schema.CodeInvalidEntrypoint, schema.CodeInitError:
 		message = "RequestId: " + requestID + " Error: " + message
 	}

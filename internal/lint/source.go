@@ -115,7 +115,7 @@ func Codes(t *Tree) []Finding {
 			if !isName || x.Name != local || !isText {
 				return true
 			}
-			if code, err := strconv.Unquote(text.Value); err == nil && schema.Code(code).Row().Code != schema.Code(code) {
+			if code, err := strconv.Unquote(text.Value); err == nil && !schema.Code(code).Known() {
 				found = append(found, t.finding(c.Pos(), "one table says of every code what to do", "code %q has no row", code))
 			}
 			return true

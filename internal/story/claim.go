@@ -129,9 +129,7 @@ func Finished(o *schema.Outcome) Step {
 	if o.Error != nil {
 		s.flags |= flagFailed
 		// A function's own type of error is text of the function, even where it reads like a code.
-		if code := schema.Code(o.Error.Type); !o.ByFunction && code.Row().Code == code {
-			s.s = string(code.Row().Code)
-		}
+		s.s = string(o.Error.PlatformCode())
 	}
 	return s
 }

@@ -179,8 +179,8 @@ func TestHowAStoryStands(t *testing.T) {
 	begin := []story.Step{story.Admitted(p, story.HTTP, 0, time.Second, 0), story.Decided(p, schema.ReasonUnreserved, "", 1, 0, 0, 0, 1)}
 	failed := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: "MyError", Message: "hunter2"}})
 	late := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeTimedOut)}})
-	boasts := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeTimedOut)}, ByFunction: true})
-	posing := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeExecutionLost)}, ByFunction: true})
+	boasts := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeTimedOut), Posted: true}})
+	posing := story.Finished(&schema.Outcome{Error: &schema.FunctionError{Type: string(schema.CodeExecutionLost), Posted: true}})
 	for name, c := range map[string]struct {
 		frontend, manager []story.Step
 		want              schema.StoryStatus

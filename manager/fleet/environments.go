@@ -190,8 +190,12 @@ func (f *Fleet) conclude(run *schema.Run, failure *schema.FunctionError) {
 	if own.Body == nil {
 		own.Body = answer.ErrorBody(run.Call.RequestID, &own)
 	}
-	f.unrun.Count(run.Call.Account, run.Call.Function, schema.Code(own.Type))
-	o := &schema.Outcome{Error: &own, ByFunction: failure.Body != nil}
+	code := own.PlatformCode()
+	if code == "" {
+		code = schema.CodeInitError // whoever worded it, an init that failed is why nothing ran
+	}
+	f.unrun.Count(run.Call.Account, run.Call.Function, code)
+	o := &schema.Outcome{Error: &own}
 	run.Ended(run, o)
 	f.answer(run, o)
 }

@@ -113,7 +113,7 @@ func TestFailures(t *testing.T) {
 	w := b.newWorker("w1", b.tcp("w1"), func(c *remote.Config) { c.Tenants = false })
 	w.hand.init = func(id string) *schema.FunctionError {
 		if id == "huge" {
-			return &schema.FunctionError{Type: "Oops", Message: "no", Body: make([]byte, schema.MaxWorkerError+1)}
+			return &schema.FunctionError{Type: string(schema.CodeOutOfMemory), Message: "no", Body: make([]byte, schema.MaxWorkerError+1), Posted: true}
 		}
 		return &schema.FunctionError{Type: "Oops", Message: "no", Body: []byte(`{"errorType":"Oops"}`)}
 	}
@@ -126,8 +126,9 @@ func TestFailures(t *testing.T) {
 		t.Errorf("%+v", ev.Error)
 	}
 	b.fleet.Make("huge", binding(), b.notify)
-	if ev := b.awaitEvent("huge", 1, schema.EnvironmentFailed); ev.Error.Type != "Oops" || ev.Error.Body != nil {
-		t.Errorf("%+v", ev.Error)
+	huge := b.awaitEvent("huge", 1, schema.EnvironmentFailed).Error
+	if huge.Type != string(schema.CodeOutOfMemory) || huge.Body != nil || !huge.Posted {
+		t.Errorf("%+v", huge)
 	}
 	b.fleet.Make("large", binding(func(b *schema.Binding) { b.MemoryMB = 9 * schema.PlaceMB }), b.notify)
 	b.awaitEvent("large", 1, schema.EnvironmentFailed)
@@ -137,6 +138,17 @@ func TestFailures(t *testing.T) {
 	b.fleet.Refuse(c.Run, &schema.FunctionError{Type: "Oops", Message: "no"})
 	if m, _ := b.answered(c); m.Header.Get(schema.HeaderFunctionError) == "" || !bytes.Contains(m.Data, []byte("Oops")) {
 		t.Errorf("refused: %q", m.Data)
+	}
+	// What a function posted as its init's failure is not the platform's word, with a body or without.
+	for found, f := range map[string]*schema.FunctionError{
+		"": huge, string(schema.CodeOutOfMemory): {Type: string(schema.CodeOutOfMemory), Message: "signal: killed"},
+	} {
+		c := b.call("", []byte("x"))
+		b.fleet.Refuse(c.Run, f)
+		if m, o := b.answered(c); m.Header.Get(schema.HeaderPlatformError) != found || o.Error.Posted != (found == "") ||
+			bytes.Contains(m.Data, []byte("RequestId: ")) != (found != "") {
+			t.Errorf("%+v is answered as found by the platform: %v %s", f, m.Header, m.Data)
+		}
 	}
 }
 

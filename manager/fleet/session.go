@@ -309,9 +309,9 @@ func (f *Fleet) forget(e *environment) (cut *schema.Run) {
 
 // failure is why an init failed, as far as a worker's word is taken.
 func failure(ev *schema.WorkerEvent) *schema.FunctionError {
-	e := &schema.FunctionError{Type: clip(ev.Type), Message: ev.Message[:min(len(ev.Message), schema.MaxWorkerError)]}
+	e := &schema.FunctionError{Type: clip(ev.Type), Message: ev.Message[:min(len(ev.Message), schema.MaxWorkerError)], Posted: ev.Posted}
 	if len(ev.Body) > 0 && len(ev.Body) <= schema.MaxWorkerError {
-		e.Body = ev.Body
+		e.Body, e.Posted = ev.Body, true // a worker tells of its own findings no body
 	}
 	return e
 }
@@ -342,7 +342,7 @@ func (s *session) ended(r *schema.WorkerEnded) {
 	}
 	o := &schema.Outcome{Duration: max(0, r.Duration), Reusable: r.Reusable && !draining}
 	if r.Error != "" {
-		o.Error, o.ByFunction = &schema.FunctionError{Type: clip(r.Error)}, r.ByFunction
+		o.Error = &schema.FunctionError{Type: clip(r.Error), Posted: r.ByFunction}
 	}
 	run.Ended(run, o)
 	// The reply is read only now: until the end of an event's call it may become another's (schema.Ask).

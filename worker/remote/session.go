@@ -147,6 +147,7 @@ func event(ev schema.EnvironmentEvent) *schema.WorkerEvent {
 	e := &schema.WorkerEvent{Environment: ev.Environment, Kind: ev.Kind, Init: ev.InitDuration}
 	if ev.Error != nil {
 		e.Type, e.Message = ev.Error.Type, ev.Error.Message[:min(len(ev.Error.Message), schema.MaxWorkerError)]
+		e.Posted = ev.Error.Posted
 		if len(ev.Error.Body) <= schema.MaxWorkerError {
 			e.Body = ev.Error.Body
 		}
@@ -214,7 +215,7 @@ func (s *session) start(st *schema.WorkerStart) {
 func (s *session) conclude(number uint64, one *run, run *schema.Run, o *schema.Outcome) {
 	ended := &schema.WorkerEnded{Run: number, Reusable: o.Reusable, Duration: o.Duration}
 	if o.Error != nil {
-		ended.Error, ended.ByFunction = o.Error.Type[:min(len(o.Error.Type), 128)], o.ByFunction
+		ended.Error, ended.ByFunction = o.Error.Type[:min(len(o.Error.Type), 128)], o.Error.Posted
 	}
 	s.report(&schema.WorkerReport{Ended: ended})
 	late := time.NewTimer(doneWait)

@@ -311,7 +311,7 @@ func TestInitError(t *testing.T) {
 	r.send(post("/init/error", body, "Lambda-Runtime-Function-Error-Type: Runtime.ImportModuleError\r\n"))
 	e.event("init failed")
 	f := <-e.failed
-	if f.Type != "Runtime.ImportModuleError" || f.Message != "no such module" || string(f.Body) != body {
+	if f.Type != "Runtime.ImportModuleError" || f.Message != "no such module" || string(f.Body) != body || !f.Posted {
 		t.Fatalf("failure %+v", f)
 	}
 	r.expect(accepted)
@@ -336,6 +336,10 @@ func TestPostedErrors(t *testing.T) {
 		"with its cause": {"Content-Type: application/vnd.aws.lambda.error.cause+json\r\n",
 			`{"errorType":"E","errorMessage":"m","stackTrace":["a"],"errorCause":{"x":1}}`, "E",
 			`{"errorMessage":"m","errorType":"E","stackTrace":["a"]}`},
+		"a code and no body": {"Lambda-Runtime-Function-Error-Type: Runtime.OutOfMemory\r\n", ``, "Runtime.OutOfMemory", ""},
+		"half an object":     {"", `{"errorType":"Sandbox.Timedout","errorMessage":7}`, "Runtime.Unknown", `{"errorType":"Sandbox.Timedout","errorMessage":7}`},
+		"half an object with its cause": {"Content-Type: application/vnd.aws.lambda.error.cause+json\r\n",
+			`{"errorType":"Sandbox.Timedout","errorMessage":7}`, "Runtime.Unknown", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -343,7 +347,7 @@ func TestPostedErrors(t *testing.T) {
 			r := e.running()
 			r.send(post("/invocation/"+id+"/error", test.body, test.headers))
 			a := e.answered()
-			if a.Error == nil || a.Error.Type != test.kind || string(a.Error.Body) != test.want {
+			if a.Error == nil || a.Error.Type != test.kind || string(a.Error.Body) != test.want || !a.Error.Posted {
 				t.Fatalf("error %+v, want %s %s", a.Error, test.kind, test.want)
 			}
 			r.expect(accepted)

@@ -13,15 +13,17 @@ const withCause = "application/vnd.aws.lambda.error.cause+json"
 // postedError is the failure that a runtime reported. Its body goes to the caller byte for byte, and is not copied; its
 // type, for spans and logs, is the header's or else the body's.
 func postedError(errorType, content string, posted []byte) *schema.FunctionError {
-	f := &schema.FunctionError{Body: posted}
+	f := &schema.FunctionError{Body: posted, Posted: true}
 	var object struct {
 		Message string          `json:"errorMessage"`
 		Type    string          `json:"errorType"`
 		Stack   json.RawMessage `json:"stackTrace,omitempty"`
 	}
-	// What the function posts may be anything; an object that is not one has no type and no message.
+	// What the function posts may be anything; an object that is not one has no type and no message, whatever of it was read.
 	isObject := json.Unmarshal(posted, &object) == nil
-	f.Type, f.Message = object.Type, object.Message
+	if isObject {
+		f.Type, f.Message = object.Type, object.Message
+	}
 	if errorType != "" {
 		f.Type = validType(errorType)
 	}
