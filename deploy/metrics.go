@@ -20,8 +20,13 @@ import (
 // Whoever is on this host looks: who wants that says so by its flag. Its door is guarded as a frontend's (SECURITY 6).
 type seenListener struct {
 	server *http.Server
+	conns  frontend.Conns
 	serves conc.WaitGroup
 }
+
+// maxSeen is the most connections of such a listener: dozens of browsers, and no more of the process's descriptors than that for whoever
+// on this host opens them.
+const maxSeen = 256
 
 // tellMetrics adds a listener for metrics to a role, where it is asked for; url is told where it serves.
 func (u *up) tellMetrics(parts *lifecycle.Group, address string, url *string) {
@@ -70,10 +75,12 @@ func (u *up) show(parts *lifecycle.Group, name, address string, url *string, pat
 
 // start serves; end, if there is one, ends what is live when it stops.
 func (l *seenListener) start(at net.Listener, handler http.Handler, end func(), log *slog.Logger) {
+	l.conns.Most = maxSeen
 	// What is live sets a deadline of its own for each of its writes.
 	l.server = &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ConnState: l.conns.State,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	if end != nil {
 		l.server.RegisterOnShutdown(end)

@@ -27,7 +27,7 @@ const (
 type httpDoor struct {
 	listener net.Listener
 	server   *http.Server
-	conns    atomic.Int64
+	conns    Conns
 	requests atomic.Int64
 	lookTime time.Duration
 	next     http.Handler
@@ -35,7 +35,7 @@ type httpDoor struct {
 }
 
 func newHTTPDoor(f *Frontend, cfg Config, log *slog.Logger) *httpDoor {
-	d := &httpDoor{listener: cfg.HTTP, lookTime: lookTime, log: log}
+	d := &httpDoor{listener: cfg.HTTP, conns: Conns{Most: maxConns}, lookTime: lookTime, log: log}
 	api := lambdaapi.New(f)
 	pages := f.console
 	if cfg.NoConsole {
@@ -44,7 +44,7 @@ func newHTTPDoor(f *Frontend, cfg Config, log *slog.Logger) *httpDoor {
 	// Not a ServeMux: that one answers paths which are not clean by a redirect, with no error that SDKs can read.
 	d.next = newGuard(cfg.HTTP.Addr(), cfg.Hosts, cfg.Anonymous, pages, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
-		case "/healthz":
+		case healthPath:
 			f.health(w, r)
 			return
 		case jwksPath:
@@ -66,7 +66,7 @@ func newHTTPDoor(f *Frontend, cfg Config, log *slog.Logger) *httpDoor {
 		Handler: d, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: schema.MaxHeader,
 		// No time-out for a whole request: a call may run for 15 minutes. The Lambda API bounds its bodies, both ways. Looks have one
 		// of their own.
-		ConnState: d.count,
+		ConnState: d.conns.State,
 		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	if f.console != nil {
@@ -75,15 +75,21 @@ func newHTTPDoor(f *Frontend, cfg Config, log *slog.Logger) *httpDoor {
 	return d
 }
 
-// count keeps the number of connections, and closes those above the bound.
-func (d *httpDoor) count(c net.Conn, state http.ConnState) {
+// Conns bounds the connections of a server, each of which is a descriptor of the whole process: one more than Most is closed at once.
+type Conns struct {
+	Most int64
+	now  atomic.Int64
+}
+
+// State is the server's [http.Server.ConnState].
+func (n *Conns) State(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if d.conns.Add(1) > maxConns {
+		if n.now.Add(1) > n.Most {
 			c.Close()
 		}
 	case http.StateClosed, http.StateHijacked:
-		d.conns.Add(-1)
+		n.now.Add(-1)
 	}
 }
 
@@ -97,18 +103,24 @@ func (d *httpDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	if r.URL.Path == metricsPath || console.Path(r.URL.Path) {
-		d.bound(w)
+	switch path := r.URL.Path; {
+	case path == metricsPath || console.Path(path), r.ContentLength != 0 && (path == healthPath || path == jwksPath):
+		d.bound(w, r)
 	}
 	d.next.ServeHTTP(w, r)
 }
 
-// bound keeps whoever looks and does not read from holding a goroutine for ever. The deadline stays on the connection until its last
-// byte has gone, and what would come next on it, a call, must not meet it: so the connection ends, and no call pays for a deadline.
-func (d *httpDoor) bound(w http.ResponseWriter) {
+// bound keeps whoever looks and does not read from holding a goroutine for ever, and who says that a body comes, which nobody wants, and
+// sends none: net/http reads it after the handler. The deadlines stay on the connection until its last byte has gone, and what would come
+// next on it, a call, must not meet them: so the connection ends, and no call pays for a deadline.
+func (d *httpDoor) bound(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Connection", "close")
 	// Writers without deadlines, as in tests, go without.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d.lookTime))
+	until, within := http.NewResponseController(w), time.Now().Add(d.lookTime)
+	_ = until.SetWriteDeadline(within)
+	if r.ContentLength != 0 {
+		_ = until.SetReadDeadline(within)
+	}
 }
 
 // serve accepts until the door is closed.
@@ -135,6 +147,9 @@ func (d *httpDoor) close() {
 	}
 	_ = d.listener.Close() // a door that never served has to let go of it too
 }
+
+// healthPath is where a frontend tells how it is. DESIGN 10.
+const healthPath = "/healthz"
 
 // health answers whether this frontend takes calls.
 func (f *Frontend) health(w http.ResponseWriter, r *http.Request) {

@@ -80,6 +80,30 @@ func TestLooksThatAreNotReadEnd(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// Who says that a body comes with a look, and sends none, is left after a while, too.
+//
+// Broken to see it fail: no deadline for what is read; none at the health.
+func TestLooksWithoutTheirBodyEnd(t *testing.T) {
+	t.Parallel()
+	address := looking(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, path := range []string{"/metrics", "/console", "/healthz", jwksPath} {
+		for _, body := range []string{"Content-Length: 9\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"} {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n"+body); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+			if _, err := io.ReadAll(c); err != nil {
+				t.Fatalf("%s: a body that does not come is waited for: %v", path, err)
+			}
+		}
+	}
+}
+
 // What is live goes on for as long as it is read, long after the time of a look.
 func TestLivePagesOutlastALook(t *testing.T) {
 	t.Parallel()

@@ -38,8 +38,13 @@ const (
 // shipLine is what a line counts for in memory beside its text: itself, and the strings of its call that it holds on to.
 const shipLine = 256
 
-// ErrLinesRefused is an error of [ShipperConfig.Store] of lines that are not stored, however often they are offered.
-var ErrLinesRefused = errors.New("the log lines are refused")
+// Errors of [ShipperConfig.Store].
+var (
+	// ErrLinesRefused is that of lines that are not stored, however often they are offered.
+	ErrLinesRefused = errors.New("the log lines are refused")
+	// ErrLinesLater is that of lines that may be stored later: they are offered again.
+	ErrLinesLater = errors.New("the log lines are not taken yet")
+)
 
 // ShipperConfig says how a [Shipper] works. Fields without a default are needed.
 type ShipperConfig struct {
@@ -48,8 +53,8 @@ type ShipperConfig struct {
 	Every   time.Duration // how long a line waits for others at most; 0 means 100 ms
 	Bytes   int64         // lines that are not yet stored, in memory; 0 means 8 MiB. One environment may have an eighth
 	// Store stores a batch under a subject of [subjects.Names.Log] and returns when it stands in the stream; it keeps no part of the
-	// batch. nil publishes to the stream over the connection. An error that is [nats.ErrNoResponders] says that nobody can at the
-	// moment, one that is [ErrLinesRefused] that nobody will. Several are called at once.
+	// batch. nil publishes to the stream over the connection. An error that is [nats.ErrNoResponders] or
+	// [ErrLinesLater] says that nobody can at the moment, one that is [ErrLinesRefused] that nobody will. Several are called at once.
 	Store  func(ctx context.Context, subject string, batch []byte) error
 	Logger *slog.Logger // nil means nobody
 }
@@ -251,7 +256,7 @@ func (s *Shipper) flush(shelves []*shelf) bool {
 	sender := iter.Iterator[*shelf]{MaxGoroutines: shipAtOnce}
 	sender.ForEach(shelves, func(one **shelf) {
 		if err := (*one).send(); err != nil {
-			s.nobody.Store(errors.Is(err, nats.ErrNoResponders))
+			s.nobody.Store(errors.Is(err, nats.ErrNoResponders) || errors.Is(err, ErrLinesLater))
 			if !failed.Swap(true) {
 				s.log.Warn("log lines wait", "bytes", s.used.Load(), "error", err)
 			}

@@ -247,27 +247,33 @@ func TestShippedLongLines(t *testing.T) {
 	}
 }
 
-// TestShipperWithoutTakers: lines that nobody takes, as of a worker whose manager has stopped, do not keep Stop.
+// TestShipperWithoutTakers: lines that nobody takes, as of a worker whose manager has stopped or does not know yet what it runs, do not
+// keep Stop.
 //
-// Broken to see it fail: a shipper that tries on until its context ends.
+// Broken to see it fail: a shipper that tries on until its context ends; one that drops them.
 func TestShipperWithoutTakers(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)
-	s, err := worker.NewShipper(f.Connect(t), worker.ShipperConfig{
-		Manager: "m1", Names: f.Names, Every: time.Millisecond,
-		Store: func(context.Context, string, []byte) error { return fmt.Errorf("ask: %w", nats.ErrNoResponders) },
-	})
-	if err == nil {
-		err = s.Start(t.Context())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Open(worker.Source{Account: "default", Function: "f", Version: "1", Environment: "e"}).Line(schema.LogLine{Text: []byte("x")})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := s.Stop(ctx); err == nil || ctx.Err() != nil {
-		t.Errorf("stopped: %v; want what was left, at once", err)
+	for _, why := range []error{nats.ErrNoResponders, worker.ErrLinesLater} {
+		t.Run(why.Error(), func(t *testing.T) {
+			t.Parallel()
+			s, err := worker.NewShipper(f.Connect(t), worker.ShipperConfig{
+				Manager: "m1", Names: f.Names, Every: time.Millisecond,
+				Store: func(context.Context, string, []byte) error { return fmt.Errorf("ask: %w", why) },
+			})
+			if err == nil {
+				err = s.Start(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Open(worker.Source{Account: "default", Function: "f", Version: "1", Environment: "e"}).Line(schema.LogLine{Text: []byte("x")})
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			if err := s.Stop(ctx); err == nil || ctx.Err() != nil {
+				t.Errorf("stopped: %v; want what was left, at once", err)
+			}
+		})
 	}
 }
 

@@ -119,9 +119,8 @@ func (f *Fleet) Start(run *schema.Run) {
 	s.last++
 	e.run, e.number = run, s.last
 	s.runs[e.number] = e
-	if c := run.Call; c.Tenant != "" {
-		f.logs(s.worker, logName{c.Account, c.Function, c.Version, c.Tenant})
-	}
+	c := run.Call
+	f.logs(s.worker, logName{c.Account, c.Function, c.Version, c.Tenant})
 	f.mu.Unlock()
 	s.order(&schema.WorkerOrder{Start: startOrder(e.number, run)})
 }

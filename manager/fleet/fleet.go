@@ -79,8 +79,9 @@ type Fleet struct {
 	local        map[string]int          // places of Local's
 	localUsed    int
 	looking      map[string]bool                  // workers whose lease is being read
-	hosted       map[string]map[functionName]bool // by worker: functions that it made environments of
-	logged       map[string]map[logName]bool      // by worker: logs of these and of the sub-tenants whose calls it ran
+	hosted       map[string]*recent[functionName] // by worker: functions that it made environments of
+	logged       map[string]*recent[logName]      // by worker: logs of these and of the sub-tenants whose calls it ran
+	relearned    time.Time                        // until then the manager before this one may have given it others
 	usage        map[string]*rate.Limiter         // by worker: bytes of usage that are passed on
 	stopped      bool
 }
@@ -122,8 +123,8 @@ func New(nc *nats.Conn, cfg Config) (*Fleet, error) {
 	}
 	f := &Fleet{
 		cfg: cfg, nc: nc, log: cfg.Logger, sessions: make(map[string]*session), environments: make(map[string]*environment),
-		local: make(map[string]int), looking: make(map[string]bool), hosted: make(map[string]map[functionName]bool),
-		logged: make(map[string]map[logName]bool),
+		local: make(map[string]int), looking: make(map[string]bool), hosted: make(map[string]*recent[functionName]),
+		logged: make(map[string]*recent[logName]),
 		usage:  make(map[string]*rate.Limiter), unrun: telemetry.NewRefused(),
 	}
 	if f.log == nil {
@@ -145,6 +146,7 @@ func (f *Fleet) Open(ctx context.Context, host Host) error {
 			return fmt.Errorf("open the leases of workers: %w", err)
 		}
 		f.host = host
+		f.relearned = time.Now().Add(relearn)
 		f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
 		if f.hears, err = f.nc.Subscribe(subjects.ManagerAsks(f.cfg.Manager, subjects.AskHello), f.hello); err != nil {
 			f.end()

@@ -80,8 +80,12 @@ func (f *Fleet) passLease(worker, _ string, body []byte) (*nats.Msg, error) {
 // maxLease is far above what a record takes.
 const maxLease = 4 << 10
 
+// relearn is how long a manager that has started does not know what its workers run: the one before it gave them that, and the lines of
+// the calls that were cut off with it come before this one has made any environment. They wait at the worker for so long.
+const relearn = 30 * time.Second
+
 // passLog is a batch of log lines: of functions and sub-tenants alone that this manager gave the worker, so that one that was taken over
-// writes into nobody else's log.
+// writes into nobody else's log. Soon after a start those of any sub-tenant pass whose version the worker has again, and others later.
 func (f *Fleet) passLog(worker, rest string, body []byte) (*nats.Msg, error) {
 	subject, ok := f.cfg.Names.LogOfAsk(rest)
 	if !ok || len(body) > maxLog {
@@ -89,9 +93,14 @@ func (f *Fleet) passLog(worker, rest string, body []byte) (*nats.Msg, error) {
 	}
 	account, function, version, tenant, _ := f.cfg.Names.ParseLog(subject)
 	f.mu.Lock()
-	its := f.logged[worker][logName{account, function, version, tenant}]
+	known, relearns := f.logged[worker], time.Now().Before(f.relearned)
+	its := known.uses(logName{account, function, version, tenant}) || relearns && known.uses(logName{account, function, version, ""})
 	f.mu.Unlock()
-	if !its {
+	switch {
+	case its:
+	case relearns:
+		return nil, errLater
+	default:
 		return nil, errors.New("log lines of what it does not run")
 	}
 	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{expectStream: {f.cfg.Names.Stream(topology.Logs)}}}, nil
@@ -103,30 +112,11 @@ type functionName struct{ account, function string }
 // logName names a log: of a version, and where its environment is bound of a sub-tenant.
 type logName struct{ account, function, version, tenant string }
 
-// maxHosted bounds the functions, and the logs, that are remembered of one worker. One more forgets another: what it then tells of that
-// is refused.
-const maxHosted = 10_000
-
 // hosts notes that a worker has environments of a function. The mutex is held.
 func (f *Fleet) hosts(worker string, of functionName) { remember(f.hosted, worker, of) }
 
 // logs notes that a worker has lines of a log. The mutex is held.
 func (f *Fleet) logs(worker string, of logName) { remember(f.logged, worker, of) }
-
-func remember[K comparable](all map[string]map[K]bool, worker string, of K) {
-	known := all[worker]
-	if known == nil {
-		known = make(map[K]bool)
-		all[worker] = known
-	}
-	if len(known) >= maxHosted && !known[of] {
-		for old := range known {
-			delete(known, old)
-			break
-		}
-	}
-	known[of] = true
-}
 
 // Bounds of the usage that is passed on for one worker. A ledger sends no more than a page or two in ten seconds; what is above the
 // burst waits at the worker, where it adds up.
@@ -137,7 +127,7 @@ const (
 	usageLeast = 4 << 10
 )
 
-var errLater = errors.New("too much for now")
+var errLater = errors.New("not now")
 
 // allows reports whether so many bytes of usage may be passed on for a worker now. The mutex is held.
 func (f *Fleet) allows(worker string, now time.Time, bytes int) bool {
@@ -164,7 +154,7 @@ func (f *Fleet) passUsage(worker, _ string, body []byte) (*nats.Msg, error) {
 	defer f.mu.Unlock()
 	for i := range rec.Rows {
 		row := &rec.Rows[i]
-		if !f.hosted[worker][functionName{rec.Account, row.Function}] || !row.Good() {
+		if !f.hosted[worker].uses(functionName{rec.Account, row.Function}) || !row.Good() {
 			return nil, errors.New("usage of what it does not run")
 		}
 	}

@@ -10,18 +10,29 @@ import (
 	"github.com/hearth-run/hearth/schema"
 )
 
-// One function more than are remembered of a worker forgets one, and one that is known forgets none.
+// One function more than are remembered of a worker forgets the one that was not used for longest, and one that is known forgets none.
 //
-// Broken to see it fail: all are forgotten.
-func TestHostedForgetsOne(t *testing.T) {
-	f := &Fleet{hosted: make(map[string]map[functionName]bool)}
-	for i := range maxHosted + 1 {
-		f.hosts("w1", functionName{"default", strconv.Itoa(i)})
+// Broken to see it fail: any one is forgotten; one that is used again stays where it was.
+func TestHostedForgetsTheOldest(t *testing.T) {
+	f := &Fleet{hosted: make(map[string]*recent[functionName])}
+	name := func(i int) functionName { return functionName{"default", strconv.Itoa(i)} }
+	for i := range maxHosted {
+		f.hosts("w1", name(i))
 	}
-	last := functionName{"default", strconv.Itoa(maxHosted)}
-	f.hosts("w1", last)
-	if n := len(f.hosted["w1"]); n != maxHosted || !f.hosted["w1"][last] {
-		t.Errorf("%d functions are remembered, the last: %v", n, f.hosted["w1"][last])
+	for _, i := range []int{0, maxHosted, maxHosted} { // the first is used again
+		f.hosts("w1", name(i))
+	}
+	known := f.hosted["w1"]
+	if n := len(known.places); n != maxHosted || known.order.Len() != n {
+		t.Errorf("%d functions are remembered, %d in order", n, known.order.Len())
+	}
+	for i := range maxHosted + 1 {
+		if known.uses(name(i)) == (i == 1) {
+			t.Errorf("function %d is remembered: %v", i, i == 1)
+		}
+	}
+	if f.hosted["w2"].uses(name(0)) {
+		t.Error("another worker has it")
 	}
 }
 

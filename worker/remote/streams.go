@@ -33,15 +33,19 @@ func NewStreams(nc *nats.Conn, names subjects.Names, manager, worker string) *St
 }
 
 // StoreLog stores a batch of log lines and returns when it stands in the stream: a [worker.ShipperConfig.Store]. It is a
-// [worker.ErrLinesRefused] if they are of what this worker does not run, as its manager knows.
+// [worker.ErrLinesRefused] if they are of what this worker does not run, as its manager knows, and a [worker.ErrLinesLater] while a manager
+// that has just started does not know it yet.
 func (s *Streams) StoreLog(ctx context.Context, subject string, batch []byte) error {
 	to := s.names.ManagerLog(s.manager, s.worker, subject)
 	if to == "" {
 		return fmt.Errorf("store log lines: %q is not where they go", subject)
 	}
 	_, err := s.put(ctx, to, batch)
-	if errors.Is(err, errRefused) {
+	switch {
+	case errors.Is(err, errRefused):
 		return fmt.Errorf("%w: %w", worker.ErrLinesRefused, err)
+	case errors.Is(err, errLater):
+		return fmt.Errorf("%w: %w", worker.ErrLinesLater, err)
 	}
 	return err
 }
@@ -74,7 +78,7 @@ func (s *Streams) putLease(ctx context.Context, record []byte, last uint64) (seq
 
 var (
 	errRefused = errors.New("the manager refuses to pass it on")
-	errLater   = errors.New("the manager passes on no more for now: it is too much at once")
+	errLater   = errors.New("the manager does not pass it on yet: it is too much at once, or the manager has just started")
 )
 
 // put waits for the PubAck of what the manager stores. An answer of the server that it did not is a [*jetstream.APIError].

@@ -74,6 +74,13 @@ func Forget(d *Driver) {
 // Trim removes the cgroups of a driver that no environment has.
 func Trim(d *Driver) error { return d.groups.trim(0) }
 
+// Spare is how many cgroups of a driver no environment has.
+func Spare(d *Driver) int {
+	d.groups.mu.Lock()
+	defer d.groups.mu.Unlock()
+	return len(d.groups.spare) + len(d.groups.unfit)
+}
+
 // Reused is how many environments had the cgroup of one before them.
 func Reused(d *Driver) uint64 {
 	d.groups.mu.Lock()

@@ -15,9 +15,12 @@ import (
 type groups struct {
 	h hierarchy
 
+	given chan<- struct{} // of the stock: there is one more to trim; nil: nobody trims
+
 	mu     sync.Mutex
 	last   uint64
 	spare  []group // the one that is spare for longest first: what the kernel frees behind an end is free then
+	unfit  []group // were spare, and nobody can use them: the next trim removes them
 	closed bool
 	reused uint64
 }
@@ -25,37 +28,41 @@ type groups struct {
 // spareMost is how many groups are kept that nobody has, at most: each takes some 50 KB of the kernel.
 const spareMost = 64
 
-// take is a group that nobody has.
+// take is a group that nobody has. It waits for the removal of none: where the one that is spare for longest cannot be used, it makes one.
 func (g *groups) take() (group, error) {
-	for {
-		one, number := g.pop()
-		if one == nil {
-			return g.h.make(fmt.Sprintf("e%d", number))
-		}
-		next, err := one.again()
-		if err == nil {
-			g.mu.Lock()
-			g.reused++
-			g.mu.Unlock()
+	if one := g.pop(); one != nil {
+		if next, err := one.again(); g.note(one, err == nil) {
 			return next, nil
 		}
-		if err := one.remove(); err != nil {
-			return nil, err
-		}
 	}
+	g.mu.Lock()
+	g.last++
+	number := g.last
+	g.mu.Unlock()
+	return g.h.make(fmt.Sprintf("e%d", number))
 }
 
-// pop takes a spare one, or the number of the next.
-func (g *groups) pop() (one group, number uint64) {
+// pop takes a spare one, nil if there is none.
+func (g *groups) pop() (one group) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.spare) == 0 {
-		g.last++
-		return nil, g.last
+	if len(g.spare) > 0 {
+		one = g.spare[0]
+		g.spare = g.spare[1:]
 	}
-	one = g.spare[0]
-	g.spare = g.spare[1:]
-	return one, 0
+	return one
+}
+
+// note notes whether a spare one is used again, or is to be removed.
+func (g *groups) note(one group, again bool) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if again {
+		g.reused++
+	} else {
+		g.unfit = append(g.unfit, one)
+	}
+	return again
 }
 
 // give takes the group of an environment that has ended. Whoever had it reads nothing of it any more.
@@ -63,23 +70,28 @@ func (g *groups) give(one group) error {
 	if !one.end() || !g.keep(one) {
 		return one.remove()
 	}
+	select {
+	case g.given <- struct{}{}:
+	default:
+	}
 	return nil
 }
 
 func (g *groups) keep(one group) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed || len(g.spare) >= spareMost {
+	if g.closed || len(g.spare)+len(g.unfit) >= spareMost {
 		return false
 	}
 	g.spare = append(g.spare, one)
 	return true
 }
 
-// trim removes spare groups beyond so many.
+// trim removes spare groups beyond so many, and those that nobody can use.
 func (g *groups) trim(most int) error {
 	g.mu.Lock()
-	var old []group
+	old := g.unfit
+	g.unfit = nil
 	if n := len(g.spare) - most; n > 0 {
 		old = append(old, g.spare[:n]...)
 		g.spare = append([]group(nil), g.spare[n:]...)

@@ -92,13 +92,44 @@ func TestGroupAfterWantOfMemory(t *testing.T) {
 	if exit := ended(t, first); !exit.OutOfMemory {
 		t.Fatalf("%+v", exit)
 	}
-	second, _ := shell(t, d, "kill -9 $$")
-	if exit := ended(t, second); native.Group(second) == group || exit.OutOfMemory {
-		t.Errorf("%s and %s, %+v", group, native.Group(second), exit)
+	drivertest.Eventually(t, "the cgroup of one that had other limits is used again", func() bool {
+		native.Limit(d, 32<<20, 1, 64)
+		second, _ := shell(t, d, "kill -9 $$")
+		if exit := ended(t, second); native.Group(second) == group || exit.OutOfMemory {
+			t.Fatalf("%s and %s, %+v", group, native.Group(second), exit)
+		}
+		native.Limit(d, 64<<20, 1, 5)
+		third, out := shell(t, d, "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; wait")
+		if exit := ended(t, third); exit.Code == 0 {
+			t.Fatalf("with limits of its own: %+v: %s", exit, out)
+		}
+		return native.Group(third) == native.Group(second)
+	})
+}
+
+// TestGroupsGivenBackLater: those of environments that end when none was taken for a while are not kept until the next is.
+//
+// Broken to see it fail: the stock is not told.
+func TestGroupsGivenBackLater(t *testing.T) {
+	t.Parallel()
+	d := withoutStock(t)
+	var all []*native.Environment
+	for range 3 {
+		e, out := shell(t, d, "echo here; read x </dev/zero")
+		if native.Group(e) == "" {
+			t.Skip("this host's cgroups are not used again")
+		}
+		drivertest.Eventually(t, "it runs", func() bool {
+			e.Drain()
+			return out.String() == "here\n"
+		})
+		all = append(all, e)
 	}
-	native.Limit(d, 64<<20, 1, 5)
-	third, out := shell(t, d, "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; wait")
-	if exit := ended(t, third); exit.Code == 0 {
-		t.Errorf("in the cgroup of one that had other limits: %+v: %s", exit, out)
+	for _, e := range all {
+		e.Kill()
 	}
+	for _, e := range all {
+		ended(t, e)
+	}
+	drivertest.Eventually(t, "one is kept", func() bool { return native.Spare(d) == 1 })
 }

@@ -184,6 +184,7 @@ func (d *Driver) setUp() (err error) {
 		d.spawners = append(d.spawners, s)
 	}
 	d.stock = newStock(d)
+	d.groups.given = d.stock.given
 	d.wg.Go(d.stock.run)
 	if held {
 		d.wg.Go(func() { d.sweepAgain(d.stock.stop) })

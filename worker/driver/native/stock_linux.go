@@ -18,6 +18,7 @@ type stock struct {
 	most   int
 	ready  chan *sandbox
 	wake   chan struct{} // somebody took one
+	given  chan struct{} // a cgroup was given back: there may be too many
 	stop   chan struct{}
 	done   chan struct{}
 	life   context.Context
@@ -42,7 +43,7 @@ const (
 
 func newStock(d *Driver) *stock {
 	most := max(0, cmp.Or(d.cfg.Stock, stockMost))
-	s := &stock{driver: d, most: most, ready: make(chan *sandbox, most), wake: make(chan struct{}, 1),
+	s := &stock{driver: d, most: most, ready: make(chan *sandbox, most), wake: make(chan struct{}, 1), given: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{})}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s
@@ -112,7 +113,7 @@ func (s *stock) run() {
 			}
 		}
 	}()
-	timer, settling := time.NewTimer(0), false
+	timer, settling, waiting := time.NewTimer(0), false, true
 	defer timer.Stop()
 	for {
 		select {
@@ -122,11 +123,17 @@ func (s *stock) run() {
 			// Whoever took one starts a function now, and wants the processor.
 			if !settling {
 				timer.Reset(stockSettle)
-				settling = true
+				settling, waiting = true, true
+			}
+			continue
+		case <-s.given: // by an environment that ended, maybe long after the last one was taken
+			if !waiting {
+				timer.Reset(stockPause)
+				waiting = true
 			}
 			continue
 		case <-timer.C:
-			settling = false
+			settling, waiting = false, false
 		}
 		want := s.note(0)
 		for len(s.ready) < want {
@@ -158,6 +165,7 @@ func (s *stock) run() {
 		}
 		if len(s.ready) != min(stockFloor, s.most) || want > stockFloor {
 			timer.Reset(stockPause)
+			waiting = true
 		}
 	}
 }
