@@ -89,15 +89,13 @@ func (e *Environment) Start(ctx context.Context, cmd driver.Command, to io.Write
 	if err := e.begin(); err != nil {
 		return err
 	}
-	child, read, err := e.spawn(cmd)
+	child, read, out, err := e.spawn(cmd, to)
 	if err != nil {
 		e.fail()
 		return err
 	}
-	out := pipe.New(read, to)
 	started := time.Now()
 	e.mu.Lock()
-	e.output = out
 	e.child, e.phase, e.exit.Started = child, running, true
 	if e.killed {
 		_ = child.killSession()
@@ -155,18 +153,22 @@ func (e *Environment) fail() {
 }
 
 // spawn forks on the spawner's thread and returns the read end of the output.
-func (e *Environment) spawn(cmd driver.Command) (c child, read *os.File, err error) {
+func (e *Environment) spawn(cmd driver.Command, to io.Writer) (c child, read *os.File, out *pipe.Output, err error) {
 	read, write, err := os.Pipe()
 	if err != nil {
-		return c, nil, fmt.Errorf("start environment %s: %w", e.id, err)
+		return c, nil, nil, fmt.Errorf("start environment %s: %w", e.id, err)
 	}
 	defer write.Close()
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		_ = read.Close()
-		return c, nil, fmt.Errorf("start environment %s: %w", e.id, err)
+		return c, nil, nil, fmt.Errorf("start environment %s: %w", e.id, err)
 	}
 	defer null.Close()
+	out = pipe.New(read, to)
+	e.mu.Lock()
+	e.output = out // before there is a child: it may answer calls, whose output is drained, before this goroutine goes on
+	e.mu.Unlock()
 	env := slices.Clone(cmd.Env)
 	for _, name := range []string{"TMPDIR", "HOME"} {
 		if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") }) {
@@ -194,9 +196,9 @@ func (e *Environment) spawn(cmd driver.Command) (c child, read *os.File, err err
 	}
 	if err != nil {
 		_ = read.Close()
-		return c, nil, explain(err, cmd, e.uid)
+		return c, nil, nil, explain(err, cmd, e.uid)
 	}
-	return c, read, nil
+	return c, read, out, nil
 }
 
 // Kill ends everything inside at once. Safe twice, before Start, and while it starts.
