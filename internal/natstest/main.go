@@ -13,7 +13,9 @@ import (
 //
 //	func TestMain(m *testing.M) { natstest.Main(m) }
 func Main(m *testing.M) {
-	Parallel(2 * runtime.GOMAXPROCS(0))
+	if n := runtime.GOMAXPROCS(0); !Raced { // raced tests compute most of the time, and some of what they test waits for 100 ms alone
+		Parallel(2 * n)
+	}
 	goleak.VerifyTestMain(m, Clients())
 }
 
