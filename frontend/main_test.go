@@ -6,4 +6,7 @@ import (
 	"github.com/hearth-run/hearth/internal/natstest"
 )
 
-func TestMain(m *testing.M) { natstest.Main(m) }
+func TestMain(m *testing.M) {
+	natstest.Parallel(6)
+	natstest.Main(m)
+}

@@ -2,7 +2,6 @@ package natstest
 
 import (
 	"flag"
-	"runtime"
 	"strconv"
 	"testing"
 
@@ -12,17 +11,16 @@ import (
 // Main is the TestMain of packages whose tests use a server: it runs the tests and fails if a goroutine is left.
 //
 //	func TestMain(m *testing.M) { natstest.Main(m) }
-func Main(m *testing.M) {
-	if n := runtime.GOMAXPROCS(0); !Raced { // raced tests compute most of the time, and some of what they test waits for 100 ms alone
-		Parallel(2 * n)
-	}
-	goleak.VerifyTestMain(m, Clients())
-}
+func Main(m *testing.M) { goleak.VerifyTestMain(m, Clients()) }
 
 // Parallel has so many tests run at once where the command line does not say how many: tests that wait for others far more than they
-// compute would take minutes, were there only as many at once as there are processors.
+// compute would take minutes, were there only as many at once as there are processors. Not under the race detector, where they compute
+// most of the time, nor for tests in which somebody waits for 20 or 100 ms alone.
 func Parallel(n int) {
 	flag.Parse()
+	if Raced {
+		return
+	}
 	if p := flag.Lookup("test.parallel"); p.Value.String() == p.DefValue {
 		_ = p.Value.Set(strconv.Itoa(n))
 	}
