@@ -15,11 +15,13 @@ func (m *Manager) carryOut(plan pool.Plan[*claim], failure *schema.FunctionError
 		m.count.ended.Add(1)
 		m.worker.End(id)
 	}
+	offer := len(plan.End)+len(plan.Run)+len(plan.Refuse) > 0
 	for _, mk := range plan.Make {
 		if mk.Replaces {
-			m.spawn(func() { m.replace(mk) })
+			m.spawn(func() { m.replace(mk) }) // which has the offers looked at when it begins
 		} else {
 			m.spawn(func() { m.make(mk, nil) })
+			offer = true
 		}
 	}
 	for _, c := range plan.Fail {
@@ -33,7 +35,7 @@ func (m *Manager) carryOut(plan pool.Plan[*claim], failure *schema.FunctionError
 		m.forget([]*claim{s.Claim})
 		m.spawn(func() { m.begin(s.Claim, s.Environment, schema.StartSpecialised, 0) })
 	}
-	if replaces := len(plan.Make) > 0 && plan.Make[0].Replaces; len(plan.End)+len(plan.Run)+len(plan.Refuse) > 0 || len(plan.Make) > 0 && !replaces {
+	if offer {
 		m.offers.kick()
 	}
 }

@@ -16,9 +16,9 @@ import (
 // read. One that says nothing any more, and the windows of growth, are given a time to live: names come and go.
 const limitKept = time.Minute
 
-// write stores that this manager holds so many and up to so many more, as the limit lets it, and gives how many more, how many
-// this manager has too many, its part of what is there beyond the limit, and who else holds some. It is done while the lease surely stands, so that nobody
-// had voided the holding when it was written.
+// write stores that this manager holds so many and up to so many more, as the limit lets it, and gives how many more, how many this
+// manager has too many, its part of what is there beyond the limit, and who else holds some. It is done while the lease surely stands,
+// so that nobody had voided the holding when it was written.
 func (p *permits) write(key string, held, more, limit int) (granted, over int, others []string, err error) {
 	ctx, cancel := context.WithTimeoutCause(p.m.life, permitWait, errors.New("waiting for bucket limits"))
 	defer cancel()

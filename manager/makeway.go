@@ -35,7 +35,6 @@ const (
 	seekMost   = 500 * time.Millisecond // between two rounds over the others that find nothing, at most
 	wayWait    = time.Second            // for another manager's environment to end
 	ways       = 64                     // that this manager makes for others at once
-	wayKinds   = 16                     // that another's question may name
 )
 
 // errElsewhere says that no environment is made, since another manager has an idle one of its kind: the claims go there.
@@ -196,7 +195,8 @@ func (m *Manager) wayAsk(of pool.Scope, mk *pool.Make, aside []string) *schema.W
 	ask := &schema.WayAsk{Account: mk.Spec.Account, Function: of.Function, Idle: m.pool.LongestIdle(time.Now(), of)}
 	if mk.Home.Reservation == 0 {
 		if home, ok := m.pool.Needs(mk.Home); ok {
-			ask.For = []schema.PromiseAsk{kindOf(home)}
+			kind := kindOf(home)
+			ask.For = &kind
 		}
 	}
 	return ask
@@ -239,7 +239,7 @@ func (m *Manager) askForWay(ctx context.Context, peer string, ask *schema.WayAsk
 
 // makeWay answers another manager that asks for an environment to make way. It reports false for what cannot be such a question.
 func (m *Manager) makeWay(reply string, ask *schema.WayAsk) bool {
-	if ask.Account == "" || ask.Idle < 0 || len(ask.For) > wayKinds {
+	if ask.Account == "" || ask.Idle < 0 {
 		return false
 	}
 	if m.ways.Add(1) > ways {
@@ -272,8 +272,7 @@ func (p *permits) yield(ask *schema.WayAsk) (way schema.Way) {
 	defer cancel()
 	p.m.mu.Lock()
 	id := ""
-	warms := func(k schema.PromiseAsk) bool { return p.m.pool.Warms(homeOf(&k)) }
-	if way.Warm = p.m.offering && slices.ContainsFunc(ask.For, warms); !way.Warm { // what is not offered no claim finds
+	if way.Warm = p.m.offering && ask.For != nil && p.m.pool.Warms(homeOf(ask.For)); !way.Warm { // what is not offered no claim finds
 		now := time.Now()
 		if p.m.pool.LongestIdle(now, of.of) > ask.Idle {
 			id, _ = p.m.pool.Evict(now, of.of)

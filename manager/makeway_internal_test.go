@@ -47,7 +47,7 @@ func TestMembersNameNobody(t *testing.T) {
 	home := pool.Home{Key: schema.Key{FunctionID: "f", Version: "1"}}
 	spec := pool.Spec{Account: subjects.DefaultAccount, Function: "f", Arc: "u.1"}
 	mk := m.pool.Claim(now, home, &spec, &claim{}).Make[0]
-	if ask := m.wayAsk(pool.Scope{}, &mk, nil); ask == nil || len(ask.For) != 1 || homeOf(&ask.For[0]) != home {
+	if ask := m.wayAsk(pool.Scope{}, &mk, nil); ask == nil || ask.For == nil || homeOf(ask.For) != home {
 		t.Errorf("%+v, want it for %+v", ask, home)
 	}
 	home.Reservation = 7
@@ -56,7 +56,7 @@ func TestMembersNameNobody(t *testing.T) {
 	if d := m.pool.Warm(now, home, &claim{}); d.Action != pool.Wait {
 		t.Fatalf("%+v, want a claim that waits for the member", d)
 	}
-	if ask := m.wayAsk(pool.Scope{}, &mk, nil); ask == nil || len(ask.For) != 0 {
+	if ask := m.wayAsk(pool.Scope{}, &mk, nil); ask == nil || ask.For != nil {
 		t.Errorf("%+v, want it for nobody by name", ask)
 	}
 }
@@ -70,7 +70,8 @@ func TestWarmsWhatIsOffered(t *testing.T) {
 	m.pool.Parked(now, id, 0)
 	m.pool.Finished(now, id, true)
 	m.pool.Parked(now, id, 0)
-	ask := &schema.WayAsk{Account: subjects.DefaultAccount, Idle: time.Hour, For: []schema.PromiseAsk{kindOf(home)}}
+	kind := kindOf(home)
+	ask := &schema.WayAsk{Account: subjects.DefaultAccount, Idle: time.Hour, For: &kind}
 	for _, offers := range []bool{true, false} {
 		m.offering = offers
 		if way := m.permits.yield(ask); way.Warm != offers || way.Ended {

@@ -21,7 +21,8 @@ import (
 //	gone ──back──► [less] ──┘                                             ├─ full: holdings of managers without a lease are void
 //	                                                                      └─ more than the cap: this manager's part of it goes
 //
-// At the cap what is idle makes way for what is called, wherever it is (makeway.go). A holding is absolute, what this manager has now, so that whoever writes it again mends what was missed.
+// At the cap what is idle makes way for what is called, wherever it is (makeway.go). A holding is absolute, what this manager has now,
+// so that whoever writes it again mends what was missed.
 //
 // # What is exact, and what is bounded
 //
@@ -79,8 +80,8 @@ func newPermits(m *Manager) *permits {
 }
 
 // take waits for the permits to make an environment. An error is a [schema.CodeThrottled] with the reason of the cap that is
-// reached, or a [schema.CodeUnavailable]: the bucket did not answer, or [errElsewhere]; nothing is held then. Members of a reservation were asked
-// for by name: they count, but do not wait for growth. Those do that replace one that was bound to a sub-tenant: it keeps its permits,
+// reached, or a [schema.CodeUnavailable]: the bucket did not answer, or [errElsewhere]; nothing is held then. Members of a reservation
+// were asked for by name: they count, but do not wait for growth. Those do that replace one that was bound to a sub-tenant: it keeps its permits,
 // and the reservation holds one environment more. Idle environments that are set aside to make room are the first to make way for a
 // cap that counts them; it gives those that are left.
 func (p *permits) take(ctx context.Context, mk pool.Make, aside []string) (left []string, err error) {

@@ -268,9 +268,10 @@ func (m *Manager) eager() bool { return m.view.Load().fabric.Theta >= 1 }
 func taken(n pool.Counts) int { return n.Busy + n.Promised }
 
 // arcStatus is what is told of one home. With told it is remembered how many members of a reserved one were told busy: those that
-// were busy all the time since the last telling, and rising is that more are by now, or that a share may soon be called unable. A member that is busy for less than that is
-// told neither busy nor idle again, which would be a message to everybody for each call; the frontends' view may err towards
-// the reserved arc (DESIGN 5). With theta below 1 it is told how many are busy, see eager. Manager.mu is held.
+// were busy all the time since the last telling, and rising is that more are by now, or that its share may soon be called unable. A
+// member that is busy for less than that is told neither busy nor idle again, which would be a message to everybody for each call; the
+// frontends' view may err towards the reserved arc (DESIGN 5). With theta below 1 it is told how many are busy, see eager. Manager.mu
+// is held.
 func (m *Manager) arcStatus(g *pool.Group, told bool) (a schema.ArcStatus, rising bool) {
 	n := g.Counts
 	a = schema.ArcStatus{

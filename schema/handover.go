@@ -54,7 +54,7 @@ type WayAsk struct {
 	Account  string        `msgpack:"account"`
 	Function string        `msgpack:"function,omitempty"` // whose cap it is; "": the account's
 	Idle     time.Duration `msgpack:"idle,omitempty"`     // only one that has been idle for longer ends
-	For      []PromiseAsk  `msgpack:"for,omitempty"`      // what would be made; where one of these is idle, none ends
+	For      *PromiseAsk   `msgpack:"for,omitempty"`      // what would be made; where such a one is idle, none ends
 }
 
 // Way answers a [WayAsk].

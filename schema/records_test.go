@@ -87,7 +87,7 @@ func samples() map[string]any {
 				Promise: 3, Subject: "hearth.arc.u.17.default.resize.1._", Ack: "$JS.ACK.HEARTH_CALLS_U.u-17.1.5.5.1.0", Age: time.Millisecond,
 				Untouched: time.Millisecond, Call: []byte{1},
 			},
-			Way: &schema.WayAsk{Account: "default", Function: "resize", Idle: time.Second, For: []schema.PromiseAsk{{FunctionID: "6f1e", Version: "2", Tenant: "t"}}},
+			Way: &schema.WayAsk{Account: "default", Function: "resize", Idle: time.Second, For: &schema.PromiseAsk{FunctionID: "6f1e", Version: "2", Tenant: "t"}},
 		},
 		"way":     &schema.Way{V: 1, Ended: true, Warm: true},
 		"promise": &schema.Promise{V: 1, Number: 3},

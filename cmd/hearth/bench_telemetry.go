@@ -175,19 +175,16 @@ func (b *telemetryBench) measure(ctx context.Context) error {
 }
 
 func (a *app) printTelemetryResult(cmd *cobra.Command, r *telemetryResult) error {
-	err := a.printJSONOr(cmd, r, func() error { return a.printTelemetryTable(r) })
+	var err error
+	if asJSON(cmd) {
+		err = a.printJSON(r)
+	} else {
+		err = a.printTelemetryTable(r)
+	}
 	if err == nil && r.Errors > 0 {
 		err = fmt.Errorf("%s, the first: %s", plural(r.Errors, "call failed", "calls failed"), r.FirstError)
 	}
 	return err
-}
-
-// printJSONOr prints for programs, or as print does for people.
-func (a *app) printJSONOr(cmd *cobra.Command, what any, print func() error) error {
-	if asJSON(cmd) {
-		return a.printJSON(what)
-	}
-	return print()
 }
 
 func (a *app) printTelemetryTable(r *telemetryResult) error {
