@@ -117,8 +117,9 @@ func BenchmarkTenantWarm(b *testing.B) {
 
 // BenchmarkTenantSpecialised is the first call of a sub-tenant, which binds a generic member, beside warm calls in turns within one run: those
 // of a sub-tenant that calls all the time, and the second call of one that came a second or two before, whose environment has rested: its
-// memory is read for the line REPORT, as it is at a first call. The bind is measured apart, by the worker: how much longer the environment had the call, which is that of being bound and of being called for the
-// first time. Issue 7 wants the whole at most 1.15 times as long as a warm call and that together.
+// memory is read for the line REPORT, as it is at a first call. The bind is measured apart, by the worker: how much longer the environment
+// had the call, which is that of being bound and of being called for the first time. Issue 7 wants the whole at most 1.15 times as long as
+// a warm call and that together.
 func BenchmarkTenantSpecialised(b *testing.B) {
 	for _, function := range []string{"shop", "vouched"} {
 		b.Run(function, func(b *testing.B) { specialised(b, openShops(b), function) })

@@ -9,9 +9,9 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
-// A manager that claims members which it does not have, all of the reservation, idle all the time: its reservation is told to be complete, the frontends send
-// calls for all of it, and nothing is lost. What the others' members cannot take is moved by a catcher and runs, each call once, and
-// what the others hold is theirs by their own shares: they neither give it up nor make up for the liar.
+// A manager that claims members which it does not have, all of the reservation, idle all the time: its reservation is told to be complete,
+// the frontends send calls for all of it, and nothing is lost. What the others' members cannot take is moved by a catcher and runs, each
+// call once, and what the others hold is theirs by their own shares: they neither give it up nor make up for the liar.
 func TestManagerThatClaimsMoreThanItHas(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)

@@ -46,8 +46,8 @@ type LedgerConfig struct {
 // Ledger writes what functions and sub-tenants used into stream USAGE, every ten seconds in which something was. A record that could
 // not be stored is stored again, with its number, until it is; meanwhile the numbers that follow wait, and grow no further than there
 // are functions and sub-tenants. One that is refused is sent in halves, until what is refused of it stands alone and is dropped: a
-// function that a manager does not know (it was started anew) takes no other's numbers with it. What a worker that is killed had not written is lost: its last ten seconds. One that stops writes
-// everything.
+// function that a manager does not know (it was started anew) takes no other's numbers with it. What a worker that is killed had not
+// written is lost: its last ten seconds. One that stops writes everything.
 //
 //	calls ──atomics──► usage rows ──every 10 s, what is new──► record ──PubAck──► told, and rows that nobody holds are forgotten
 type Ledger struct {

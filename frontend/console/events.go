@@ -75,7 +75,8 @@ func (c *Console) events(r *http.Request) (*page, error) {
 }
 
 // said is the kind of an error: a code of the platform where nothing ran, else that it failed and what that is called, as far as
-// it is a name: the function chooses it, and may choose a code of the platform's. Its text is the function's own, which the command shows to who has the credential.
+// it is a name: the function chooses it, and may choose a code of the platform's. Its text is the function's own, which the command shows
+// to who has the credential.
 func said(e *schema.EventError) string {
 	if e == nil {
 		return ""

@@ -73,7 +73,8 @@ type report struct {
 	End     bool           `json:"end,omitempty"`
 }
 
-// Limits of connections and flows. Zero values are defaults. What all together may have is shared among accounts, functions and sub-tenants ([shares]).
+// Limits of connections and flows. Zero values are defaults. What all together may have is shared among accounts, functions and
+// sub-tenants ([shares]).
 type Limits struct {
 	Place int           `json:"place"` // at once, of one environment; 0 means 256
 	All   int           `json:"all"`   // of all together; 0 means what Bytes have room for
