@@ -314,7 +314,7 @@ func TestUnion(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	key := keyFrom(1)
 	good := sign(f, key, claims(f))
-	for _, s := range []string{good, good + "=", "", "a.b.c", "e30.e30.", `eyJhbGciOiJub25lIn0.e30.`, strings.Replace(good, ".", "..", 1)} {
+	for _, s := range []string{good, good + "=", "", "a.b.c", "e30.e30.", `eyJhbGciOiJub25lIn0.e30.`, strings.Replace(good, ".", "..", 1), good[:len(good)-9] + "\n" + good[len(good)-9:]} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -76,6 +76,9 @@ func (c *Check) key(parser *jwt.Parser, text string) (ed25519.PublicKey, error) 
 	if len(text) > MaxText {
 		return nil, refuse(Malformed, "it has %d bytes; a token has at most %d", len(text), MaxText)
 	}
+	if strings.ContainsAny(text, "\r\n") { // which base64 reads over, in the signature too (RFC 7515, 2: none)
+		return nil, refuse(Malformed, "a line breaks in it; a token is one line")
+	}
 	t, _, err := parser.ParseUnverified(text, new(Claims))
 	alg := ""
 	if t != nil {
