@@ -214,6 +214,24 @@ func (r *reservation) offered(counts ...int) {
 		}
 		return true
 	}, fmt.Sprintf("members %v are offered", counts))
+	r.processed()
+}
+
+// processed waits until the server has put every pull that it was sent for the arc in its place: a consumer takes them in one by one
+// and in order, so that the one that is answered here was the last. No call may wait on the arc.
+func (r *reservation) processed() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	next := "$JS.API.CONSUMER.MSG.NEXT." + r.names.CallsR(r.rec.Shard) + "." + r.names.ReservedDurable(r.rec.Epoch)
+	body := fmt.Sprintf(`{"batch":1,"no_wait":true,"group":%q,"priority":9}`, topology.PriorityGroup)
+	msg, err := r.nc.RequestWithContext(ctx, next, []byte(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if status := msg.Header.Get("Status"); status != "404" {
+		r.t.Fatalf("a pull that does not wait is answered %v %q", msg.Header, msg.Data)
+	}
 }
 
 // reserved is a call that a frontend sends to the reserved arc.

@@ -98,6 +98,7 @@ func TestReservedClasses(t *testing.T) {
 		return stranger.Class(name) == subjects.ClassReservedStranger && r.nodes[1].Class(name) == 0 && r.nodes[3].Class(name) == 2 &&
 			stranger.Settled() && r.nodes[1].Settled() && r.nodes[3].Settled()
 	}, "the classes are those of the ring without it")
+	r.processed()
 	g := newGate()
 	opened(t, g)
 	for _, n := range r.nodes {
@@ -143,6 +144,7 @@ func TestSurplusAfterShares(t *testing.T) {
 			}
 			return true
 		}, fmt.Sprintf("classes of shares and surplus %v", classes))
+		r.processed()
 	}
 	for _, n := range r.nodes[:2] {
 		n.MakeMembers(r.arc(), r.key, 1)

@@ -76,9 +76,17 @@ func TestTenantsOfAReservation(t *testing.T) {
 // there is neither, the claim moves to the unreserved arc and gets an environment there.
 func TestTenantsWithinAnArc(t *testing.T) {
 	t.Parallel()
+	for try := 1; !tenantsWithinAnArc(t, try == 5); try++ {
+		t.Logf("try %d: a promise did not come within 20 ms, and is none: this machine is busy with other things", try)
+	}
+}
+
+// tenantsWithinAnArc is false where a promise came too late, unless it is the last try: then that fails the test.
+func tenantsWithinAnArc(t *testing.T, last bool) bool {
 	f := natstest.Start(t)
 	r := reserveFor(t, f, 2, perTenant, set("reclaim", "1h"))
 	arc, first, second := r.arc().ArcName(), r.nodes[0], r.nodes[1]
+	promised := func() bool { return last || first.Counters().Unpromised+second.Counters().Unpromised == 0 }
 	heard := func(what string, at, of *node, ready, bound int) {
 		t.Helper()
 		natstest.Eventually(t, patience, func() bool {
@@ -89,7 +97,7 @@ func TestTenantsWithinAnArc(t *testing.T) {
 	expect := func(tenant string, at *node, kind schema.Start) *nats.Msg {
 		t.Helper()
 		m := r.as(tenant)
-		if m.Header.Get(schema.HeaderManager) != at.ID() || start(m) != kind {
+		if promised() && (m.Header.Get(schema.HeaderManager) != at.ID() || start(m) != kind) {
 			t.Errorf("%s: %s at %s on %s, want %s at %s", tenant, start(m), m.Header.Get(schema.HeaderManager), m.Header.Get(schema.HeaderArc),
 				kind, at.ID())
 		}
@@ -106,20 +114,33 @@ func TestTenantsWithinAnArc(t *testing.T) {
 		natstest.Eventually(t, patience, func() bool {
 			return first.Class(arc) == subjects.ReservedClass(0, 2) && second.Class(arc) == subjects.ReservedClass(1, 2) && first.Settled() && second.Settled()
 		}, "the first is before the second")
+		r.processed()
 	}
 	ranked()
 	expect("a", second, schema.StartSpecialised)
+	if !promised() {
+		return false
+	}
 	heard("what is bound elsewhere, and replaced", first, second, 1, 1)
 	ranked()
 	expect("a", second, schema.StartWarm)
 	expect("b", first, schema.StartWarm)
+	if !promised() {
+		return false
+	}
 	if one, two := first.Counters(), second.Counters(); one.HandedOver < 2 || two.TakenOver != one.HandedOver || one.Moved+two.Moved != 0 {
 		t.Errorf("handed over %d, taken over %d, moved %d and %d", one.HandedOver, two.TakenOver, one.Moved, two.Moved)
 	}
 	second.MakeGeneric(r.arc(), r.key, 0)
 	expect("c", second, schema.StartSpecialised)
+	if !promised() {
+		return false
+	}
 	heard("nothing generic anywhere", first, second, 0, 2)
 	m := r.as("d")
+	if !promised() {
+		return false
+	}
 	if start(m) != schema.StartCold || m.Header.Get(schema.HeaderReason) != string(schema.ReasonOverflow) || subjects.IsReservedName(m.Header.Get(schema.HeaderArc)) {
 		t.Errorf("d: %s on %s by %s", start(m), m.Header.Get(schema.HeaderArc), m.Header.Get(schema.HeaderReason))
 	}
@@ -127,6 +148,7 @@ func TestTenantsWithinAnArc(t *testing.T) {
 		t.Errorf("%d calls moved", n)
 	}
 	natstest.Eventually(t, patience, func() bool { return r.waits() == 0 }, "no call lies anywhere")
+	return true
 }
 
 // S63, S66, S67: an idle environment of one sub-tenant serves no other; with no room left the least recently used one ends, and a new
