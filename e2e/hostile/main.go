@@ -84,7 +84,9 @@ func serve(address string, calls int) error {
 	if err != nil {
 		return err
 	}
-	return answer.Body.Close()
+	// Read whole, its connection is used again: a new one may find none free yet after the crowd of [crowd].
+	_, err = io.Copy(io.Discard, answer.Body)
+	return errors.Join(err, answer.Body.Close())
 }
 
 func do(address string, r request) map[string]string {
