@@ -88,7 +88,7 @@ func newProgram(p plan) *program {
 	tail.at = len(s.steps)
 	end(s, p, zero, caps, waiting)
 	wrong.at = len(s.steps)
-	s.do("set up the device", unix.SYS_CLOSE, -1) // which fails, as the shim tells failures
+	s.do("set up the network", unix.SYS_CLOSE, -1) // which fails, as the shim tells failures
 
 	prog.tail = s.place(tail)
 	prog.zero, prog.caps, prog.bpf = s.address(zero), s.address(caps), s.address(bpf)
@@ -98,52 +98,41 @@ func newProgram(p plan) *program {
 // mounts makes what no two environments share.
 func mounts(s *script, p plan) {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV
-	s.do("mount /proc", unix.SYS_MOUNT, "proc", "/proc", "proc", flags|unix.MS_NOEXEC, p.left.option("hidepid=invisible"))
+	// Read-only as a whole, for what a function could write there is the kernel's settings, and they are the host's.
+	s.do("mount /proc", unix.SYS_MOUNT, "proc", "/proc", "proc", p.left.flags(unix.MS_RDONLY)|flags|unix.MS_NOEXEC, p.left.option("hidepid=invisible"))
 	for _, dir := range p.dirs {
 		s.do("mask "+dir, unix.SYS_MOUNT, emptyDir, dir, nil, unix.MS_BIND, nil).tolerate = unix.ENOENT
 	}
 	for _, file := range p.files {
 		s.do("mask "+file, unix.SYS_MOUNT, nothing, file, nil, unix.MS_BIND, nil).tolerate = unix.ENOENT
 	}
-	s.do("bind /proc/sys", unix.SYS_MOUNT, "/proc/sys", "/proc/sys", nil, unix.MS_BIND, nil)
-	s.do("make /proc/sys read-only", unix.SYS_MOUNT, nil, "/proc/sys", nil,
-		unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|flags|unix.MS_NOEXEC, nil)
 	s.do("mount /tmp", unix.SYS_MOUNT, "tmpfs", "/tmp", "tmpfs", flags, "mode=1777,size=1m,nr_inodes="+strconv.Itoa(maxInodes))
 	s.do("mount /dev/shm", unix.SYS_MOUNT, "tmpfs", "/dev/shm", "tmpfs", flags|unix.MS_NOEXEC,
 		"mode=1777,size=1m,nr_inodes="+strconv.Itoa(maxInodes))
 }
 
-// listen brings up lo, makes the device, opens the Runtime API's socket in the environment's own network, and hands both to the
-// worker. fd is the lowest free descriptor.
+// listen makes the device, brings up lo and it, opens the Runtime API's socket in the environment's own network, and hands both to
+// the worker. fd is the lowest free descriptor.
 func listen(s *script, p plan, fd int, wrong *label) {
-	s.do("open a socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	lo := make([]byte, 40)
-	copy(lo, "lo")
-	binary.NativeEndian.PutUint16(lo[16:], unix.IFF_UP|unix.IFF_RUNNING)
-	s.do("bring up lo", unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, s.bytes(lo))
-	fds := []int{fd}
+	first, fds := fd, []int{}
 	if p.device {
-		device(s, fd, fd+1, p.six, wrong)
-		fds = append(fds, fd+1)
+		device(s, fd)
+		fds = append(fds, fd)
+		fd++
 	}
-	s.do("close", unix.SYS_CLOSE, fd)
-	if p.device {
-		connect(s, fd, p.six)
-	}
+	connect(s, fd, p, wrong)
 	s.do("open the Runtime API's socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	address := binary.NativeEndian.AppendUint16(nil, unix.AF_INET)
 	address = binary.BigEndian.AppendUint16(address, port)
 	address = append(address, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0)
 	s.do("bind the Runtime API's socket", unix.SYS_BIND, fd, s.bytes(address), len(address))
 	s.do("listen for the Runtime API", unix.SYS_LISTEN, fd, backlog)
-	rights := unix.UnixRights(fds...)
+	rights := unix.UnixRights(append([]int{fd}, fds...)...)
 	oob := s.bytes(rights)
 	vector := s.table(s.text("ready"), len("ready"))
 	message := s.table(0, 0, vector, 1, oob, len(rights), 0)
 	s.do("hand over the Runtime API's socket", unix.SYS_SENDMSG, controlFD, message, 0)
-	for _, fd := range fds {
-		s.do("close", unix.SYS_CLOSE, fd)
-	}
+	s.do("close", unix.SYS_CLOSE_RANGE, first, fd, 0)
 }
 
 // waitForLetter reads what the worker says later, and goes on there.

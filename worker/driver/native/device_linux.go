@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -17,14 +18,15 @@ import (
 
 // The device behind which the network of an environment is (package egress). It is made with the sandbox, up and with its routes,
 // and goes down with the letter of a function that may reach nothing: so it is not on the way of most starts (a twentieth of them,
-// measured). Until it is attached nobody reads what is in it. It is made to last, for then its descriptor is closed in no time and the device goes with its namespace; otherwise
-// whoever closes it waits 20 ms for the kernel (measured). Function processes cannot change it, which takes CAP_NET_ADMIN, and
-// have no way to the node that makes others (/dev/net is root's).
+// measured). Until it is attached nobody reads what is in it. It is made to last, for then its descriptor is closed in no time and
+// the device goes with its namespace; otherwise whoever closes it waits 20 ms for the kernel (measured). Function processes cannot
+// change it, which takes CAP_NET_ADMIN, and have no way to the node that makes others (/dev/net is root's).
 const (
-	deviceName  = "hearth0"
-	deviceIndex = 2 // the first after lo
-	deviceNode  = "/dev/net/tun"
-	deviceFlags = unix.IFF_NOARP // else the kernel looks for neighbours, and says so by itself
+	deviceName    = "hearth0"
+	loopbackIndex = 1
+	deviceIndex   = 2 // the first after lo
+	deviceNode    = "/dev/net/tun"
+	deviceFlags   = unix.IFF_NOARP // else the kernel looks for neighbours, and says so by itself
 )
 
 // deviceAvailable tells what keeps this host from devices, or "".
@@ -62,36 +64,79 @@ func interfaceRequest(s *script, value []byte) ptr {
 func short(n uint16) []byte { return binary.NativeEndian.AppendUint16(nil, n) }
 func long(n uint32) []byte  { return binary.NativeEndian.AppendUint32(nil, n) }
 
-// device makes it. socket is one of the network, and fd what the device gets; wrong is where the script fails.
-func device(s *script, socket, fd int, six bool, wrong *label) {
+// device makes it. fd is what it gets, the lowest free descriptor.
+func device(s *script, fd int) {
 	s.do("open the device", unix.SYS_OPENAT, unix.AT_FDCWD, deviceNode, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	s.do("make the device", unix.SYS_IOCTL, fd, unix.TUNSETIFF, interfaceRequest(s, short(unix.IFF_TUN|unix.IFF_NO_PI)))
 	s.do("have the device be root's", unix.SYS_IOCTL, fd, unix.TUNSETOWNER, 0)
 	s.do("have the device last", unix.SYS_IOCTL, fd, unix.TUNSETPERSIST, 1)
-	bound(s, fd+1, six, wrong)
-	own := egress.Own.As4()
-	s.do("give the device an address", unix.SYS_IOCTL, socket, unix.SIOCSIFADDR, interfaceRequest(s, append(append(short(unix.AF_INET), 0, 0), own[:]...)))
+}
+
+// connect raises lo and the device, and sends everything there that is not for lo: all by one message to the kernel (rtnetlink(7)),
+// which costs half of what an ioctl for each does, with the sockets that those take (measured). The kernel says what it refuses of it
+// before it acknowledges the last, so that the first answer tells; wrong is where the script fails then. fd is the lowest free
+// descriptor.
+func connect(s *script, fd int, p plan, wrong *label) {
+	message := change(unix.RTM_NEWLINK, 0, link(loopbackIndex, unix.IFF_UP, unix.IFF_UP))
+	if p.device {
+		message = append(message, bound(p.six)...)
+		// Raised after it is bound: the kernel gives what is up an address of its own making at once.
+		message = append(message, change(unix.RTM_NEWLINK, 0, link(deviceIndex, unix.IFF_UP|deviceFlags, unix.IFF_UP|unix.IFF_MULTICAST|deviceFlags))...)
+		message = append(message, addressed(unix.AF_INET, egress.Own)...)
+		if p.six {
+			message = append(message, addressed(unix.AF_INET6, egress.OwnSix)...)
+		}
+	}
+	last := 0
+	for at := 0; at < len(message); at += int(binary.NativeEndian.Uint32(message[at:])) {
+		last = at
+	}
+	flags := message[last+6:]
+	binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
+	s.do("open a socket to the kernel", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	s.do("set up the network", unix.SYS_SENDTO, fd, s.bytes(message), len(message), 0, nil, 0)
+	// An acknowledgement has two headers and a zero; an error has the whole message behind it.
+	const done = 2*unix.NLMSG_HDRLEN + 4
+	s.do("hear that the network is set up", unix.SYS_RECVFROM, fd, s.bytes(make([]byte, done)), done, unix.MSG_TRUNC, nil, nil).unless(done, wrong)
+	s.do("close", unix.SYS_CLOSE, fd)
 }
 
 // bound sets how many packets the device holds and how large they are, and keeps the kernel from addresses of its own making there
-// and from asking for routers: nothing is on a device that the function did not send. All three go in one message of rtnetlink(7),
-// for whoever sets the last by /proc/sys spins while others hold the kernel's lock of networks (a tenth of what sandboxes cost when
-// they are made side by side, measured). fd is the lowest free descriptor.
-func bound(s *script, fd int, six bool, wrong *label) {
+// and from asking for routers: nothing is on a device that the function did not send. Whoever sets the last by /proc/sys spins while
+// others hold the kernel's lock of networks (a tenth of what sandboxes cost when they are made side by side, measured).
+func bound(six bool) []byte {
 	attributes := slices.Concat(attribute(unix.IFLA_TXQLEN, long(egress.Queue)), attribute(unix.IFLA_MTU, long(egress.MTU)))
 	if six {
 		const addressesOfItsOwn, none = 8, 1 // IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE
 		attributes = append(attributes, attribute(unix.IFLA_AF_SPEC, attribute(unix.AF_INET6, attribute(addressesOfItsOwn, []byte{none})))...)
 	}
-	link := slices.Concat(make([]byte, 4), long(deviceIndex), make([]byte, 8)) // struct ifinfomsg
-	length := unix.NLMSG_HDRLEN + len(link) + len(attributes)
-	message := slices.Concat(long(uint32(length)), short(unix.RTM_NEWLINK), short(unix.NLM_F_REQUEST|unix.NLM_F_ACK), make([]byte, 8), link, attributes)
-	s.do("open a socket to the kernel", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	s.do("bound the device", unix.SYS_SENDTO, fd, s.bytes(message), length, 0, nil, 0)
-	// An acknowledgement has two headers and a zero; an error has the whole message behind it.
-	const done = 2*unix.NLMSG_HDRLEN + 4
-	s.do("hear that the device is bound", unix.SYS_RECVFROM, fd, s.bytes(make([]byte, done)), done, unix.MSG_TRUNC, nil, nil).unless(done, wrong)
-	s.do("close", unix.SYS_CLOSE, fd)
+	return change(unix.RTM_NEWLINK, 0, link(deviceIndex, 0, 0), attributes)
+}
+
+// addressed gives the device an address, and sends everything of its family there.
+func addressed(family byte, own netip.Addr) []byte {
+	const local = 2                                                                                            // IFA_LOCAL; 1 is IFA_ADDRESS, the same where nobody is at the other end
+	address := slices.Concat([]byte{family, byte(own.BitLen()), 0, unix.RT_SCOPE_UNIVERSE}, long(deviceIndex)) // struct ifaddrmsg
+	scope := byte(unix.RT_SCOPE_UNIVERSE)
+	if family == unix.AF_INET {
+		scope = unix.RT_SCOPE_LINK
+	}
+	route := slices.Concat([]byte{family, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, scope, unix.RTN_UNICAST}, long(0)) // struct rtmsg
+	return slices.Concat(
+		change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, address, attribute(local, own.AsSlice()), attribute(unix.IFA_ADDRESS, own.AsSlice()),
+			attribute(unix.IFA_FLAGS, long(unix.IFA_F_NOPREFIXROUTE))),
+		change(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, route, attribute(unix.RTA_OIF, long(deviceIndex))))
+}
+
+// link is a struct ifinfomsg: of an interface, whose flags that change become these.
+func link(index, flags, changed uint32) []byte {
+	return slices.Concat(make([]byte, 4), long(index), long(flags), long(changed))
+}
+
+// change is one request of rtnetlink(7).
+func change(kind uint16, flags uint16, parts ...[]byte) []byte {
+	body := slices.Concat(parts...)
+	return slices.Concat(long(uint32(unix.NLMSG_HDRLEN+len(body))), short(kind), short(unix.NLM_F_REQUEST|flags), make([]byte, 8), body)
 }
 
 // attribute is one of rtnetlink(7).
@@ -101,29 +146,6 @@ func attribute(kind uint16, value []byte) []byte {
 		b = append(b, 0)
 	}
 	return b
-}
-
-// connect raises the device and sends everything there. fd is the lowest free descriptor.
-func connect(s *script, fd int, six bool) {
-	s.do("open a socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	s.do("raise the device", unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, interfaceRequest(s, short(unix.IFF_UP|unix.IFF_RUNNING|deviceFlags)))
-	// struct rtentry: destination, gateway and mask are all zeros of a family.
-	route := s.table(0, unix.AF_INET, 0, unix.AF_INET, 0, unix.AF_INET, 0, unix.RTF_UP, 0, 0, 0, s.text(deviceName), 0, 0, 0)
-	s.do("send everything to the device", unix.SYS_IOCTL, fd, unix.SIOCADDRT, route)
-	s.do("close", unix.SYS_CLOSE, fd)
-	if !six {
-		return
-	}
-	s.do("open a socket of version 6", unix.SYS_SOCKET, unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	own := egress.OwnSix.As16()
-	address := append(append(own[:], long(128)...), long(deviceIndex)...) // struct in6_ifreq
-	s.do("give the device an address of version 6", unix.SYS_IOCTL, fd, unix.SIOCSIFADDR, s.bytes(address))
-	route6 := make([]byte, 80) // struct in6_rtmsg
-	copy(route6[56:], long(1024))
-	copy(route6[72:], long(unix.RTF_UP))
-	copy(route6[76:], long(deviceIndex))
-	s.do("send everything of version 6 to the device", unix.SYS_IOCTL, fd, unix.SIOCADDRT, s.bytes(route6))
-	s.do("close", unix.SYS_CLOSE, fd)
 }
 
 // reaches reports whether a function gets a network.

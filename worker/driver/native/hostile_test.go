@@ -33,7 +33,7 @@ func steps(t *testing.T, f hostile.Fence) []string {
 		hostile.Landlock:   {"restrict by landlock"},
 		hostile.ReadOnly:   {"read-only mounts"},
 		hostile.NoSUID:     {"mounts without setuid"},
-		hostile.SysFiles:   {"make /proc/sys read-only"},
+		hostile.SysFiles:   {"read-only /proc"},
 		hostile.Masks:      masks,
 		hostile.HidePID:    {"hidepid=invisible"},
 		hostile.CgroupView: {"make a cgroup namespace"},

@@ -47,8 +47,8 @@ var own = map[string]string{
 
 const hostname = "environment"
 
-// devices are the host's nodes that environments see. Read-only, which a device minds only where its node is changed: its times,
-// which everybody may set who may write to it.
+// devices are what environments see of the host's. Read-only, which a device minds only where its node is changed: its times, which
+// everybody may set who may write to it.
 var devices = []string{"null", "zero", "full", "random", "urandom"}
 
 // folders of the tree that are empty in it.
@@ -72,6 +72,12 @@ func makeTree(dir string, shim []byte, left without) error {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=8m,nr_inodes=4096"); err != nil {
 		return fmt.Errorf("mount the tree: %w", err)
 	}
+	if err := os.Mkdir(dir+"/dev", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", dir+"/dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755,size=64k,nr_inodes=64"); err != nil {
+		return fmt.Errorf("mount the tree's devices: %w", err)
+	}
 	for _, folder := range folders {
 		if err := os.MkdirAll(dir+folder, 0o755); err != nil {
 			return err
@@ -93,15 +99,18 @@ func makeTree(dir string, shim []byte, left without) error {
 		}
 	}
 	for _, name := range devices {
-		if err := os.WriteFile(dir+"/dev/"+name, nil, 0o444); err != nil {
-			return err
-		}
-		if err := bind("/dev/"+name, dir+"/dev/"+name, left.attributes(unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)); err != nil {
+		if err := showDevice("/dev/"+name, dir+"/dev/"+name, left); err != nil {
 			return err
 		}
 	}
-	if err := showDevice(dir, left); err != nil {
+	// Where root alone comes to.
+	if err := os.Mkdir(dir+filepath.Dir(deviceNode), 0o700); err != nil {
 		return err
+	}
+	if deviceAvailable() == "" {
+		if err := showDevice(deviceNode, dir+deviceNode, left); err != nil {
+			return err
+		}
 	}
 	for link, to := range map[string]string{
 		"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2",
@@ -111,6 +120,10 @@ func makeTree(dir string, shim []byte, left without) error {
 			return err
 		}
 	}
+	attr := unix.MountAttr{Attr_set: left.attributes(deviceNodes)}
+	if err := unix.MountSetattr(unix.AT_FDCWD, dir+"/dev", 0, &attr); err != nil {
+		return fmt.Errorf("make the tree's devices read-only: %w", err)
+	}
 	// Nobody but root may read or run it.
 	if err := os.WriteFile(dir+initPath, shim, 0o500); err != nil {
 		return err
@@ -118,18 +131,26 @@ func makeTree(dir string, shim []byte, left without) error {
 	return enter(dir, left)
 }
 
-// showDevice makes the node of network devices visible where root alone comes to.
-func showDevice(dir string, left without) error {
-	if err := os.Mkdir(dir+filepath.Dir(deviceNode), 0o700); err != nil {
+const deviceNodes = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+
+// showDevice makes a node of the host's device, for a mount of its own is one more that every sandbox copies. Where root may make
+// none, in a container for instance, it shows the host's.
+func showDevice(from, to string, left without) error {
+	var info unix.Stat_t
+	if err := unix.Stat(from, &info); err != nil {
+		return fmt.Errorf("look at %s: %w", from, err)
+	}
+	err := unix.Mknod(to, info.Mode&unix.S_IFMT|0o600, int(info.Rdev))
+	if err == nil {
+		return os.Chmod(to, os.FileMode(info.Mode&0o777))
+	}
+	if !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("make the tree's %s: %w", from, err)
+	}
+	if err := os.WriteFile(to, nil, 0o444); err != nil {
 		return err
 	}
-	if err := os.WriteFile(dir+deviceNode, nil, 0o400); err != nil {
-		return err
-	}
-	if deviceAvailable() != "" {
-		return nil
-	}
-	return bind(deviceNode, dir+deviceNode, left.attributes(unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC))
+	return bind(from, to, left.attributes(deviceNodes))
 }
 
 // enter makes dir the root, of which nobody can go out: the old one is gone.

@@ -105,7 +105,7 @@ func twinScript(p plan, mounted bool, args []string) *script {
 	s.do("wait", unix.SYS_WAIT4, -1, nil, 0, nil)
 	s.do("end", unix.SYS_EXIT_GROUP, 0)
 	wrong.at = len(s.steps)
-	s.do("set up the device", unix.SYS_CLOSE, -1)
+	s.do("set up the network", unix.SYS_CLOSE, -1)
 	return s
 }
 

@@ -12,6 +12,7 @@ type without map[string]bool
 const (
 	leaveReadOnly = "read-only mounts"
 	leaveNoSUID   = "mounts without setuid"
+	leaveProc     = "read-only /proc"
 	leaveDevice   = "device"
 )
 
@@ -24,6 +25,14 @@ func (w without) attributes(all uint64) uint64 {
 		all &^= unix.MOUNT_ATTR_NOSUID
 	}
 	return all
+}
+
+// flags are those of a mount of /proc.
+func (w without) flags(readOnly int) int {
+	if w[leaveProc] {
+		return 0
+	}
+	return readOnly
 }
 
 // option is one of a file system.

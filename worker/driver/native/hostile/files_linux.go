@@ -57,7 +57,7 @@ func procProbes() []Probe {
 		all = append(all, Probe{"proc/" + name, "EACCES", []Control{off(Rights)}, func(*Facts) error { return peek("/proc/" + name) }})
 	}
 	sysctl := func(path string) Probe {
-		return Probe{"proc/write to " + path, "EACCES", []Control{off(Rights|Landlock, "EROFS"), off(Rights | Landlock | SysFiles), off(Rights|SysFiles, "EACCES")},
+		return Probe{"proc/write to " + path, "EROFS", []Control{off(Rights|Landlock, "EROFS"), off(Rights | Landlock | SysFiles), off(Rights|SysFiles, "EACCES")},
 			func(*Facts) error { return open("/proc/sys/" + path) }}
 	}
 	for _, path := range []string{"kernel/core_pattern", "kernel/hostname", "kernel/panic", "vm/overcommit_memory"} {

@@ -52,7 +52,7 @@ const (
 	Landlock                     // the second fence around files
 	ReadOnly                     // mounts of the tree and of code
 	NoSUID                       // of the same
-	SysFiles                     // /proc/sys is read-only
+	SysFiles                     // /proc is read-only
 	Masks                        // entries of /proc
 	HidePID                      // others' processes in /proc
 	CgroupView                   // a cgroup namespace
