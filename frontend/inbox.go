@@ -116,6 +116,9 @@ func (f *Frontend) published(token uint64, m *nats.Msg) {
 	if c == nil {
 		return
 	}
+	if m.Header.Get("Status") == "503" {
+		c.stream.asked.Store(true) // whatever stands there next is another one
+	}
 	f.refuse(c, f.notStored(m))
 }
 

@@ -204,6 +204,7 @@ func (f *Frontend) sweep() {
 	}
 	var questions []question
 	var verdicts []verdict
+	clustered := f.nc.ConnectedClusterName() != ""
 	out := f.pending.each(func(c *call) bool {
 		switch v := c.judge(now); v {
 		case askStream:
@@ -211,6 +212,9 @@ func (f *Frontend) sweep() {
 		case look:
 			if len(questions) < looksPerTick {
 				c.seen = now.tick // not again for a while, whatever becomes of the question
+				if clustered {
+					c.stream.asked.Store(true) // where its server is gone nobody answers, until there is another stream
+				}
 				questions = append(questions, question{c.stream, c.sequence, c.token})
 			}
 		case lost, notStarted:

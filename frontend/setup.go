@@ -17,6 +17,7 @@ import (
 
 const (
 	setUpAgain  = 100 * time.Millisecond // what a manager has not set up yet is looked for again
+	bucketWait  = 2 * time.Second        // for one answer about a bucket: a cluster that has no leader yet gives none
 	streamAgain = 20                     // so often, where the server does not answer for the stream at all
 )
 
@@ -134,7 +135,9 @@ func (f *Frontend) bucket(ctx context.Context, js jetstream.JetStream, waits *wa
 	name := f.names.Bucket(kind)
 	waits.on("bucket " + name)
 	for {
-		kv, err := js.KeyValue(ctx, name)
+		once, cancel := context.WithTimeoutCause(ctx, bucketWait, errors.New("no answer from JetStream"))
+		kv, err := js.KeyValue(once, name)
+		cancel()
 		if err == nil {
 			return kv, nil
 		}

@@ -74,6 +74,7 @@ func (k *keeper) run(ctx context.Context) {
 	var workers conc.WaitGroup
 	defer workers.Wait()
 	workers.Go(func() { k.sweepLoop(ctx) })
+	workers.Go(func() { k.homesLoop(ctx) })
 	tick := time.NewTicker(keeperTick)
 	defer tick.Stop()
 	pause := time.NewTimer(0)

@@ -205,13 +205,18 @@ func (m *Manager) setUpAgain(ctx context.Context) {
 		}
 		pause = min(2*pause, 2*time.Second)
 	}
+	signal(m.renewNow)
+	m.permits.recount()
+	m.offerAnew()
+}
+
+// offerAnew sends all offers again, at once: what they are offered on has been made.
+func (m *Manager) offerAnew() {
 	m.mu.Lock()
 	for _, a := range m.offers.arcs {
 		a.backoff = time.Time{}
 	}
 	m.mu.Unlock()
-	signal(m.renewNow)
-	m.permits.recount()
 	m.offerAgain(true)
 }
 

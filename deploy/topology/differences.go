@@ -69,6 +69,9 @@ func raise(has, want jetstream.StreamConfig) (jetstream.StreamConfig, bool) {
 	if has.SubjectDeleteMarkerTTL < want.SubjectDeleteMarkerTTL {
 		has.SubjectDeleteMarkerTTL, changed = want.SubjectDeleteMarkerTTL, true
 	}
+	if has.Replicas < want.Replicas { // the server has become one of a cluster
+		has.Replicas, changed = want.Replicas, true
+	}
 	if want.MaxConsumers > 0 && has.MaxConsumers < want.MaxConsumers {
 		has.MaxConsumers, changed = want.MaxConsumers, true
 	}

@@ -41,9 +41,9 @@ func Ensure(ctx context.Context, js jetstream.JetStream, names subjects.Names, f
 func EnsureStores(ctx context.Context, js jetstream.JetStream, names subjects.Names) error {
 	p := together(ctx)
 	for _, kind := range Buckets() {
-		p.Go(func(ctx context.Context) error { return ensureStream(ctx, js, fixed(Bucket(names, kind))) })
+		p.Go(func(ctx context.Context) error { return ensureBucket(ctx, js, names, kind) })
 	}
-	p.Go(func(ctx context.Context) error { return ensureStream(ctx, js, fixed(CodeStore(names))) })
+	p.Go(func(ctx context.Context) error { return ensureStream(ctx, js, fixed(kept(js, CodeStore(names)))) })
 	return p.Wait()
 }
 
@@ -51,6 +51,19 @@ func EnsureStores(ctx context.Context, js jetstream.JetStream, names subjects.Na
 // streams EVENTS of the account default, RETRIES, DEADLETTERS, LOGS and USAGE, where they are missing. Consumers of higher arcs, left over from a larger number,
 // stay until they are empty. It behaves as [EnsureStores] does.
 func EnsureCalls(ctx context.Context, js jetstream.JetStream, names subjects.Names, fabric schema.Fabric) error {
+	p := together(ctx)
+	for _, c := range []jetstream.StreamConfig{
+		Events(names, subjects.DefaultAccount), RetriesStream(names), DeadLettersStream(names), LogsStream(names),
+		UsageStream(names),
+	} {
+		p.Go(func(ctx context.Context) error { return ensureStream(ctx, js, fixed(kept(js, c))) })
+	}
+	p.Go(func(ctx context.Context) error { return EnsureArcs(ctx, js, names, fabric) })
+	return p.Wait()
+}
+
+// EnsureArcs is the part of [EnsureCalls] that sync calls rest on: the stream of unreserved arcs and its consumers.
+func EnsureArcs(ctx context.Context, js jetstream.JetStream, names subjects.Names, fabric schema.Fabric) error {
 	arcs := fabric.Arcs
 	if arcs == 0 {
 		arcs = subjects.DefaultArcs
@@ -58,19 +71,11 @@ func EnsureCalls(ctx context.Context, js jetstream.JetStream, names subjects.Nam
 	if arcs < 0 || arcs > subjects.MaxArcs {
 		return schema.Errorf(schema.CodeInvalidParameter, "arcs: is %d; 1 to %d", arcs, subjects.MaxArcs)
 	}
-	p := together(ctx)
-	for _, c := range []jetstream.StreamConfig{
-		Events(names, subjects.DefaultAccount), RetriesStream(names), DeadLettersStream(names), LogsStream(names),
-		UsageStream(names),
-	} {
-		p.Go(func(ctx context.Context) error { return ensureStream(ctx, js, fixed(c)) })
-	}
 	callsU := func() jetstream.StreamConfig { return CallsU(names, time.Now()) }
-	p.Go(func(ctx context.Context) error { return ensureStream(ctx, js, callsU) })
-	if err := p.Wait(); err != nil {
+	if err := ensureStream(ctx, js, callsU); err != nil {
 		return err
 	}
-	p = together(ctx)
+	p := together(ctx)
 	for nn := range arcs {
 		p.Go(func(ctx context.Context) error { return ensureConsumer(ctx, js, callsU, Arc(names, nn)) })
 	}
@@ -185,7 +190,7 @@ func retry(ctx context.Context, do func(ctx context.Context) error) error {
 // changed the same thing.
 func passing(err error) bool {
 	for _, transient := range []error{
-		errAgain, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
+		errAgain, context.DeadlineExceeded, nats.ErrTimeout, nats.ErrNoResponders, jetstream.ErrNoStreamResponse, nats.ErrDisconnected,
 		nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded, jetstream.ErrStreamNotFound,
 		jetstream.ErrConsumerNotFound, jetstream.ErrConsumerDoesNotExist,
 	} {
@@ -194,5 +199,8 @@ func passing(err error) bool {
 		}
 	}
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.Code == 503 && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
+	if !errors.As(err, &api) {
+		return false
+	}
+	return api.ErrorCode == noPeers || api.Code == 503 && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
 }

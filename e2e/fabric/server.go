@@ -17,6 +17,7 @@ import (
 // and the folder that it had.
 type Server struct {
 	*Process
+	ID  string // its name
 	URL string
 
 	config string
@@ -29,35 +30,49 @@ func StartServer(t testing.TB, users ...string) *Server { return startServer(t, 
 // startServer is StartServer with the streams on a disk, if it is given one.
 func startServer(t testing.TB, disk *Disk, users ...string) *Server {
 	t.Helper()
-	path, err := buildServer()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	port := freePort(t)
-	s := &Server{URL: fmt.Sprintf("nats://127.0.0.1:%d", port), config: filepath.Join(dir, "server.conf")}
 	store := filepath.Join(dir, "store")
 	if disk != nil {
 		store = filepath.Join(disk.Dir, "store")
 	}
+	s := newServer(t, disk, serverConfig{name: "e2e", dir: dir, store: store, users: users})
+	s.Start()
+	return s
+}
+
+// serverConfig is what a NATS server is told.
+type serverConfig struct {
+	name, dir, store string
+	users            []string
+	cluster          string // block; "" none
+}
+
+// newServer makes a server that does not run yet.
+func newServer(t testing.TB, disk *Disk, c serverConfig) *Server {
+	t.Helper()
+	path, err := buildServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := freePort(t)
+	s := &Server{ID: c.name, URL: fmt.Sprintf("nats://127.0.0.1:%d", port), config: filepath.Join(c.dir, "server.conf")}
 	// The limits are those of the embedded server (package deploy).
-	text := fmt.Sprintf(`server_name: e2e
+	text := fmt.Sprintf(`server_name: %s
 listen: "127.0.0.1:%d"
 max_payload: 8MB
 max_pending: 256MB
 jetstream { store_dir: %q, max_memory_store: 64GB, max_file_store: 64GB }
 no_auth_user: test
-authorization { users: [
+%sauthorization { users: [
 { user: test, password: test }
 %s
 ] }
-`, port, store, strings.Join(users, "\n"))
+`, c.name, port, c.store, c.cluster, strings.Join(c.users, "\n"))
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	path, args := disk.enter(path, "--config", s.config)
-	s.Process = newProcess(t, "the NATS server", path, args, environ(dir))
-	s.Start()
+	s.Process = newProcess(t, "the NATS server "+c.name, path, args, environ(c.dir))
 	return s
 }
 

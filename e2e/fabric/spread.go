@@ -20,6 +20,7 @@ type SpreadOptions struct {
 	Capacity  int      // of each manager, or worker; 0 means 20
 	Driver    string   // of each manager, or worker; "": process
 	Set       []string // KEY=VALUE, numbers of the fabric
+	Servers   int      // NATS servers, one cluster; 0 means one that is none
 	Proxied   []string // roles that reach the server through a proxy of their own
 	Disk      *Disk    // of the server's streams; nil: a folder of the test
 	Flags     []string // of each manager
@@ -30,7 +31,8 @@ type SpreadOptions struct {
 // is one too.
 type Spread struct {
 	Door
-	Server    *Server
+	Server    *Server   // the first
+	Servers   []*Server // all
 	Managers  []*Role
 	Frontends []*Role
 	Workers   []*Role
@@ -62,8 +64,17 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 	for i := range o.Workers {
 		users = append(users, s.credential("worker", fmt.Sprintf("w%d", i+1)))
 	}
-	s.Server = startServer(t, o.Disk, users...)
-	s.NATS, s.Creds = s.Server.URL, s.seed("admin")
+	if o.Servers > 1 {
+		s.Servers = startCluster(t, o.Servers, users...)
+	} else {
+		s.Servers = []*Server{startServer(t, o.Disk, users...)}
+	}
+	s.Server = s.Servers[0]
+	urls := make([]string, len(s.Servers))
+	for i, server := range s.Servers {
+		urls[i] = server.URL
+	}
+	s.NATS, s.Creds = strings.Join(urls, ","), s.seed("admin")
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(s.Log())
@@ -173,8 +184,8 @@ func (r *Role) Start() {
 // Log is the last that each process has written.
 func (s *Spread) Log() string {
 	var b strings.Builder
-	if s.Server != nil {
-		fmt.Fprintf(&b, "== %s\n%s", s.Server.Name, s.Server.log.tail())
+	for _, server := range s.Servers {
+		fmt.Fprintf(&b, "== %s\n%s", server.Name, server.log.tail())
 	}
 	for _, r := range slices.Concat(s.Managers, s.Frontends, s.Workers) {
 		fmt.Fprintf(&b, "== %s\n%s", r.Name, r.log.tail())

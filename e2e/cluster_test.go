@@ -1,0 +1,83 @@
+package e2e_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hearth-run/hearth/e2e/fabric"
+)
+
+// TestClusterLosesAServer is S54: of three NATS servers the one is killed that has the calls. Calls that ran are answered, others are
+// taken again, and no event that was accepted is lost. HEARTH_LONG kills each of them, under load.
+func TestClusterLosesAServer(t *testing.T) {
+	t.Parallel()
+	t.Run("S54", func(t *testing.T) {
+		kills := 1
+		if os.Getenv("HEARTH_LONG") != "" {
+			kills = 6
+		}
+		f := fabric.StartSpread(t, fabric.SpreadOptions{Servers: 3, Frontends: 2, Capacity: 8})
+		f.DeployFn("fn", "--timeout", "60s")
+		for range kills {
+			victim := f.ServerNamed(homeOf(t, f, "HEARTH_CALLS_U"))
+			survivor := f.Servers[0]
+			if survivor == victim {
+				survivor = f.Servers[1]
+			}
+			l := newLedger(t, &fabric.Door{NATS: survivor.URL}, newRecord(t))
+			work := loaded(2, func(ctx context.Context) { l.handIn(ctx, "fn", "nap 3") })
+			defer work.stop()
+			l.accepts(t, 20)
+			g := newGate(t)
+			running := l.beginAll(t, 2, "fn", g.words())
+			g.wait(t, len(running))
+
+			victim.Kill()
+			killed := time.Now()
+			eventually(t, "a call is answered", func() bool { return l.call("fn", "", 2*time.Second) == fine })
+			t.Logf("a call was answered %v after %s was killed", time.Since(killed), victim.ID)
+			g.open()
+			for _, e := range running {
+				if got := l.await(withDeadline(t), e); got != fine {
+					t.Errorf("call %s ran when the server was killed: %s", e.tag, got)
+				}
+			}
+			for i := range 20 {
+				if e := l.call("fn", "", patience); e != fine {
+					t.Errorf("call %d after the first: %s", i, e)
+				}
+			}
+			l.accepts(t, 20)
+			victim.Start()
+			work.stop()
+			drained(t, l)
+			quiet(t, f)
+			if dead := deadLetters(t, l); len(dead) > 0 {
+				t.Errorf("%d dead letters: %+v", len(dead), dead[0])
+			}
+			l.settle(t)
+		}
+	})
+}
+
+// homeOf is the server on which a stream of one replica lies.
+func homeOf(t testing.TB, f *fabric.Spread, stream string) string {
+	t.Helper()
+	js, err := jetstream.New(f.Servers[0].Connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(withDeadline(t), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.CachedInfo().Cluster; c != nil {
+		return c.Leader
+	}
+	t.Fatalf("stream %s is on no cluster", stream)
+	return ""
+}
