@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -71,6 +72,27 @@ func (s *Service) storeZip(ctx context.Context, sha string, data []byte) (int64,
 	return int64(len(data)), nil
 }
 
+// Of a package that was put a moment ago: in a cluster of NATS servers a replica may answer that has not heard of it yet.
+const (
+	codeLooks = 20
+	codeAgain = 100 * time.Millisecond
+)
+
+// findCode looks for an object of the code store.
+func (s *Service) findCode(ctx context.Context, sha string) (*jetstream.ObjectInfo, error) {
+	for looks := 1; ; looks++ {
+		info, err := s.store.code.GetInfo(ctx, sha)
+		if !errors.Is(err, jetstream.ErrObjectNotFound) || looks == codeLooks || s.store.js.Conn().ConnectedClusterName() == "" {
+			return info, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(codeAgain):
+		}
+	}
+}
+
 // checkCode reads the object that a request names and refuses what no worker could run: bytes of another hash, too
 // many, or no zip. What the function runs already (known) was checked when it came. A zip that came with the request is
 // put there first. It returns the size of the zip.
@@ -78,7 +100,7 @@ func (s *Service) checkCode(ctx context.Context, sha string, sent []byte, known 
 	if sent != nil {
 		return s.storeZip(ctx, sha, sent)
 	}
-	info, err := s.store.code.GetInfo(ctx, sha)
+	info, err := s.findCode(ctx, sha)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return 0, schema.Invalid(schema.FieldError{
 			Field: fieldCode, Got: sha, Allowed: "no such object in the code store: put the zip there first",
