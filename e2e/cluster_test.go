@@ -12,14 +12,17 @@ import (
 )
 
 // TestClusterLosesAServer is S54: of three NATS servers the one is killed that has the calls. Calls that ran are answered, others are
-// taken again, and no event that was accepted is lost. HEARTH_LONG kills each of them, under load.
+// taken again, and no event that was accepted is lost. HEARTH_LONG=more does it six times.
 func TestClusterLosesAServer(t *testing.T) {
 	t.Parallel()
+	kills := 1
+	switch os.Getenv("HEARTH_LONG") {
+	case "":
+		t.Skip("with HEARTH_LONG=1: the servers take their time to choose leaders")
+	case "more":
+		kills = 6
+	}
 	t.Run("S54", func(t *testing.T) {
-		kills := 1
-		if os.Getenv("HEARTH_LONG") != "" {
-			kills = 6
-		}
 		f := fabric.StartSpread(t, fabric.SpreadOptions{Servers: 3, Frontends: 2, Capacity: 8})
 		f.DeployFn("fn", "--timeout", "60s")
 		for range kills {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sourcegraph/conc"
 	"github.com/sourcegraph/conc/pool"
 
 	"github.com/hearth-run/hearth/deploy/topology"
@@ -17,22 +20,39 @@ import (
 // In a cluster of NATS servers each stream of calls has its home on one of them (DESIGN 9), and goes with it: nobody answers for it, and
 // it cannot be made again as long as the cluster remembers where it was. So the controller asks after each, deletes the one whose home
 // is gone, and has it made elsewhere. What it held is lost: frontends see another stream under the name, and answer who waited.
+//
+// A home that is slow is not gone: every question may be answered until homeGone is over, and one answer is enough. The cluster's leader
+// is asked as well: while it does not answer nothing could be made again, and this manager may be the one that is cut off. So a stream is
+// missed only from the first question on that the leader answers and nobody else does.
 const (
-	homeLook = 500 * time.Millisecond // between looks, and what an answer may take
-	homeGone = time.Second            // without an answer, while the cluster's leader answers
+	homeLook = 500 * time.Millisecond // between questions
+	homeGone = 2 * time.Second        // without an answer, of which for homeSure the cluster's leader answers
+	homeSure = time.Second
+	homesAsk = 16 // questions of one round at once
 
 	errCodeOffline jetstream.ErrorCode = 10118
 )
 
 // homes is what the controller heard of the streams of calls.
 type homes struct {
-	m      *Manager
-	silent map[string]time.Duration // since when nobody answers for a stream
+	m *Manager
+
+	mu  sync.Mutex
+	by  map[string]*home
+	led time.Duration // when the last question was sent that the cluster's leader answered
+}
+
+// home is what was heard of one stream.
+type home struct {
+	heard  time.Duration // when the last question was sent that was answered, or the first one
+	missed time.Duration // when the first one was sent after that which the leader alone answered; 0: none was
 }
 
 // homesLoop looks after the homes of the streams of calls until ctx ends. On a server that is none of a cluster it does nothing.
 func (k *keeper) homesLoop(ctx context.Context) {
-	h := homes{k.m, make(map[string]time.Duration)}
+	h := homes{m: k.m, by: make(map[string]*home)}
+	var rounds conc.WaitGroup // at most homeGone / homeLook of them, and one
+	defer rounds.Wait()
 	tick := time.NewTicker(homeLook)
 	defer tick.Stop()
 	for {
@@ -44,11 +64,13 @@ func (k *keeper) homesLoop(ctx context.Context) {
 		if k.m.nc.ConnectedClusterName() == "" {
 			continue
 		}
-		for _, stream := range h.gone(ctx, k.callStreams()) {
+		streams := k.callStreams()
+		for _, stream := range h.gone(streams, k.m.now()) {
 			if err := k.rehome(ctx, stream); err != nil && ctx.Err() == nil {
 				k.m.log.Warn("make a stream of calls again whose NATS server is gone", "stream", stream, "error", err)
 			}
 		}
+		rounds.Go(func() { h.round(ctx, streams) })
 	}
 }
 
@@ -66,34 +88,67 @@ func (k *keeper) callStreams() []string {
 	return names
 }
 
-// gone asks after these streams, and gives those that nobody has answered for long enough.
-func (h *homes) gone(ctx context.Context, streams []string) (gone []string) {
-	sent := h.m.now()
-	answers := make([]bool, len(streams))
-	led := false
-	p := pool.New().WithMaxGoroutines(16)
-	p.Go(func() { led = h.asks(ctx, h.absent(streams)) })
-	for i, stream := range streams {
-		p.Go(func() { answers[i] = h.asks(ctx, stream) })
-	}
-	p.Wait()
-	if !led || ctx.Err() != nil {
-		clear(h.silent) // who is cut off hears of nobody; and without a leader nothing can be made again
-		return nil
-	}
-	for i, stream := range streams {
-		since, silent := h.silent[stream]
+// gone gives those of these streams for which nobody has answered for long enough, and forgets the others.
+func (h *homes) gone(streams []string, now time.Duration) (gone []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.by, func(stream string, _ *home) bool { return !slices.Contains(streams, stream) })
+	led := now-h.led < homeSure
+	for _, stream := range streams {
+		at := h.by[stream]
 		switch {
-		case answers[i]:
-			delete(h.silent, stream)
-		case !silent:
-			h.silent[stream] = sent
-		case h.m.now()-since >= homeGone:
-			delete(h.silent, stream)
+		case at == nil:
+			h.by[stream] = &home{heard: now}
+		case !led:
+			at.missed = 0
+		case at.missed > 0 && now-at.missed >= homeSure && now-at.heard >= homeGone:
+			delete(h.by, stream)
 			gone = append(gone, stream)
 		}
 	}
 	return gone
+}
+
+// round asks after these streams once, and after the leader.
+func (h *homes) round(ctx context.Context, streams []string) {
+	ctx, cancel := context.WithTimeoutCause(ctx, homeGone, errors.New("asking after a stream of calls"))
+	defer cancel()
+	sent := h.m.now()
+	p := pool.New().WithMaxGoroutines(homesAsk)
+	p.Go(func() {
+		if h.asks(ctx, h.absent(streams)) {
+			h.leads(sent)
+		}
+	})
+	for _, stream := range streams {
+		p.Go(func() {
+			if h.asks(ctx, stream) {
+				h.answers(stream, sent)
+			}
+		})
+	}
+	p.Wait()
+}
+
+// leads notes that the leader answered what was sent then.
+func (h *homes) leads(sent time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.led = max(h.led, sent)
+	for _, at := range h.by {
+		if at.missed == 0 && sent > at.heard {
+			at.missed = sent
+		}
+	}
+}
+
+// answers notes that somebody answered for a stream what was sent then.
+func (h *homes) answers(stream string, sent time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if at := h.by[stream]; at != nil && sent >= at.heard {
+		at.heard, at.missed = sent, 0
+	}
 }
 
 // absent is a stream of calls that there is not: the cluster's leader says so.
@@ -108,8 +163,6 @@ func (h *homes) absent(streams []string) string {
 
 // asks reports whether somebody who can tell answers for a stream.
 func (h *homes) asks(ctx context.Context, stream string) bool {
-	ctx, cancel := context.WithTimeoutCause(ctx, homeLook, errors.New("asking after a stream of calls"))
-	defer cancel()
 	err := h.m.api(ctx, "STREAM.INFO."+stream, struct{}{}, nil)
 	var api *jetstream.APIError
 	return err == nil || errors.As(err, &api) && api.ErrorCode != errCodeOffline && api.Code != 503

@@ -96,26 +96,39 @@ func fixed(c jetstream.StreamConfig) func() jetstream.StreamConfig {
 func ensureStream(ctx context.Context, js jetstream.JetStream, want func() jetstream.StreamConfig) error {
 	err := retry(ctx, func(ctx context.Context) error {
 		c := want()
-		_, err := js.CreateStream(ctx, c)
-		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			return err
+		err := makeStream(ctx, js, c)
+		if alone(err) {
+			c.Replicas = 1
+			err = makeStream(ctx, js, c)
 		}
-		s, err := js.Stream(ctx, c.Name)
-		if err != nil {
-			return err
+		if few(err) {
+			err = fmt.Errorf("%d servers of the cluster keep it: start as many, with JetStream on: %w", c.Replicas, err)
 		}
-		has := s.CachedInfo().Config
-		if d := streamDifferences(has, c); len(d) > 0 {
-			return conflict(d)
-		}
-		if raised, changed := raise(has, c); changed {
-			_, err = js.UpdateStream(ctx, raised)
-			return err
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("set up stream %s: %w", want().Name, err)
+	}
+	return nil
+}
+
+// makeStream makes a stream, or gives the one that stands there what it lacks.
+func makeStream(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) error {
+	_, err := js.CreateStream(ctx, c)
+	if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return err
+	}
+	s, err := js.Stream(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	has := s.CachedInfo().Config
+	if d := streamDifferences(has, c); len(d) > 0 {
+		return conflict(d)
+	}
+	if raised, changed := raise(has, c); changed {
+		_, err = js.UpdateStream(ctx, raised)
+		return err
 	}
 	return nil
 }
@@ -202,5 +215,5 @@ func passing(err error) bool {
 	if !errors.As(err, &api) {
 		return false
 	}
-	return api.ErrorCode == noPeers || api.Code == 503 && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
+	return few(err) || api.Code == 503 && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
 }

@@ -14,8 +14,22 @@ import (
 // alone. DESIGN 9, S54.
 const Replicas = 3
 
-// noPeers is JetStream's error where fewer servers than replicas are there: a cluster that is starting, or one that is too small.
-const noPeers jetstream.ErrorCode = 10005
+const (
+	noPeers      jetstream.ErrorCode = 10005 // fewer servers than replicas are there: a cluster that is starting, or one that is too small
+	notClustered jetstream.ErrorCode = 10074 // the server has the name of a cluster, for its leaf nodes, and keeps its streams alone
+)
+
+// few reports whether a stream was refused because too few servers of the cluster are there.
+func few(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == noPeers
+}
+
+// alone reports whether a stream was refused because its server keeps streams by itself.
+func alone(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == notClustered
+}
 
 // kept is a stream that must not be lost as the servers behind js keep it. Streams of calls are not: an expected sequence, which
 // guards a reserved arc, is refused without reason on a replicated stream (measured), and whose server is gone is made again.

@@ -3,7 +3,9 @@ package natstest
 import (
 	"context"
 	"net"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -192,4 +194,13 @@ func (f *Fabric) JetStream(t testing.TB) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	return js
+}
+
+// Routes are the servers of a cluster, for [ServerOptions].
+func Routes(urls ...string) []*url.URL {
+	all := make([]*url.URL, len(urls))
+	for i, u := range urls {
+		all[i] = &url.URL{Scheme: "nats", Host: strings.TrimPrefix(u, "nats://")}
+	}
+	return all
 }
