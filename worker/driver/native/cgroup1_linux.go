@@ -134,7 +134,7 @@ func (h *v1) make(name string) (group, error) {
 // open opens what a first process joins by.
 func (g *group1) open() error {
 	for _, c := range controllers {
-		fd, err := unix.Open(filepath.Join(g.folder(c), procsFile), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open(filepath.Join(g.folder(c), tasksFile), unix.O_WRONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			g.joined()
 			return fmt.Errorf("open a cgroup: %w", err)
@@ -205,6 +205,14 @@ func (g *group1) joined() {
 		_ = unix.Close(int(fd))
 	}
 	g.procs = nil
+}
+
+func (g *group1) enter(pid int) error {
+	var errs []error
+	for _, c := range controllers {
+		errs = append(errs, write(g.folder(c), procsFile, strconv.Itoa(pid)))
+	}
+	return errors.Join(errs...)
 }
 
 func (g *group1) limit(l limits) error {

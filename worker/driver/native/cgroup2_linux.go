@@ -127,6 +127,8 @@ func (g *group2) join() ([]uintptr, int) { return nil, int(g.dir.Fd()) }
 
 func (g *group2) joined() { _ = g.dir.Close() }
 
+func (g *group2) enter(pid int) error { return write(g.path, procsFile, strconv.Itoa(pid)) }
+
 func (g *group2) limit(l limits) error {
 	const period = 100_000 // us
 	weight := min(10_000, max(1, int64(l.weight*100)))

@@ -36,6 +36,8 @@ type group interface {
 	join() (procs []uintptr, folder int)
 	// joined closes them.
 	joined()
+	// enter moves a process into it, with all its threads.
+	enter(pid int) error
 	// limit bounds memory, processor and processes, before anything of an account runs.
 	limit(l limits) error
 	// freeze stops all processes, or lets them go on.
@@ -80,6 +82,10 @@ func familyOf(locks string) family {
 func (f family) name(block int) string { return string(f) + strconv.Itoa(block) }
 
 const procsFile = "cgroup.procs"
+
+// tasksFile is where one thread joins a group of version 1. A process that has one alone is moved by it without a lock that all
+// forks and ends of processes on the host wait for, which cgroup.procs takes, once a controller.
+const tasksFile = "tasks"
 
 // Times of what the kernel does behind the end of a process.
 const (

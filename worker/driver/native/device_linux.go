@@ -210,29 +210,9 @@ func (d *Driver) confine(pid int) (free func(), err error) {
 		}
 	}
 	defer g.joined()
-	if err := errors.Join(g.limit(helperLimits), enterGroup(g, pid)); err != nil {
+	if err := errors.Join(g.limit(helperLimits), g.enter(pid)); err != nil {
 		free()
 		return nil, err
 	}
 	return free, nil
-}
-
-// enterGroup moves a process into a group.
-func enterGroup(g group, pid int) error {
-	text := []byte(fmt.Sprint(pid))
-	procs, folder := g.join()
-	if folder >= 0 {
-		fd, err := unix.Openat(folder, procsFile, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("join a cgroup: %w", err)
-		}
-		defer unix.Close(fd)
-		procs = []uintptr{uintptr(fd)}
-	}
-	for _, fd := range procs {
-		if _, err := unix.Write(int(fd), text); err != nil {
-			return fmt.Errorf("join a cgroup: %w", err)
-		}
-	}
-	return nil
 }
