@@ -33,6 +33,7 @@ func TestReservedApart(t *testing.T) {
 	if os.Getenv("HEARTH_LONG") != "" {
 		t.Run("S59", func(t *testing.T) { closedLoop(t, f) })
 	}
+	t.Run("shard deleted by hand", func(t *testing.T) { shardDeleted(t, f) })
 	t.Run("S42", func(t *testing.T) { twoRings(t, f) })
 	t.Run("S41", func(t *testing.T) { leavesInOrder(t, f) })
 	quiet(t, f)

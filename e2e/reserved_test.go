@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -97,6 +98,29 @@ func (r *reserved) call(payload string) *client.Answer {
 		r.t.Fatal(err)
 	}
 	return a
+}
+
+// environments are those that run n calls at once: all of a reservation that has so many.
+func (r *reserved) environments(n int) map[string]bool {
+	r.t.Helper()
+	g := newGate(r.t)
+	fl := r.send(n, g.payload())
+	g.wait(r.t, n)
+	g.open()
+	all := environmentsOf(fl.wait())
+	if len(all) != n {
+		r.t.Errorf("%d environments ran %d calls at once", len(all), n)
+	}
+	return all
+}
+
+// environmentsOf are the environments that ran these calls.
+func environmentsOf(answers []*client.Answer) map[string]bool {
+	all := make(map[string]bool)
+	for _, a := range answers {
+		all[a.Environment] = true
+	}
+	return all
 }
 
 // flight is calls that are out.
@@ -254,15 +278,32 @@ func TestReserved(t *testing.T) {
 		}
 	})
 	t.Run("S36", func(t *testing.T) {
-		r, g := reserve(t, f, "s36", 10), newGate(t)
-		ten := r.send(8, g.payload())
+		r := reserve(t, f, "s36", 10)
+		before := r.environments(10)
+		g := newGate(t)
+		eight := r.send(8, g.payload())
 		held := g.wait(t, 8)
 		r.limit(4)
 		r.becomes("two go, eight are in use", func(v *schema.ReservationOutput) bool { return v.Size == 8 && v.Surplus == 4 })
 		r.limit(10, "--wait")
 		release(held)
-		ten.wait()
+		kept := environmentsOf(eight.wait())
 		r.becomes("ten are ready", func(v *schema.ReservationOutput) bool { return v.Size == 10 && v.Busy == 0 })
+		after := r.environments(10)
+		made := 0
+		for id := range after {
+			if !before[id] {
+				made++
+			}
+		}
+		for id := range kept {
+			if !before[id] || !after[id] {
+				t.Errorf("environment %s was in use, and is not one of the ten", id)
+			}
+		}
+		if len(kept) != 8 || made != 2 {
+			t.Errorf("%d were in use, and %d were made: before %v, after %v", len(kept), made, before, after)
+		}
 		r.limit(4)
 		r.becomes("four stay", func(v *schema.ReservationOutput) bool { return v.Size == 4 && v.Surplus == 0 })
 	})
@@ -283,7 +324,15 @@ func TestShrink(t *testing.T) {
 		if cold := load.count(schema.StartCold); cold > 0 || load.failed() != "" {
 			t.Errorf("%d calls were cold, %s", cold, load.failed())
 		}
-		r.becomes("four stay", func(v *schema.ReservationOutput) bool { return v.Size == 4 && v.Surplus == 0 })
+		r.becomes("four are left", func(v *schema.ReservationOutput) bool { return v.Size == 4 && v.Surplus == 0 })
+		// They stay, the same ones, with no load at all, while a reclaim time passes: another reservation's surplus goes by it.
+		four := r.environments(4)
+		other := reserve(t, f, "s32", 2)
+		other.limit(1)
+		other.becomes("one is left", func(v *schema.ReservationOutput) bool { return v.Size == 1 })
+		if now := r.environments(4); !maps.Equal(now, four) {
+			t.Errorf("the four were %v and are %v", four, now)
+		}
 	})
 	t.Run("S34", func(t *testing.T) {
 		r := reserve(t, f, "s34", 5)
