@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -30,7 +31,7 @@ type claimer struct {
 
 func (b *bundle) claimer(t testing.TB, function string) *claimer {
 	t.Helper()
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, function, "", schema.DefaultFabric().Arcs)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, function, "", natstest.Arcs)
 	return b.claimerOf(t, b.Names.CallsU(), b.Names.UnreservedDurable(nn))
 }
 

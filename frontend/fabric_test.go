@@ -46,7 +46,7 @@ type settings struct {
 // setup starts a frontend on a fabric of its own, with function "echo" and those asked for.
 func setup(t testing.TB, s settings) *bundle {
 	t.Helper()
-	numbers := schema.DefaultFabric()
+	numbers := natstest.Small()
 	if s.fabric != nil {
 		s.fabric(&numbers)
 	}

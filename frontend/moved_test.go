@@ -50,7 +50,7 @@ func (c *claim) copy(t testing.TB) {
 	t.Helper()
 	env := c.call
 	env.Reason = schema.ReasonOverflow
-	nn := subjects.UnreservedArc(env.Account, env.Function, env.Tenant, schema.DefaultFabric().Arcs)
+	nn := subjects.UnreservedArc(env.Account, env.Function, env.Tenant, natstest.Arcs)
 	m := &nats.Msg{
 		Subject: c.b.Names.UnreservedCall(nn, env.Account, env.Function, env.Version, env.Tenant), Reply: c.inbox("p"),
 		Header: nats.Header{nats.MsgTTLHdr: {"12s"}}, Data: schema.EncodeCall(nil, &env),

@@ -156,7 +156,7 @@ func TestSpansNameTheSubTenant(t *testing.T) {
 		return found
 	}
 	const acme = "acme/eu 1"
-	number := subjects.UnreservedArc(subjects.DefaultAccount, "shop", acme, schema.DefaultFabric().Arcs)
+	number := subjects.UnreservedArc(subjects.DefaultAccount, "shop", acme, natstest.Arcs)
 	for function, claims := range map[string]*claimer{
 		"shop": b.claimerOf(t, b.Names.CallsU(), b.Names.UnreservedDurable(number)), "echo": b.claimer(t, "echo"),
 	} {

@@ -37,7 +37,7 @@ func TestTenantLimit(t *testing.T) {
 		}
 		return b.send(t, "shop", h)
 	}
-	arc := subjects.UnreservedArc(subjects.DefaultAccount, "shop", "noisy", schema.DefaultFabric().Arcs)
+	arc := subjects.UnreservedArc(subjects.DefaultAccount, "shop", "noisy", natstest.Arcs)
 	claims := b.claimerOf(t, b.Names.CallsU(), b.Names.UnreservedDurable(arc))
 	admitted := func(n int) {
 		t.Helper()

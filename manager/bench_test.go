@@ -12,7 +12,7 @@ import (
 // BenchmarkWarmCall is one warm call after the other, from publication to the answer, over in-process connections; the
 // sub-benchmark core is a plain request to an echo over the same kind of connection, to compare with.
 func BenchmarkWarmCall(b *testing.B) {
-	f := natstest.Start(b)
+	f := natstest.Start(b, natstest.AllArcs())
 	startNode(b, f, f.Connect(b), "m1", inline)
 	c := newCaller(b, f, "f1")
 	key := c.deploy("resize")

@@ -73,7 +73,7 @@ func refused(msg *nats.Msg) error {
 // after a while the arc is as long as before (S14).
 func TestBurst(t *testing.T) {
 	t.Parallel()
-	f := natstest.Start(t)
+	f := natstest.Start(t, many())
 	g := newGate()
 	var nodes []*node
 	places := 40
@@ -82,9 +82,9 @@ func TestBurst(t *testing.T) {
 	}
 	burst := 5 * places
 	for i := range 6 {
-		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(places), gated(g), set("quiet", "2s"), many))
+		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(places), gated(g), set("quiet", "2s")))
 	}
-	c := ofMany(newCaller(t, f, "f1"))
+	c := newCaller(t, f, "f1")
 	opened(t, g)
 	told(t, nodes)
 	settled(t, c, nodes)
@@ -126,13 +126,13 @@ func TestBurst(t *testing.T) {
 // Beyond all capacity calls are told so at once, not when their time to start is over, and what runs is left alone.
 func TestBeyondAllCapacity(t *testing.T) {
 	t.Parallel()
-	f := natstest.Start(t)
+	f := natstest.Start(t, many())
 	g := newGate()
 	var nodes []*node
 	for i := range 3 {
-		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(4), gated(g), many))
+		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(4), gated(g)))
 	}
-	c := ofMany(newCaller(t, f, "f1"))
+	c := newCaller(t, f, "f1")
 	opened(t, g)
 	told(t, nodes)
 	settled(t, c, nodes)
@@ -239,12 +239,12 @@ func TestCaughtRunsInWhatIsWarm(t *testing.T) {
 // to be free is no shortage.
 func TestNearlyFullRefusesNobody(t *testing.T) {
 	t.Parallel()
-	f := natstest.Start(t)
+	f := natstest.Start(t, many())
 	var nodes []*node
 	for i := range 3 {
-		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(3), asksLate, many))
+		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(3), asksLate))
 	}
-	c := ofMany(newCaller(t, f, "f1"))
+	c := newCaller(t, f, "f1")
 	settled(t, c, nodes)
 	const callers, calls = 8, 60
 	keys := make([]schema.Key, 4)
@@ -287,7 +287,7 @@ func TestRoomFurtherOn(t *testing.T) {
 	settled(t, c, nodes)
 	name, small := "large", c.deploy("small")
 	key := c.deploy(name, func(r *schema.FunctionRecord) { r.Latest.MemoryMB = 8 * 128 })
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, name, "", subjects.DefaultArcs)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, name, "", natstest.Arcs)
 	first := subjects.NewRing(0, []string{"m0", "m1"}).Unreserved(nil, nn, 0)[0]
 	// The small function takes a place of the arc's first manager and stays.
 	held := c.call("small", small, c.nc.NewInbox())

@@ -57,7 +57,7 @@ func newCrowded(t *testing.T, arcs, members, most int) *crowded {
 	t.Helper()
 	f := natstest.Start(t)
 	w := &crowdWorker{}
-	m, err := New(f.Connect(t), w, Config{ID: "m1", Names: f.Names, Capacity: arcs * members})
+	m, err := New(f.Connect(t), w, Config{ID: "m1", Names: f.Names, Fabric: natstest.Small(), Capacity: arcs * members})
 	if err != nil {
 		t.Fatal(err)
 	}

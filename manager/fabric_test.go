@@ -38,18 +38,11 @@ type node struct {
 // setting changes a node before it starts.
 type setting func(*manager.Config, *echoWorker)
 
-// many is for tests with several managers, and ofMany for their caller: few arcs where a race is looked for.
-func many(c *manager.Config, w *echoWorker) {
-	if natstest.Raced {
-		fewArcs(c, w)
-	}
-}
-
-func ofMany(c *caller) *caller {
-	if natstest.Raced {
-		c.arcs = 8
-	}
-	return c
+// many is for the fabric of several managers: as many arcs as a fabric has by default, few where a race is looked for.
+func many() natstest.Option {
+	numbers := schema.DefaultFabric()
+	numbers.Arcs = natstest.Fewer(numbers.Arcs, 8)
+	return natstest.Numbers(numbers)
 }
 
 func capacity(n int) setting { return func(c *manager.Config, _ *echoWorker) { c.Capacity = n } }
@@ -70,7 +63,8 @@ func startNode(t testing.TB, f *natstest.Fabric, nc *nats.Conn, id string, setti
 func newNode(t testing.TB, f *natstest.Fabric, nc *nats.Conn, id string, settings ...setting) *node {
 	t.Helper()
 	w := newEchoWorker(nc)
-	cfg := manager.Config{ID: id, Names: f.Names, Capacity: 40, Build: "test"}
+	cfg := manager.Config{ID: id, Names: f.Names, Capacity: 40, Build: "test", Fabric: schema.DefaultFabric()}
+	cfg.Fabric.Arcs = f.Arcs
 	if testing.Verbose() && os.Getenv("HEARTH_TEST_LOG") != "" {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("at", id)
 	}
@@ -113,7 +107,7 @@ func newCaller(t testing.TB, f *natstest.Fabric, id string) *caller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &caller{t: t, nc: nc, js: js, names: f.Names, arcs: subjects.DefaultArcs, ended: make(chan uint64, 1<<16)}
+	c := &caller{t: t, nc: nc, js: js, names: f.Names, arcs: f.Arcs, ended: make(chan uint64, 1<<16)}
 	_, err = nc.Subscribe(subjects.FrontendInbox("f1", "e"), func(msg *nats.Msg) {
 		var e schema.Ends
 		if err := schema.Unmarshal(msg.Data, &e); err != nil {

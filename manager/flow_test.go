@@ -16,7 +16,7 @@ func TestHeldBackStartsNothing(t *testing.T) {
 	f := natstest.Start(t)
 	// The one that will not be heard is the first of the arc, so that calls come to it.
 	ids := []string{"m1", "m2"}
-	first := subjects.NewRing(0, ids).Unreserved(nil, subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs), 0)[0]
+	first := subjects.NewRing(0, ids).Unreserved(nil, subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", natstest.Arcs), 0)[0]
 	proxy := natstest.StartProxy(t, f.URL)
 	nc, err := nats.Connect(proxy.URL, nats.MaxReconnects(-1))
 	if err != nil {

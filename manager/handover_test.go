@@ -29,7 +29,7 @@ func TestHandOver(t *testing.T) {
 	settled(t, c, nodes)
 	told(t, nodes)
 	key := c.deploy("resize")
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", natstest.Arcs)
 	ranks := subjects.NewRing(0, []string{"m0", "m1"}).Unreserved(nil, nn, 0)
 	first, second := nodes[ranks[0]], nodes[ranks[1]]
 	// A promise that does not come within 20 ms is no promise: a machine that is busy with other things may take several tries.
@@ -141,7 +141,7 @@ func (c *caller) stranger(f *natstest.Fabric, n *node) *stranger {
 	if err := nc.Flush(); err != nil {
 		c.t.Fatal(err)
 	}
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", natstest.Arcs)
 	lease, err := schema.Marshal(schema.MemberRecord{V: schema.Version, ID: "m9", Incarnation: "9", State: schema.MemberActive, Reads: 1})
 	if err != nil {
 		c.t.Fatal(err)
@@ -279,7 +279,7 @@ func TestForgedClaims(t *testing.T) {
 	key := c.deploy("resize")
 	call := c.call("resize", key, c.nc.NewInbox())
 	subject := c.subject(call)
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", natstest.Arcs)
 	ack := fmt.Sprintf("$JS.ACK.%s.%s.1.5.5.1.0", c.names.CallsU(), c.names.UnreservedDurable(nn))
 	change := func(f func(*schema.Call)) []byte {
 		call := *call

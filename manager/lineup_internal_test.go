@@ -25,7 +25,7 @@ func TestLineOfClaimsLooksAgain(t *testing.T) {
 	f := natstest.Start(t)
 	nc := f.Connect(t)
 	w := &starts{}
-	m, err := New(nc, w, Config{ID: "m1", Names: f.Names, Capacity: 1})
+	m, err := New(nc, w, Config{ID: "m1", Names: f.Names, Fabric: natstest.Small(), Capacity: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

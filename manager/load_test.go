@@ -18,12 +18,12 @@ import (
 // A steady closed loop leaves nothing behind: no call in the stream, no environment busy, and every end told.
 func TestClosedLoop(t *testing.T) {
 	t.Parallel()
-	f := natstest.Start(t)
+	f := natstest.Start(t, many())
 	var nodes []*node
 	for i := range 3 {
-		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), asksLate, many))
+		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), asksLate))
 	}
-	c := ofMany(newCaller(t, f, "f1"))
+	c := newCaller(t, f, "f1")
 	key := c.deploy("resize")
 	const callers = 4
 	calls := int64(natstest.Fewer(2000, 400))
@@ -179,7 +179,7 @@ func TestWaitsThroughSlowInit(t *testing.T) {
 	began := time.Now()
 	a := c.send("slow", key, 3)
 	natstest.Eventually(t, patience, func() bool { return time.Since(began) > topology.AckWait+topology.AckWait/2 }, "AckWait passes")
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "slow", "", subjects.DefaultArcs)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "slow", "", natstest.Arcs)
 	if info := c.consumer(nn); info.NumRedelivered != 0 || info.NumAckPending != 3 {
 		t.Errorf("%d redelivered, %d claimed; want 0 and 3", info.NumRedelivered, info.NumAckPending)
 	}
@@ -256,7 +256,7 @@ func TestReconnect(t *testing.T) {
 	}
 	close(g.open)
 	a.want(1)
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", natstest.Arcs)
 	p := c.hearPulls(nn)
 	natstest.Eventually(t, patience, func() bool {
 		return p.last(0) == 1 && p.last(5) == 4 && p.last(9) == 64 && c.waitingPulls(nn) == 3 && n.Status().Busy == 0
@@ -275,14 +275,14 @@ func TestFewerArcs(t *testing.T) {
 	name := ""
 	for i := range 100 {
 		name = "fn" + string(rune('a'+i%26)) + string(rune('a'+i/26))
-		if subjects.UnreservedArc(subjects.DefaultAccount, name, "", subjects.DefaultArcs) >= 8 {
+		if subjects.UnreservedArc(subjects.DefaultAccount, name, "", natstest.Arcs) >= 8 {
 			break
 		}
 	}
 	key := c.deploy(name)
 	c.invoke(name, key)
 	kv := c.bucket(topology.Ring)
-	numbers := schema.DefaultFabric()
+	numbers := natstest.Small()
 	numbers.Arcs = 8
 	b, err := schema.Marshal(numbers)
 	if err != nil {

@@ -43,13 +43,13 @@ func (p *places) at(id string, arc func(name string) int) string {
 
 func (p *places) function(id string) string {
 	return p.at(id, func(name string) int {
-		return subjects.UnreservedArc(subjects.DefaultAccount, name, "", subjects.DefaultArcs)
+		return subjects.UnreservedArc(subjects.DefaultAccount, name, "", natstest.Arcs)
 	})
 }
 
 func (p *places) tenant(id, function string) string {
 	return p.at(id, func(tenant string) int {
-		return subjects.UnreservedArc(subjects.DefaultAccount, function, tenant, subjects.DefaultArcs)
+		return subjects.UnreservedArc(subjects.DefaultAccount, function, tenant, natstest.Arcs)
 	})
 }
 
@@ -240,7 +240,7 @@ func TestNoWayForWhatIsWarmElsewhere(t *testing.T) {
 	f := natstest.Start(t)
 	nodes, c, _ := two(t, f)
 	key := c.deploy("resize", limited(1))
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", natstest.Arcs)
 	ranks := subjects.NewRing(0, []string{"m0", "m1"}).Unreserved(nil, nn, 0)
 	first, second := nodes[ranks[0]], nodes[ranks[1]]
 	onlyWarmAt(t, c, first, second, nodes, key)

@@ -100,14 +100,14 @@ func TestOffersAreExact(t *testing.T) {
 	n := startNode(t, f, f.Connect(t), "m1", capacity(8), gated(g))
 	c := newCaller(t, f, "f1")
 	key := c.deploy("resize")
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", subjects.DefaultArcs)
-	other := (nn + 1) % subjects.DefaultArcs
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", natstest.Arcs)
+	other := (nn + 1) % natstest.Arcs
 	here, there := c.hearPulls(nn), c.hearPulls(other)
 	a := c.send("resize", key, 8)
 	natstest.Eventually(t, patience, func() bool { return g.held() == 8 }, "all eight calls run")
 	// Room is out: nothing but the catcher stands open on any arc.
 	natstest.Eventually(t, patience, func() bool {
-		for nn := range subjects.DefaultArcs {
+		for nn := range natstest.Arcs {
 			if c.waitingPulls(nn) > 1 {
 				return false
 			}
@@ -157,12 +157,12 @@ func TestEvictsForRoom(t *testing.T) {
 // Taking offers back under load loses no call.
 func TestWithdrawalLosesNothing(t *testing.T) {
 	t.Parallel()
-	f := natstest.Start(t)
+	f := natstest.Start(t, many())
 	var nodes []*node
 	for i := range 3 {
-		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(3), asksLate, many))
+		nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprint("m", i), capacity(3), asksLate))
 	}
-	c := ofMany(newCaller(t, f, "f1"))
+	c := newCaller(t, f, "f1")
 	// Four functions share nine places, so that room runs out, comes back, and idle environments are evicted all the time.
 	const callers = 8
 	calls := natstest.Fewer(150, 40)

@@ -16,7 +16,7 @@ import (
 func TestLimitBetweenDecisionAndWrite(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)
-	m, err := New(f.Connect(t), nil, Config{ID: "m1", Names: f.Names, Capacity: 1})
+	m, err := New(f.Connect(t), nil, Config{ID: "m1", Names: f.Names, Fabric: natstest.Small(), Capacity: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -324,7 +324,7 @@ func TestTenantLimitOfWhatIsWarmElsewhere(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)
 	ids := []string{"m0", "m1"}
-	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "a", subjects.DefaultArcs)
+	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "a", natstest.Arcs)
 	ranks, name := subjects.NewRing(0, ids).Unreserved(nil, nn, 0), subjects.UnreservedName(nn)
 	asks := make(chan struct{})
 	slow := func(cfg *manager.Config, w *echoWorker) {

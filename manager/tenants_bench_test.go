@@ -27,7 +27,7 @@ type boundAll struct {
 
 func newBound(b *testing.B, tenants int) *boundAll {
 	b.Helper()
-	f := natstest.Start(b)
+	f := natstest.Start(b, natstest.AllArcs())
 	startNode(b, f, f.Connect(b), "m1", inline, capacity(tenants), set("growth", "1000000"))
 	x := &boundAll{c: newCaller(b, f, "f1")}
 	key := x.c.deploy("shop", perTenant)

@@ -14,12 +14,12 @@ func TestWarmReuse(t *testing.T) {
 	for _, managers := range []int{1, 3, 8} {
 		t.Run(fmt.Sprint(managers), func(t *testing.T) {
 			t.Parallel()
-			f := natstest.Start(t)
+			f := natstest.Start(t, many())
 			var nodes []*node
 			for i := range managers {
-				nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprintf("m%d", i), many))
+				nodes = append(nodes, startNode(t, f, f.Connect(t), fmt.Sprintf("m%d", i)))
 			}
-			c := ofMany(newCaller(t, f, "f1"))
+			c := newCaller(t, f, "f1")
 			told(t, nodes)
 			settled(t, c, nodes)
 			key := c.deploy("resize")

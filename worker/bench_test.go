@@ -73,7 +73,7 @@ func BenchmarkProcess(b *testing.B) { benchmarkProcess(b, nil) }
 
 // BenchmarkProcessLogged is the same call with its lines stored in stream LOGS, batches of 100 ms.
 func BenchmarkProcessLogged(b *testing.B) {
-	f := natstest.Start(b)
+	f := natstest.Start(b, natstest.AllArcs())
 	s, err := worker.NewShipper(f.Connect(b), worker.ShipperConfig{Manager: "m1", Names: f.Names})
 	if err != nil {
 		b.Fatal(err)

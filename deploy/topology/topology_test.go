@@ -62,7 +62,7 @@ func read(t testing.TB, js jetstream.JetStream, names subjects.Names) layout {
 
 func TestEnsureMakesTheLayoutOfTheDesign(t *testing.T) {
 	t.Parallel()
-	f := natstest.Start(t)
+	f := natstest.Start(t, natstest.AllArcs())
 	js := f.JetStream(t)
 	before := uint64(time.Now().Add(-time.Hour).UnixMicro())
 	got := read(t, js, f.Names)
@@ -186,7 +186,7 @@ func TestLeasesExpireVisibly(t *testing.T) {
 
 func TestEnsureAgainChangesNothing(t *testing.T) {
 	t.Parallel()
-	f := natstest.Start(t)
+	f := natstest.Start(t, natstest.AllArcs())
 	js := f.JetStream(t)
 	before := read(t, js, f.Names)
 	if err := topology.Ensure(within(t), js, f.Names, schema.DefaultFabric()); err != nil {
@@ -296,7 +296,7 @@ func TestValuesThatEnsureDoesNotMake(t *testing.T) {
 }
 
 func BenchmarkEnsure(b *testing.B) {
-	f := natstest.Start(b)
+	f := natstest.Start(b, natstest.AllArcs())
 	js := f.JetStream(b)
 	b.Run("nothing to do", func(b *testing.B) {
 		for b.Loop() {

@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/url"
@@ -38,7 +39,15 @@ func Prefix(prefix string) Option { return func(s *settings) { s.prefix = prefix
 // Bare leaves the topology out.
 func Bare() Option { return func(s *settings) { s.bare = true } }
 
-// Numbers sets up the topology for these numbers instead of the defaults.
+// Arcs is how many unreserved arcs a fabric of tests has where a test does not ask for others: enough for functions to have arcs of
+// their own. Every arc is a consumer at the server and a few pulls every second at each manager, which at the default of 1,024 is most of
+// what a test of one call would compute.
+const Arcs = 64
+
+// AllArcs sets up as many arcs as a fabric has by default.
+func AllArcs() Option { return func(s *settings) { s.fabric = schema.DefaultFabric() } }
+
+// Numbers sets up the topology for these numbers instead of those of [Small].
 func Numbers(f schema.Fabric) Option { return func(s *settings) { s.fabric = f } }
 
 // ServerOptions are those of the embedded server.
@@ -47,11 +56,19 @@ type ServerOptions = server.Options
 // Server changes the server's options before it starts: users, limits. The store and the port are set already.
 func Server(change func(*ServerOptions)) Option { return func(s *settings) { s.options = change } }
 
+// Small is the numbers of a fabric by default, but for its number of arcs.
+func Small() schema.Fabric {
+	numbers := schema.DefaultFabric()
+	numbers.Arcs = Arcs
+	return numbers
+}
+
 // Fabric is a NATS server with the topology of a fabric.
 type Fabric struct {
 	Server *server.Server
 	Names  subjects.Names
 	URL    string // for clients over TCP; the same after a restart
+	Arcs   int    // for which the topology was set up; components are to be told by the test
 
 	opts    server.Options
 	current atomic.Pointer[server.Server] // Server, for connections that reconnect while a test restarts it
@@ -61,7 +78,7 @@ type Fabric struct {
 // cleanup shuts it down and waits.
 func Start(t testing.TB, opts ...Option) *Fabric {
 	t.Helper()
-	s := settings{fabric: schema.DefaultFabric()}
+	s := settings{fabric: Small()}
 	for _, o := range opts {
 		o(&s)
 	}
@@ -69,7 +86,7 @@ func Start(t testing.TB, opts ...Option) *Fabric {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &Fabric{Names: names, opts: server.Options{
+	f := &Fabric{Names: names, Arcs: cmp.Or(s.fabric.Arcs, subjects.DefaultArcs), opts: server.Options{
 		ServerName: "natstest",
 		Host:       "127.0.0.1",
 		Port:       server.RANDOM_PORT,
