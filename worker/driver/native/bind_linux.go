@@ -37,6 +37,9 @@ const (
 	stepExec  = "execute"
 )
 
+// stepFilter is where the filter is installed.
+const stepFilter = "filter system calls"
+
 // binding is what a sandbox is told once.
 type binding struct {
 	uid     uint32
@@ -88,7 +91,7 @@ func newLetter(prog *program, b binding) *script {
 	s.do("restrict by landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, rulesetFD, 0)
 	// The control socket stays until the command is executed, to tell if that fails.
 	s.do("close", unix.SYS_CLOSE_RANGE, rulesetFD, int(^uint32(0)), 0)
-	s.do("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, prog.bpf)
+	s.do(stepFilter, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, prog.bpf)
 	execute(s, b.command)
 	return s
 }

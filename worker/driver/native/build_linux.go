@@ -36,7 +36,7 @@ const (
 type program struct {
 	first *script
 	tail  uintptr // where the first process goes on when the function's has been forked
-	bpf   uintptr // the filter
+	bpf   uintptr // the filter, see halves
 	zero  uintptr // 24 zero bytes
 	caps  uintptr // the header of capset
 }
@@ -47,7 +47,9 @@ type plan struct {
 	dirs, files []string
 	initUID     uint32
 	landlock    int               // version of its interface
-	filter      []unix.SockFilter // of the function
+	filter      []unix.SockFilter // of functions, in one
+	inherited   []unix.SockFilter // and in two
+	own         []unix.SockFilter
 	waiting     []unix.SockFilter // of the first process
 	lastCap     int               // the highest capability of the kernel
 	device      bool              // there are devices for networks
@@ -68,7 +70,7 @@ func newProgram(p plan) *program {
 	prog := &program{first: s}
 	zero := s.bytes(make([]byte, 64))
 	caps := s.bytes(binary.NativeEndian.AppendUint64(nil, unix.LINUX_CAPABILITY_VERSION_3))
-	bpf := s.table(len(p.filter), s.bytes(filterBytes(p.filter)))
+	bpf := s.table(len(p.own), s.bytes(filterBytes(p.own)))
 	waiting := s.table(len(p.waiting), s.bytes(filterBytes(p.waiting)))
 	tail, wrong := &label{}, &label{}
 
@@ -153,7 +155,7 @@ func end(s *script, p plan, zero, caps, waiting ptr) {
 	s.do("forget the letter", unix.SYS_MUNMAP, uintptr(letterBase), letterSize)
 	giveUp(s, int(p.initUID), zero, caps)
 	s.do("die with the worker", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL))
-	s.do("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, waiting)
+	s.do(stepFilter, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, waiting)
 	wait := s.here()
 	status := s.bytes(make([]byte, 8))
 	const functionPID = 2 // the first that was forked here

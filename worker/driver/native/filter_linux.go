@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,8 +69,41 @@ type span struct {
 	then  []unix.SockFilter
 }
 
-// newFilter assembles the filter.
+// newFilter assembles the filter of functions.
 func newFilter(arch, foreign uint32) ([]unix.SockFilter, error) {
+	answers, err := answersOfAll()
+	if err != nil {
+		return nil, err
+	}
+	return assembled(arch, foreign, answers, answer(answerNoSys)), nil
+}
+
+// building are the calls that making a sandbox takes and that functions have not, or not with all arguments.
+var building = []uintptr{
+	unix.SYS_CLONE, unix.SYS_CLONE3, unix.SYS_UNSHARE, unix.SYS_SETHOSTNAME, unix.SYS_MOUNT, unix.SYS_MOVE_MOUNT, unix.SYS_PRLIMIT64,
+}
+
+// halves are newFilter in two: what the thread has that sandboxes are started from, and they inherit, which allows what building takes;
+// and what says no to that, which is all that a function's process installs itself. The kernel translates each filter when it is
+// installed and holds a process to all that it has, the strictest answer first; so each start pays for a tenth of the list.
+func halves(arch, foreign uint32) (inherited, own []unix.SockFilter, err error) {
+	answers, err := answersOfAll()
+	if err != nil {
+		return nil, nil, err
+	}
+	rest := map[uint32][]unix.SockFilter{}
+	for _, nr := range building {
+		no := answers[uint32(nr)]
+		if no == nil {
+			no = answer(answerNoSys)
+		}
+		rest[uint32(nr)], answers[uint32(nr)] = no, allow()
+	}
+	return assembled(arch, foreign, answers, answer(answerNoSys)), assembled(arch, 0, rest, allow()), nil
+}
+
+// answersOfAll is what the filter of functions says to each call that is on a list.
+func answersOfAll() (map[uint32][]unix.SockFilter, error) {
 	answers := map[uint32][]unix.SockFilter{}
 	put := func(c systemCall, then []unix.SockFilter) error {
 		if answers[uint32(c.nr)] != nil {
@@ -92,12 +127,12 @@ func newFilter(arch, foreign uint32) ([]unix.SockFilter, error) {
 			return nil, err
 		}
 	}
-	numbers := make([]uint32, 0, len(answers))
-	for nr := range answers {
-		numbers = append(numbers, nr)
-	}
-	slices.Sort(numbers)
-	spans := []span{{0, answer(answerNoSys)}}
+	return answers, nil
+}
+
+// assembled is a filter with these answers, and another to all numbers that have none.
+func assembled(arch, foreign uint32, answers map[uint32][]unix.SockFilter, other []unix.SockFilter) []unix.SockFilter {
+	spans := []span{{0, other}}
 	add := func(first uint32, then []unix.SockFilter) {
 		switch last := &spans[len(spans)-1]; {
 		case last.first == first:
@@ -106,10 +141,11 @@ func newFilter(arch, foreign uint32) ([]unix.SockFilter, error) {
 			spans = append(spans, span{first, then})
 		}
 	}
+	numbers := slices.Sorted(maps.Keys(answers))
 	for i, nr := range numbers {
 		add(nr, answers[nr])
 		if i+1 == len(numbers) || numbers[i+1] != nr+1 {
-			add(nr+1, answer(answerNoSys))
+			add(nr+1, other)
 		}
 	}
 	program := join([]unix.SockFilter{load(offsetArch)}, equal(arch, nil, nil))
@@ -118,7 +154,16 @@ func newFilter(arch, foreign uint32) ([]unix.SockFilter, error) {
 	if foreign != 0 { // numbers of another ABI of the same architecture (x32)
 		program = join(program, branch(unix.BPF_JGE, foreign, answer(answerNoSys), nil))
 	}
-	return join(program, tree(spans)), nil
+	return join(program, tree(spans))
+}
+
+// restrict installs a filter on the calling thread, and on what it starts.
+func restrict(filter []unix.SockFilter) error {
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // waitingFilter is that of a sandbox's first process, which does three things and ends.

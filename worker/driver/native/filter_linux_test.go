@@ -109,6 +109,60 @@ func TestFilterOfNumbers(t *testing.T) {
 	}
 }
 
+// TestFilterInTwo: what a function's process has inherited and what it installs say together what the one filter says, whatever the
+// arguments are, and what is inherited allows all that building a sandbox takes.
+//
+// Broken to see it fail: the half that is installed allows what is on no list.
+func TestFilterInTwo(t *testing.T) {
+	t.Parallel()
+	whole := assemble(t)
+	inherited, own, err := halves(auditArch, foreignABI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(own) > len(whole)/4 {
+		t.Errorf("each start installs %d instructions of %d", len(own), len(whole))
+	}
+	deciding := map[uint32]bool{} // whose arguments matter
+	for c := range judged() {
+		deciding[uint32(c.nr)] = true
+	}
+	all := []uint64{0, 1, 2, 4, 6, 16, 17, 31, unix.CLONE_NEWUSER, unix.CLONE_NEWNS | 1, unix.CLONE_NEWNET, 1 << 32, ^uint64(0), unix.TIOCSTI}
+	for nr := range uint32(2048) {
+		values := all[:1]
+		if deciding[nr] {
+			values = all
+		}
+		for _, nr := range []uint32{nr, nr | foreignABI} {
+			for _, a := range values {
+				for _, b := range values {
+					for _, c := range values {
+						want := judge(t, whole, auditArch, nr, a, b, c)
+						one, two := judge(t, inherited, auditArch, nr, a, b, c), judge(t, own, auditArch, nr, a, b, c)
+						got := one
+						if got == answerAllow {
+							got = two
+						}
+						if got != want || one != answerAllow && two != answerAllow {
+							t.Fatalf("system call %d with %d, %d, %d: %#x and %#x, not %#x", nr, a, b, c, one, two, want)
+						}
+					}
+				}
+			}
+		}
+	}
+	for _, nr := range building {
+		if got := judge(t, inherited, auditArch, uint32(nr), ^uint64(0), ^uint64(0), ^uint64(0)); got != answerAllow {
+			t.Errorf("no sandbox is built without system call %d: %#x", nr, got)
+		}
+	}
+	for name, program := range map[string][]unix.SockFilter{"inherited": inherited, "own": own} {
+		if got := judge(t, program, unix.AUDIT_ARCH_I386, unix.SYS_READ); got != answerKill {
+			t.Errorf("%s, another architecture: %#x", name, got)
+		}
+	}
+}
+
 // TestFilterOfArguments: where arguments decide, they decide so.
 func TestFilterOfArguments(t *testing.T) {
 	t.Parallel()

@@ -52,9 +52,8 @@ func restrictHelper(p plan) error {
 			return fmt.Errorf("bound the helper's capability %d: %w", c, err)
 		}
 	}
-	program := unix.SockFprog{Len: uint16(len(p.filter)), Filter: &p.filter[0]}
-	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
-		return fmt.Errorf("filter the helper's system calls: %w", errno)
+	if err := restrict(p.filter); err != nil {
+		return fmt.Errorf("filter the helper's system calls: %w", err)
 	}
 	return nil
 }

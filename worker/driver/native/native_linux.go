@@ -153,6 +153,9 @@ func (d *Driver) setUp() (err error) {
 	if p.filter, err = newFilter(auditArch, foreignABI); err != nil {
 		return err
 	}
+	if p.inherited, p.own, err = halves(auditArch, foreignABI); err != nil {
+		return err
+	}
 	p.waiting = waitingFilter(auditArch)
 	if p.dirs, p.files, err = masks(); err != nil {
 		return err
@@ -177,7 +180,7 @@ func (d *Driver) setUp() (err error) {
 	for range spawners() {
 		s := &spawner{requests: make(chan func())}
 		made := make(chan error, 1)
-		d.wg.Go(func() { s.run(d.cfg.Dir, shim, d.left, lastCap, made) })
+		d.wg.Go(func() { s.run(d.cfg.Dir, shim, p, made) })
 		if err := <-made; err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ func newProof(prog *program, uid uint32) *script {
 	}
 	giveUp(s, int(uid), prog.zero, prog.caps)
 	s.do("restrict by landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, rulesetFD, 0)
-	s.do("filter system calls", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, prog.bpf)
+	s.do(stepFilter, unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, prog.bpf)
 	wrong := &label{}
 	// A success goes on at what is wrong then.
 	try := s.do("make a namespace", unix.SYS_UNSHARE, unix.CLONE_NEWUSER)

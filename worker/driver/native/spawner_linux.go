@@ -19,7 +19,7 @@ type spawner struct {
 }
 
 // run makes the tree, tells how that went, and serves requests until they are closed.
-func (s *spawner) run(dir string, shim []byte, left without, lastCap int, made chan<- error) {
+func (s *spawner) run(dir string, shim []byte, p plan, made chan<- error) {
 	// Never unlocked: the thread ends with this goroutine and is given to nobody.
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
@@ -28,7 +28,7 @@ func (s *spawner) run(dir string, shim []byte, left without, lastCap int, made c
 		other := make(chan struct{})
 		go func() { // ends before this one
 			defer close(other)
-			s.run(dir, shim, left, lastCap, made)
+			s.run(dir, shim, p, made)
 		}()
 		<-other
 		runtime.UnlockOSThread()
@@ -39,13 +39,19 @@ func (s *spawner) run(dir string, shim []byte, left without, lastCap int, made c
 		return
 	}
 	unix.Umask(0o022)
-	if err := makeTree(dir, shim, left); err != nil {
+	if err := makeTree(dir, shim, p.left); err != nil {
 		made <- err
 		return
 	}
-	if err := keepForChildren(lastCap); err != nil {
+	if err := keepForChildren(p.lastCap); err != nil {
 		made <- err
 		return
+	}
+	if len(p.inherited) > 0 && !p.left[stepFilter] {
+		if err := restrict(p.inherited); err != nil {
+			made <- fmt.Errorf("filter system calls: %w", err)
+			return
+		}
 	}
 	made <- nil
 	for f := range s.requests {

@@ -63,12 +63,12 @@ func NewTwin(t testing.TB, tree, dir string, args []string, o Objects) *Twin {
 	shim, err := elf(twinScript(p, o.Mounts, args).encode())
 	must(err)
 	must(os.MkdirAll(tree, 0o711))
-	last, err := lastCapability()
+	p.lastCap, err = lastCapability()
 	must(err)
 	made, over := make(chan error, 1), make(chan struct{})
 	go func() { // awaited below
 		defer close(over)
-		w.spawner.run(tree, shim, nil, last, made)
+		w.spawner.run(tree, shim, p, made)
 	}()
 	must(<-made)
 	t.Cleanup(func() {
