@@ -99,6 +99,7 @@ func (c *caller) steal(nn int, call *schema.Call, a *answers) *nats.Msg {
 		c.t.Fatal(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // with it the pull ends
+	c.taken(nn)
 	c.publish(call)
 	var msg *nats.Msg
 	natstest.Eventually(c.t, patience, func() bool {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/manager"
 	"github.com/hearth-run/hearth/schema"
@@ -33,6 +34,33 @@ func (c *caller) consumer(nn int) *jetstream.ConsumerInfo {
 		c.t.Fatal(err)
 	}
 	return info
+}
+
+// taken waits until the server has put every pull that it was sent for these arcs in its place: a consumer takes them in one by one and
+// in order, so that the one which is answered here was the last. No call may wait on these arcs.
+func (c *caller) taken(arcs ...int) {
+	c.t.Helper()
+	sub, err := c.nc.SubscribeSync(c.nc.NewInbox())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	body := fmt.Appendf(nil, `{"batch":1,"no_wait":true,"group":%q,"priority":9}`, topology.PriorityGroup)
+	for _, nn := range arcs {
+		next := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsU() + "." + c.names.UnreservedDurable(nn)
+		if err := c.nc.PublishRequest(next, sub.Subject, body); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	for range arcs {
+		msg, err := sub.NextMsg(patience)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if status := msg.Header.Get("Status"); status != "404" {
+			c.t.Fatalf("a pull that does not wait is answered %v %q", msg.Header, msg.Data)
+		}
+	}
 }
 
 // stored is how many calls the stream holds.

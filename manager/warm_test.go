@@ -44,7 +44,7 @@ func TestWarmReuse(t *testing.T) {
 	}
 }
 
-// settled waits until every manager sees the ring that holds them all, and offers by it.
+// settled waits until every manager sees the ring that holds them all, and offers by it, and the server knows. No call may wait.
 func settled(t *testing.T, c *caller, nodes []*node) {
 	t.Helper()
 	natstest.Eventually(t, patience, func() bool {
@@ -59,4 +59,9 @@ func settled(t *testing.T, c *caller, nodes []*node) {
 		}
 		return true
 	}, "every manager offers by the ring that holds them all")
+	all := make([]int, c.arcs)
+	for nn := range all {
+		all[nn] = nn
+	}
+	c.taken(all...)
 }

@@ -68,7 +68,9 @@ func (b *bundle) startManager(t testing.TB, id string, capacity int) *manager.Ma
 	t.Helper()
 	nc := b.connect(t)
 	b.worker = newScripted(nc)
-	m, err := manager.New(nc, b.worker, manager.Config{ID: id, Names: b.Names, Capacity: capacity, Build: "test", Logger: logger(id)})
+	m, err := manager.New(nc, b.worker, manager.Config{
+		ID: id, Names: b.Names, Fabric: natstest.Small(), Capacity: capacity, Build: "test", Logger: logger(id),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
