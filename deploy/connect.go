@@ -29,6 +29,13 @@ type natsServer struct {
 // connect makes a connection for a role. Its own requests are answered below inbox, which the role's rights name. It
 // reconnects for ever.
 func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.Conn, error) {
+	nc, _, err := s.connectWatched(ctx, l, inbox)
+	return nc, err
+}
+
+// connectWatched is connect. next gives a channel that is closed once the connection is written to after that; it is nil where another
+// server is connected, whose sockets do not tell.
+func (s *natsServer) connectWatched(ctx context.Context, l login, inbox string) (nc *nats.Conn, next func() <-chan struct{}, err error) {
 	patience := 5 * time.Second
 	if deadline, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(deadline))
@@ -58,29 +65,30 @@ func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS connection is back", "server", nc.ConnectedUrlRedacted()) }),
 	}
 	if s.embedded != nil {
-		// A pipe has no peer that hangs apart from this process: a deadline for each write would cost a timer and save nothing.
-		nc, err := nats.Connect(s.url, append(options, nats.InProcessServer(s.embedded), nats.FlusherTimeout(0), l.option())...)
+		// It has no peer that hangs apart from this process: a deadline for each write would save nothing.
+		inside := &inProcess{embedded: s.embedded}
+		nc, err := nats.Connect(s.url, append(options, nats.InProcessServer(inside), nats.FlusherTimeout(0), l.option())...)
 		if err != nil {
-			return nil, fmt.Errorf("connect %s to the embedded NATS server: %w", l.name, err)
+			return nil, nil, fmt.Errorf("connect %s to the embedded NATS server: %w", l.name, err)
 		}
-		return nc, nil
+		return nc, inside.writes.Next, nil
 	}
 	// A server that hangs is noticed only by its silence.
 	options = append(options, nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2))
 	if s.dial != nil {
 		nc, err := s.dial(options...)
 		if err != nil {
-			return nil, fmt.Errorf("connect %s: %w", l.name, err)
+			return nil, nil, fmt.Errorf("connect %s: %w", l.name, err)
 		}
 		s.servers.add(nc)
-		return nc, nil
+		return nc, nil, nil
 	}
 	c, err := client.Connect(ctx, client.Options{URL: s.url, Creds: s.creds, NATS: options})
 	if err != nil {
-		return nil, fmt.Errorf("connect %s: %w", l.name, err)
+		return nil, nil, fmt.Errorf("connect %s: %w", l.name, err)
 	}
 	s.servers.add(c.Conn())
-	return c.Conn(), nil
+	return c.Conn(), nil, nil
 }
 
 // disconnect closes a connection and waits until its goroutines have ended, or ctx.

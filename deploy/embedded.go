@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/inprocess"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -54,12 +55,18 @@ type embedded struct {
 	said   *serverLog // of this server
 }
 
-var _ nats.InProcessConnProvider = (*embedded)(nil)
+// inProcess connects one client with the server that there is, again after each restart.
+type inProcess struct {
+	*embedded
+	writes inprocess.Writes
+}
 
-// InProcessConn connects with the server that there is.
-func (e *embedded) InProcessConn() (net.Conn, error) {
-	s, _ := e.now()
-	return s.InProcessConn()
+var _ nats.InProcessConnProvider = (*inProcess)(nil)
+
+// InProcessConn makes the connection.
+func (p *inProcess) InProcessConn() (net.Conn, error) {
+	s, _ := p.now()
+	return inprocess.Connect(s, &p.writes)
 }
 
 func (e *embedded) now() (*server.Server, *serverLog) {

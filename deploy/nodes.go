@@ -30,6 +30,7 @@ type managerNode struct {
 	login    login
 
 	nc      *nats.Conn
+	written func() <-chan struct{} // of manager.Config
 	shipper *worker.Shipper
 	ledger  *worker.Ledger
 	worker  *worker.Worker // of this process; nil: none
@@ -43,7 +44,7 @@ func (n *managerNode) parts(u *up) *lifecycle.Group {
 	g := &lifecycle.Group{}
 	g.Add("connection", lifecycle.Func{
 		OnStart: func(ctx context.Context) (err error) {
-			n.nc, err = u.nats.connect(ctx, n.login, subjects.ManagerInbox(n.id, "n"))
+			n.nc, n.written, err = u.nats.connectWatched(ctx, n.login, subjects.ManagerInbox(n.id, "n"))
 			return err
 		},
 		OnStop: func(ctx context.Context) error { disconnect(ctx, n.nc); return nil },
@@ -128,7 +129,7 @@ func (n *managerNode) startManager(ctx context.Context, u *up) (err error) {
 	n.manager, err = manager.New(n.nc, n.fleet, manager.Config{
 		ID: n.id, Names: u.names, Capacity: n.capacity, Elastic: true, FabricSet: u.cfg.Set,
 		Seal: &schema.SealKeyRecord{V: schema.Version, KeyID: u.seal.ID(), Public: u.seal.Public()}, Open: u.seal.Open,
-		HandOver: u.seal.HandOver, Tokens: keys,
+		HandOver: u.seal.HandOver, Tokens: keys, Written: n.written,
 		Build: u.build(), Logger: u.cfg.Logger, Telemetry: u.cfg.Telemetry, Metrics: u.cfg.Metrics,
 	})
 	if err != nil {

@@ -49,6 +49,9 @@ type Config struct {
 	HandOver func(public []byte) ([]byte, error)
 	// Tokens makes the tokens of sub-tenants; nil: none, and calls of functions that have an audience fail.
 	Tokens TokenProvider
+	// Written gives a channel that is closed once the connection is written to after the call: acknowledgements are written out before
+	// their calls start. nil, where the connection does not tell: its buffer is looked at again and again.
+	Written func() <-chan struct{}
 	// Build is told to the other nodes.
 	Build string
 	// Logger is where the manager logs; nil discards.

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/inprocess"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -172,7 +173,7 @@ func (f *Fabric) RestartEmpty(t testing.TB) {
 }
 
 // InProcessConn connects to the server that runs now: a Fabric is what nats.InProcessServer takes.
-func (f *Fabric) InProcessConn() (net.Conn, error) { return f.current.Load().InProcessConn() }
+func (f *Fabric) InProcessConn() (net.Conn, error) { return inprocess.Connect(f.current.Load(), nil) }
 
 // Connect gives an in-process connection that reconnects for ever, quickly, closed by the test's cleanup.
 func (f *Fabric) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
