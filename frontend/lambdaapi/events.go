@@ -39,7 +39,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, name, kind string
 	}
 	req, release, err := h.read(w, r, name, most)
 	if err != nil {
-		WriteError(w, "", err)
+		refuse(w, r, err)
 		return
 	}
 	defer release()
@@ -58,7 +58,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, name, kind string
 func (h *Handler) invokeAsync(w http.ResponseWriter, r *http.Request, params map[string]string) {
 	req, release, err := h.read(w, r, params["FunctionName"], schema.MaxEventPayload)
 	if err != nil {
-		WriteError(w, "", err)
+		refuse(w, r, err)
 		return
 	}
 	defer release()

@@ -31,7 +31,10 @@ func New(invoker Invoker) *Handler {
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	op, params, err := route(r.Method, r.URL.EscapedPath())
+	op, params, known, err := route(r.Method, r.URL.EscapedPath())
+	if len(known) > 0 { // a client is told what it may do (RFC 9110, 15.5.6)
+		w.Header().Set("Allow", strings.Join(known, ", "))
+	}
 	if err == nil {
 		switch op.name {
 		case opInvoke:
@@ -43,7 +46,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		err = notServed(op)
 	}
-	WriteError(w, "", err)
+	refuse(w, r, err)
 }
 
 // notServed refuses an operation by its name, and says what to use instead where there is something.
@@ -58,24 +61,24 @@ func notServed(op operation) error {
 	return schema.Errorf(schema.CodeInvalidParameter, "%s is not served yet", op.name)
 }
 
-// route finds the operation of a method and an escaped path, and the decoded values of the path's names.
-func route(method, path string) (operation, map[string]string, error) {
+// route finds the operation of a method and an escaped path, and the decoded values of the path's names. Where the method is not the
+// path's, known has those that are.
+func route(method, path string) (op operation, params map[string]string, known []string, err error) {
 	parts := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
-	var known []string // methods under which the path is known
 	for _, op := range operations() {
 		params, ok := match(op.path, parts)
 		if !ok {
 			continue
 		}
 		if op.method == method {
-			return op, params, nil
+			return op, params, nil, nil
 		}
 		known = append(known, op.method)
 	}
 	if len(known) > 0 {
-		return operation{}, nil, schema.Errorf(schema.CodeMethodNotAllowed, "method %.16q; this path takes %s", method, strings.Join(known, ", "))
+		return operation{}, nil, known, schema.Errorf(schema.CodeMethodNotAllowed, "method %.16q; this path takes %s", method, strings.Join(known, ", "))
 	}
-	return operation{}, nil, schema.Errorf(schema.CodeUnknownOperation, "no operation of Lambda's API has the path %.200q", path)
+	return operation{}, nil, nil, schema.Errorf(schema.CodeUnknownOperation, "no operation of Lambda's API has the path %.200q", path)
 }
 
 // match compares a pattern, whose names stand in braces, with the parts of an escaped path.

@@ -33,7 +33,7 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request, params map[stri
 		req, release, err = h.read(w, r, params["FunctionName"], schema.MaxPayload)
 	}
 	if err != nil {
-		WriteError(w, "", err)
+		refuse(w, r, err)
 		return
 	}
 	defer release()
@@ -249,16 +249,18 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, most int) (bo
 		body = make([]byte, size)
 		_, err = io.ReadFull(r.Body, body)
 	} else {
-		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, int64(most)))
+		body, err = io.ReadAll(io.LimitReader(r.Body, int64(most)+1))
 	}
-	if err == nil {
+	switch {
+	case err == nil && len(body) <= most:
 		return body, release, nil
+	case err == nil:
+		err = tooLarge(int64(len(body)), most) // at least
+	default:
+		err = schema.Errorf(schema.CodeInvalidRequest, "the body ended early: %w", err)
 	}
 	release()
-	if errors.As(err, new(*http.MaxBytesError)) {
-		return nil, nil, tooLarge(int64(most)+1, most) // at least
-	}
-	return nil, nil, schema.Errorf(schema.CodeInvalidRequest, "the body ended early: %w", err)
+	return nil, nil, err
 }
 
 func tooLarge(bytes int64, most int) error {
