@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -254,7 +255,8 @@ func refusal(m *nats.Msg) error {
 			err = full
 		}
 	}
-	if id := header(m, schema.HeaderRequestID); id != "" {
+	// What is wrong with the request itself is all told; for the rest there is the call's story.
+	if id := header(m, schema.HeaderRequestID); id != "" && err.Code.Row().Status >= http.StatusTooManyRequests {
 		err.Message += " (request " + id + ")"
 	}
 	return err

@@ -22,6 +22,7 @@ func (f *Frontend) Check(ctx context.Context, r *schema.Request) error {
 	f.counters.calls.Add(1)
 	_, err := f.find(ctx, r)
 	if err != nil {
+		f.identify(r)
 		f.refused(r, err, true)
 	}
 	return err
@@ -40,6 +41,7 @@ func (f *Frontend) Accept(ctx context.Context, r *schema.Request, id string) (sc
 	}
 	accepted, err := f.accept(ctx, r, id)
 	if err != nil {
+		f.identify(r)
 		f.noteRefusal(r, err)
 	}
 	accepts(span, accepted, err)

@@ -174,21 +174,21 @@ func (f *Frontend) unknown(r *schema.Request) error {
 
 // Invoke runs one call for a door in this process and waits for its answer. Errors are [schema.Error]s of calls that
 // did not start; a function's own failure, its time-out and a lost execution are answers, told by
-// [schema.HeaderFunctionError]. A refusal that came after the call had its request id comes with an answer that holds
-// the id alone. When ctx ends first, its cause comes back, the call goes on, and the answer is dropped.
+// [schema.HeaderFunctionError]. A refusal comes with an answer that holds the request id alone. When ctx ends first, its cause comes back, the call goes on, and the answer is dropped.
 func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answer, error) {
 	begun := time.Now()
 	f.counters.calls.Add(1)
 	v, err := f.find(ctx, r)
 	if err != nil {
+		id := f.identify(r)
 		f.refused(r, err, true)
-		return nil, err
+		return &schema.Answer{RequestID: id}, err
 	}
 	waiter := make(chan ended, 1)
 	c, err := f.begin(r, v, "", func(e ended) { waiter <- e }, nil)
 	if err != nil {
 		f.countRefusal(r, err)
-		return nil, err
+		return &schema.Answer{RequestID: f.identify(r)}, err
 	}
 	f.metrics.admission.Took(time.Since(begun))
 	select {

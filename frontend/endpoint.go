@@ -100,7 +100,7 @@ func (f *Frontend) receive(req micro.Request) (seenTo bool) {
 	}
 	if _, err := f.begin(r, v, reply, nil, nil); err != nil {
 		f.countRefusal(r, err)
-		f.answerRefused(req, err) // the call has a span of its own
+		f.answerRefused(req, err, f.identify(r)) // the call has a span of its own
 		return true
 	}
 	f.metrics.admission.Took(time.Since(begun))
@@ -109,13 +109,29 @@ func (f *Frontend) receive(req micro.Request) (seenTo bool) {
 
 // turnDown answers a request that is refused in the handler, where micro counts it.
 func (f *Frontend) turnDown(req micro.Request, r *schema.Request, err error) {
+	id := f.identify(r)
 	f.refused(r, err, false)
-	f.answerRefused(req, err)
+	f.answerRefused(req, err, id)
 }
 
-func (f *Frontend) answerRefused(req micro.Request, err error) {
+// identify gives a request that is refused the id that a call would have had, unless its caller gave it one: by it the caller finds the
+// refusal's story (`hearth trace`). A request that could not be read gets an id too.
+func (f *Frontend) identify(r *schema.Request) string {
+	if r != nil && r.RequestID != "" {
+		return r.RequestID
+	}
+	_, b := f.random.draw()
+	id := requestID(b)
+	if r != nil {
+		r.RequestID = id
+	}
+	return id
+}
+
+func (f *Frontend) answerRefused(req micro.Request, err error, requestID string) {
 	status, text := schema.ErrorHeaders(err)
-	if err := req.Error(status, text, nil); err != nil {
+	named := micro.WithHeaders(micro.Headers{schema.HeaderRequestID: {requestID}})
+	if err := req.Error(status, text, nil, named); err != nil {
 		f.log.Warn("refusal not sent", "error", err)
 	}
 }
@@ -129,12 +145,13 @@ func (f *Frontend) readMisses(ctx context.Context) {
 		case m := <-f.misses:
 			v, err := f.find(ctx, m.request)
 			if err != nil {
+				f.identify(m.request)
 				f.refused(m.request, err, false)
 			} else if _, err = f.begin(m.request, v, m.reply, nil, nil); err != nil {
 				f.countRefusal(m.request, err)
 			}
 			if err != nil {
-				f.send(&nats.Msg{Subject: m.reply, Header: refusal(err, "")})
+				f.send(&nats.Msg{Subject: m.reply, Header: refusal(err, f.identify(m.request))})
 			}
 			f.arriving.Add(-1)
 		}
@@ -186,8 +203,12 @@ func readHeaders(r *schema.Request, h nats.Header) error {
 				r.ClientContext = []byte(text)
 			}
 		case schema.HeaderRequestID:
-			if r.RequestID, err = one(name, values); err == nil {
-				err = checkRequestID(r.RequestID)
+			var id string
+			if id, err = one(name, values); err == nil {
+				err = checkRequestID(id)
+			}
+			if err == nil { // nobody's story goes by anything else
+				r.RequestID = id
 			}
 		case schema.HeaderTraceparent:
 			if len(values) == 1 {

@@ -87,6 +87,9 @@ func (p *publication) release(b *[]byte) {
 	}
 }
 
+// noPayload is what a call without a payload brings to its function, by every door (Lambda B4).
+var noPayload = []byte("{}")
+
 // begin puts an admitted call on its way: it is counted, published, and its start-by is watched. Exactly one of reply,
 // a NATS caller's inbox, and waiter, a door of this process, is set; t is the event's try that it runs, nil for sync calls. An error means that the call did not start.
 func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter func(ended), t *events.Try) (*call, error) {
@@ -95,6 +98,10 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 			Code: schema.CodeThrottled, Reason: schema.ThrottleFunctionConcurrency, Message: "function " + r.Function + " is stopped: its limit is 0",
 		}
 		f.spanRefusal(r, err, waiter != nil, t)
+		if t == nil {
+			f.identify(r)
+			f.storyRefused(r, err)
+		}
 		return nil, err
 	}
 	fabric := f.view.fabric.Load()
@@ -123,9 +130,12 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 		token: token, version: v, tenant: r.Tenant, requestID: env.RequestID, attempt: 1, reply: reply, startBy: startBy,
 		repeats: v.record.Idempotent || env.Event != "", waiter: waiter, feed: f.feed(),
 	}
-	if len(r.Payload) > schema.MaxCarried {
+	switch {
+	case len(r.Payload) > schema.MaxCarried:
 		env.Held, c.payload = len(r.Payload), r.Payload
-	} else {
+	case len(r.Payload) == 0:
+		env.Payload = noPayload
+	default:
 		env.Payload = r.Payload
 	}
 	if waiter != nil {
@@ -143,6 +153,7 @@ func (f *Frontend) begin(r *schema.Request, v *version, reply string, waiter fun
 		c.how = howRefused(err)
 		c.show()
 		c.fail(schema.CodeOf(err), err.Error())
+		r.RequestID = c.requestID // the refusal tells it
 	}
 	return c, err
 }

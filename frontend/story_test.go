@@ -97,6 +97,9 @@ func TestStories(t *testing.T) {
 		got <- result{a, err}
 	}()
 	c = claims.next(t).ack(t)
+	if got, want := string(c.call.Payload), "{}"; got != want { // as on AWS
+		t.Errorf("a call without a payload brings %q, want %q", got, want)
+	}
 	c.answer(t, []byte(`{}`), nats.Header{schema.HeaderFunctionError: {schema.FunctionErrorUnhandled}})
 	if r := <-got; r.err != nil {
 		t.Fatal(r.err)
@@ -116,6 +119,23 @@ func TestStories(t *testing.T) {
 	b.request(t, "nobody", nil, nats.Header{schema.HeaderRequestID: {unknown}})
 	if told = b.wantStory(t, unknown, "refused"); told[0].Facts["code"] != string(schema.CodeNotFound) {
 		t.Errorf("%v", told)
+	}
+	// Callers that named nothing are told the id, by NATS and by HTTP, for a story of the same kind.
+	m := b.request(t, "nobody", nil, nil)
+	b.wantStory(t, m.Header.Get(schema.HeaderRequestID), "refused")
+	a, err := b.f.Invoke(t.Context(), &schema.Request{Account: "default", Function: "nobody"})
+	if err == nil {
+		t.Fatal("a function that is not there answered")
+	}
+	b.wantStory(t, a.RequestID, "refused")
+	event := &schema.Request{Account: "default", Function: "nobody"}
+	if _, err := b.f.Accept(t.Context(), event, ""); err == nil {
+		t.Fatal("an event of a function that is not there was accepted")
+	}
+	b.wantStory(t, event.RequestID, "refused")
+	m = b.request(t, "echo", nil, nats.Header{schema.HeaderRequestID: {"mine"}})
+	if id := m.Header.Get(schema.HeaderRequestID); len(id) != 36 {
+		t.Errorf("a request with a bad id was refused under %q, want an id of the fabric's", id)
 	}
 	if part := b.story(t, "0b1fe5b4-9e7e-4b1c-8a4e-2f6f3a1b6c13"); len(part.Calls) != 0 {
 		t.Errorf("what is not known is told: %+v", part)

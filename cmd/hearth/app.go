@@ -73,6 +73,10 @@ environment, file, default. Exit codes: 0 done, 1 the function returned an error
 		if cmd.Name() == "completion" || cmd.Name() == "help" {
 			cmd.Example = examplesOfCobra[cmd.Name()]
 		}
+		if cmd.Name() == "completion" { // cobra's prints its help for a shell that it does not know, and exits with 0
+			cmd.Args = a.noSuchCommand
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
 	}
 	return root
 }

@@ -52,6 +52,20 @@ func functionNames(ctx context.Context, c *client.Client) []string {
 	return names
 }
 
+// aliasNames are the aliases of a function, for suggestions.
+func aliasNames(ctx context.Context, c *client.Client, function string) []string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var names []string
+	for alias, err := range c.ListAliases(ctx, function) {
+		if err != nil {
+			return names
+		}
+		names = append(names, alias.Name)
+	}
+	return names
+}
+
 // completeFunction completes the first argument with the functions that there are.
 func (a *app) completeFunction(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,7 @@ func (a *app) config() *cobra.Command {
 		Use:   "config [COMMAND]",
 		Short: "Show the values of all flags and where each comes from",
 		Long: `Show the value that each flag has when its command line leaves it out, and where that value comes from: the
-environment, the config file or the default.`,
+environment, the config file or the default. Where a fabric of this user runs, client commands take from it what nobody set.`,
 		Example: `  hearth config up
   HEARTH_MANAGERS=3 hearth config up --json
   hearth config --config fabric.yaml`,
@@ -68,6 +69,16 @@ func configurable(root *cobra.Command) []string {
 
 func path(cmd *cobra.Command) string { return strings.TrimPrefix(cmd.CommandPath(), "hearth ") }
 
+// fromNote puts in what client commands take from the fabric of this user that runs, where nobody says otherwise.
+func fromNote(rows []setting, t target) {
+	noted := map[string]string{"server": t.url, "prefix": t.names.Prefix(), "creds": t.creds}
+	for i, r := range rows {
+		if value, ok := noted[r.Flag]; ok && value != r.Value {
+			rows[i].Value, rows[i].Source = value, "running fabric, process "+strconv.Itoa(t.note.PID)
+		}
+	}
+}
+
 func (a *app) printConfig(cmd *cobra.Command, args []string) error {
 	var rows []setting
 	add := func(command string, s *settings) func(f *pflag.Flag) {
@@ -83,6 +94,9 @@ func (a *app) printConfig(cmd *cobra.Command, args []string) error {
 		}
 	}
 	cmd.InheritedFlags().VisitAll(add("", &a.settings))
+	if t, err := a.target(cmd); err == nil && t.note != nil { // else a client command would not find one either
+		fromNote(rows, t)
+	}
 	// Each command anew: a value that is bad for one of them must not hide the others.
 	for _, name := range configurable(cmd.Root()) {
 		if len(args) == 1 && name != args[0] {

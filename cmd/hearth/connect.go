@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,16 +142,25 @@ func (a *app) connect(cmd *cobra.Command) (*conn, error) {
 
 // named adds the nearest function to an error about one that is not known.
 func named(ctx context.Context, c *client.Client, function string, err error) error {
+	return namedQualified(ctx, c, function, "", err)
+}
+
+// namedQualified is [named] of a name with a qualifier: where the function is there and that is no version, the nearest of its aliases.
+func namedQualified(ctx context.Context, c *client.Client, function, qualifier string, err error) error {
 	if schema.CodeOf(err) != schema.CodeNotFound {
 		return err
 	}
 	known := functionNames(ctx, c)
-	for _, k := range known {
-		if k == function {
-			return err // it is the qualifier that is unknown
+	best := nearest(function, known)
+	if slices.Contains(known, function) { // it is the qualifier that is unknown
+		if schema.ValidateAlias(qualifier) != nil {
+			return err
+		}
+		if best = nearest(qualifier, aliasNames(ctx, c, function)); best != "" {
+			best = function + ":" + best
 		}
 	}
-	if best := nearest(function, known); best != "" {
+	if best != "" {
 		return fmt.Errorf("%w; did you mean %s?", err, best)
 	}
 	return err

@@ -138,6 +138,10 @@ func TestCommandsOnARunningFabric(t *testing.T) {
 		if values["reclaim"] != "1m0s" || values["theta"] != "0.5" || values["keep-alive"] != "5m0s" {
 			t.Errorf("%v", values)
 		}
+		config := f.must(t, "config", "fabric get", "--json")
+		if want := `"flag":"server","value":"` + f.NATS + `","source":"running fabric, process `; !strings.Contains(config, want) {
+			t.Errorf("config has no %s: %s", want, config)
+		}
 		golden(t, "fabric-get.txt", f.must(t, "fabric", "get"))
 	})
 	t.Run("token of others", func(t *testing.T) { // against the keys of both managers, over NATS
@@ -197,6 +201,16 @@ func invokeOn(t *testing.T, f *running) {
 	got = decode[invocation](t, f.run(t, "invoke", "echo:7", "--json").stdout)
 	if got.Status != "refused" || got.Error == nil || got.Error.Code != "ResourceNotFoundException" {
 		t.Errorf("an unknown version: %+v", got)
+	}
+	got = decode[invocation](t, f.run(t, "invoke", "echo", "--tenant", "*", "--json").stdout) // refused on this side
+	if got.Status != "refused" || got.Error == nil || got.Error.Code != "InvalidParameterValueException" || got.Tenant != "*" {
+		t.Errorf("a bad sub-tenant: %+v", got)
+	}
+	if r := f.run(t, "invoke", "echo:liev"); r.code != exitUsage || !strings.Contains(r.stderr, "did you mean echo:live?") {
+		t.Errorf("a misspelt alias: exit %d: %s", r.code, r.stderr)
+	}
+	if r := f.run(t, "reserve", "ehco:1", "1"); r.code != exitUsage || !strings.Contains(r.stderr, "did you mean echo?") {
+		t.Errorf("a reservation of a misspelt function: exit %d: %s", r.code, r.stderr)
 	}
 	if r := f.run(t, "invoke", "echo", "--tenant", "t"); r.code != exitUsage || !strings.Contains(r.stderr, "TenantId") {
 		t.Errorf("exit %d: %s", r.code, r.stderr)

@@ -285,7 +285,7 @@ func (a *app) runRemove(cmd *cobra.Command, name, qualifier string) error {
 	case isAlias:
 		what, remove = "alias "+qualifier+" of "+name, func() error { return c.DeleteAlias(ctx, name, qualifier) }
 		if _, err := c.GetAlias(ctx, name, qualifier); err != nil {
-			return named(ctx, c.Client, name, err)
+			return namedQualified(ctx, c.Client, name, qualifier, err)
 		}
 	default:
 		if qualifier != "" {

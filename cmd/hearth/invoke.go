@@ -47,11 +47,11 @@ with retries, whatever dies. An event that cannot run (no such function or versi
 			}
 			name, qualifier, err := schema.ParseFunctionName(args[0])
 			if err != nil {
-				return inFlags(err)
+				return a.noAnswer(cmd, client.Call{Function: args[0], Tenant: tenant}, inFlags(err))
 			}
 			if tenant != "" {
 				if err := schema.ValidateTenant(tenant); err != nil {
-					return err
+					return a.noAnswer(cmd, client.Call{Function: name, Tenant: tenant}, err)
 				}
 			}
 			if timeout < 0 || timeout > schema.MaxTimeout {
@@ -160,7 +160,7 @@ func (a *app) runInvoke(cmd *cobra.Command, call client.Call) error {
 		return &toldError{exitInterrupted}
 	}
 	if err != nil {
-		return a.noAnswer(cmd, call, named(cmd.Context(), c.Client, call.Function, err))
+		return a.noAnswer(cmd, call, namedQualified(cmd.Context(), c.Client, call.Function, call.Qualifier, err))
 	}
 	if call.Log {
 		a.printLog(answer.Log)

@@ -68,7 +68,7 @@ func (a *app) runReserve(cmd *cobra.Command, name, qualifier string, n int, wait
 	ctx := cmd.Context()
 	version, err := versionOf(ctx, c.Client, name, qualifier)
 	if err != nil {
-		return named(ctx, c.Client, name, err)
+		return namedQualified(ctx, c.Client, name, qualifier, err)
 	}
 	if n == 0 {
 		err = c.Unreserve(ctx, name, version)
@@ -76,7 +76,7 @@ func (a *app) runReserve(cmd *cobra.Command, name, qualifier string, n int, wait
 		_, err = c.Reserve(ctx, name, version, n)
 	}
 	if err != nil {
-		return inFlags(err)
+		return inFlags(named(ctx, c.Client, name, err))
 	}
 	if wait {
 		done := "reserving " + name + ":" + version

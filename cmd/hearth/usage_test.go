@@ -74,6 +74,7 @@ func TestBadUsage(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ args, says string }{
 		{"depoly", "did you mean deploy?"},
+		{"completion bsh", "did you mean bash?"},
 		{"qqqq", "`hearth --help` lists them"},
 		{"deploy", "misses NAME and PATH"},
 		{"deploy x", "misses PATH"},

@@ -45,7 +45,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, name, kind string
 	defer release()
 	if kind == typeDryRun {
 		if err := h.invoker.Check(r.Context(), req); err != nil {
-			WriteError(w, "", err)
+			WriteError(w, req.RequestID, err)
 			return
 		}
 		writeTaken(w, http.StatusNoContent, schema.Accepted{}, nil)
@@ -72,7 +72,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, req *schema.Req
 		accepted, err = h.invoker.Accept(r.Context(), req, id)
 	}
 	if err != nil {
-		WriteError(w, "", err)
+		WriteError(w, req.RequestID, err)
 		return
 	}
 	writeTaken(w, http.StatusAccepted, accepted, body)

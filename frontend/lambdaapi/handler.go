@@ -10,8 +10,9 @@ import (
 )
 
 // Invoker takes calls and events; the frontend is one. Invoke runs one call and waits for its answer: an error is a refusal,
-// with an answer that holds the request id alone if there is one; the cause of ctx comes back when the caller has gone. Accept
-// hands an event in, under an id of the caller's that may be ""; Check says whether either would be taken.
+// with an answer that holds the request id alone; the cause of ctx comes back when the caller has gone. Accept
+// hands an event in, under an id of the caller's that may be ""; Check says whether either would be taken. Both leave the request id of
+// a refusal in r.
 type Invoker interface {
 	Invoke(ctx context.Context, r *schema.Request) (*schema.Answer, error)
 	Accept(ctx context.Context, r *schema.Request, id string) (schema.Accepted, error)
