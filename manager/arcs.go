@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -16,25 +17,13 @@ import (
 // makes it longer by one where somebody behind it has room, once in a round of statuses; its last rank makes it shorter
 // by one when it was not needed for a while. Both are compare-and-sets, so of several that want the same one does it.
 const (
-	growEvery = statusEvery
-	arcCall   = time.Second // for writing a length
+	arcCall = time.Second // for writing a length
 )
 
 // need is what is remembered of an arc to judge its length by. Manager.mu guards it.
 type need struct {
-	needed    time.Time     // when this manager was last needed in it, or came to it
-	grown     time.Duration // when it was made longer, or this manager tried
-	fullSince time.Duration // since when catchers found nobody with room; 0: somebody has
-	fullSeen  time.Duration
-}
-
-// mayGrow reports whether the arc may be made longer now, and takes that turn. Manager.mu is held.
-func (n *need) mayGrow(now time.Duration) bool {
-	if n.grown != 0 && now-n.grown < growEvery {
-		return false
-	}
-	n.grown = now
-	return true
+	needed time.Time // when this manager was last needed in it, or came to it
+	pace.Need
 }
 
 // grow makes an arc of this length longer by one manager.

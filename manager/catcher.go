@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/internal/story"
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -27,11 +28,8 @@ import (
 // places and eight callers calls were refused. A call that is larger than the room of every manager never comes to a catcher,
 // for there is room: whoever was given it twice and cannot use it decides in the same way. Reserved arcs: overflow.go.
 const (
-	catchBatch = 64
-	fullFor    = 2*statusSoon + offersTick // until what came free when a call was caught has been told
-	fullGap    = fullFor                   // between looks, over which nobody knows whether there was room
-	refusals   = 256                       // that may wait for their locks at once; more are given back
-	lastCatch  = 16                        // deliveries after which a call is refused though others of its arc find room
+	catchBatch = pace.CatchBatch
+	refusals   = 256 // that may wait for their locks at once; more are given back
 )
 
 // catches reports whether this manager keeps the arc's catcher, or one of them. Manager.mu is held.
@@ -189,11 +187,7 @@ func (m *Manager) turnAway(c *claim, g *generation, d *pool.Decision) {
 	heard := m.peers.heard(now, v.ring.Managers()...) // whose status is late may have room all the same
 	m.mu.Lock()
 	here := m.pool.Room()+m.pool.Soon() >= d.Places
-	full := heard && !here && first < 0 && (a.full(now) || c.ack.Delivered >= lastCatch)
-	if here || first >= 0 {
-		a.fullSince = 0
-	}
-	grow := !here && first >= length && a.mayGrow(now)
+	full, grow := a.Judge(pace.Look{Now: now, Here: here, First: first, Length: length, Heard: heard, Delivered: c.ack.Delivered})
 	m.mu.Unlock()
 	switch most := max(largest, m.Capacity()); {
 	case most == 0 && full:
@@ -223,13 +217,4 @@ func (m *Manager) turnedAway(c *claim, err error) {
 		defer m.refusing.Add(-1)
 		m.refuse(c, err)
 	})
-}
-
-// full notes that nobody has room, and reports whether it has been so for long enough to be believed. Manager.mu is held.
-func (n *need) full(now time.Duration) bool {
-	if n.fullSince == 0 || now-n.fullSeen > fullGap {
-		n.fullSince = now
-	}
-	n.fullSeen = now
-	return now-n.fullSince >= fullFor
 }

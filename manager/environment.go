@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -63,7 +64,7 @@ func (m *Manager) makeInPlace(mk pool.Make, of []string) {
 
 // replaceAfter is how long the member that takes the place of one that was bound lets that one's call go before it. To make a sandbox keeps
 // the processors busy for a millisecond or two, which most calls that bind one would wait for (measured: 1.7 times as long as without).
-const replaceAfter = 10 * time.Millisecond
+const replaceAfter = pace.ReplaceAfter
 
 // replace makes a member in the place of one that was bound to a sub-tenant.
 func (m *Manager) replace(mk pool.Make) {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/subjects"
 )
 
@@ -15,9 +16,9 @@ import (
 // generation's pulls were sent (renew.go). A pull that is still sent on an old generation finds no interest at the server and is
 // dropped there.
 const (
-	pullExpires = 2 * time.Second       // always before ackWait
-	holdOff     = 15 * time.Millisecond // of an arc's pulls after a second refusal of one call
-	holdEvery   = 300 * time.Millisecond
+	pullExpires = 2 * time.Second // always before ackWait
+	holdOff     = pace.HoldOff    // of an arc's pulls after a second refusal of one call
+	holdEvery   = pace.HoldEvery
 	manyOffered = 8  // pulls of a side's idle environments, for each that may wait for others
 	bodies      = 16 // batches that are rendered ahead
 )
@@ -31,7 +32,7 @@ type offers struct {
 	turns           turns  // the reserved ones
 	kicked          chan struct{}
 	asked, askedAll atomic.Bool // by kick, and by kickAll
-	out             shortage
+	out             pace.Shortage
 	looked          time.Time // when all unreserved arcs were looked at last
 
 	watched, watching []*arc // that are looked at next time; room for the list after it
@@ -91,7 +92,7 @@ func (o *offers) sideOf(m *Manager, a *arc, k kind, now time.Time) (s *side, wan
 			break
 		}
 		wanted = m.credit(m.view.Load(), a)
-		if wanted == 0 && m.offering && a.rank >= 0 && !o.out.lasts && s.gen != nil {
+		if wanted == 0 && m.offering && a.rank >= 0 && !o.out.Lasts && s.gen != nil {
 			wanted = s.gen.open // what comes for them meanwhile is given back
 		}
 	case caught:
@@ -161,7 +162,7 @@ func (o *offers) spared(m *Manager, a *arc, k kind, now time.Time) int {
 
 // topSide finds what a side lacks. With more it may wait for what others lack.
 func (o *offers) topSide(m *Manager, a *arc, k kind, more bool) pull {
-	if o.out.lasts && m.pool.Room() > 0 {
+	if o.out.Lasts && m.pool.Room() > 0 {
 		o.kick()
 	}
 	var now time.Time

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -35,7 +36,7 @@ import (
 // ExecutionLost, as for any call that may have started. The other order would leave two messages of one call, which could
 // both run.
 const (
-	reservedCatchers = 2
+	reservedCatchers = pace.ReservedCatchers
 	moves            = 256 // that may be under way at once; more are given back
 )
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -34,7 +35,7 @@ const (
 	permitWait  = 5 * time.Second        // for the bucket's answer
 	permitAgain = 500 * time.Millisecond // after the bucket did not answer
 	permitTries = 64
-	growthEvery = 10 * time.Second
+	growthEvery = pace.GrowthEvery
 	growthParts = 50 // of the growth in a window, taken at once: with the default of 1,000 a write for 20 environments
 )
 

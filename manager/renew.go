@@ -4,14 +4,16 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/hearth-run/hearth/manager/pace"
 )
 
 const (
-	renewEvery = time.Second
-	debounce   = 2 * time.Millisecond  // of changes that only the loop repairs
-	offersTick = 25 * time.Millisecond // of the loop, for what is due
-	offersAll  = 4 * offersTick        // until all arcs are looked at again where nobody asked for it: there may be a thousand
-	astrayFor  = 10 * time.Millisecond // that pulls are left open for environments that other claims took
+	renewEvery = pace.RenewEvery
+	debounce   = 2 * time.Millisecond // of changes that only the loop repairs
+	offersTick = pace.OffersEvery     // of the loop, for what is due
+	offersAll  = pace.OffersAll       // until all arcs are looked at again where nobody asked for it: there may be a thousand
+	astrayFor  = pace.AstrayFor       // that pulls are left open for environments that other claims took
 )
 
 // pass is one look of the loop at arcs, and what is to be done once the mutex is let go.
@@ -78,7 +80,7 @@ func (m *Manager) offerOn(all, anew bool) {
 func (o *offers) pass(m *Manager, now time.Time, all, anew bool) pass {
 	p := pass{now: now, anew: anew}
 	plain := o.asked.Swap(false) || all
-	if o.out.look(m.pool.Room(), m.pool.Freed(), p.now) {
+	if o.out.Look(m.pool.Room(), m.pool.Freed(), p.now) {
 		m.tellSoon() // catchers elsewhere act on it
 		plain = true
 	}
@@ -93,7 +95,7 @@ func (o *offers) pass(m *Manager, now time.Time, all, anew bool) pass {
 			o.watch(a)
 		}
 	})
-	if plain = plain || o.out.lasts || p.now.Sub(o.looked) >= offersAll; plain {
+	if plain = plain || o.out.Lasts || p.now.Sub(o.looked) >= offersAll; plain {
 		o.looked = p.now
 	}
 	for _, a := range o.plain {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -18,7 +19,7 @@ import (
 //	record (KV) ──► openings ──► an arc each, where this manager has members or is the catcher
 //	ring (KV) ──────► order ───┐
 //	statuses ──► who holds ────┴──► classes of idle pulls: 0-3 within the shares, 4-7 above them
-const rankEvery = 100 * time.Millisecond // who holds members is looked at again
+const rankEvery = pace.RankEvery // who holds members is looked at again
 
 // opening is a reserved arc on which calls may lie: it has been opened, and its consumer may still stand.
 type opening struct {

@@ -87,7 +87,8 @@ func (m *Manager) reread() {
 		before := a.length
 		v.place(m.cfg.ID, a)
 		if a.length > before {
-			a.needed, a.grown, a.fullSince = time.Now(), m.now(), 0 // for a round of statuses nobody makes it longer still
+			a.needed = time.Now()
+			a.Longer(m.now())
 		}
 	}
 	if !slices.Equal(v.record.Members, previous.record.Members) || v.fabric.Vnodes != previous.fabric.Vnodes {

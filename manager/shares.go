@@ -12,6 +12,7 @@ import (
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/watch"
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -64,10 +65,7 @@ type stake struct {
 }
 
 // toldBusy is what is remembered of how many are busy.
-type toldBusy struct {
-	busy int // as it was told last
-	low  int // the fewest that were busy at any moment since then
-}
+type toldBusy = pace.Busy
 
 // told is what was told of the environments of one home of a reservation.
 func (h *stake) told(tenant string) *toldBusy {

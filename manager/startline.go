@@ -16,6 +16,7 @@ import (
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/manager/pace"
 )
 
 // The start line (DESIGN 3): in the stream = not started; gone = may have started.
@@ -36,8 +37,7 @@ const (
 	writeNap  = 100 * time.Microsecond // between looks at whether an ack has been written out, after the first thousand
 	mine      = ackWait - unseen       // how long after the server heard of it last a claim is surely nobody else's
 	nearlyOut = mine - 500*time.Millisecond
-	later     = 10 * time.Millisecond // until a caught call that nobody could take comes again, at first
-	laterMost = 100 * time.Millisecond
+	later     = pace.Later      // until a caught call that nobody could take comes again, at first
 	stampSlop = 4 * time.Second // a message's TTL removes it within start-by + 3 s: an older age is a wrong clock
 )
 
@@ -278,10 +278,9 @@ func (m *Manager) giveBackNow(c *claim) {
 	m.publish(c.ackReply, nakBody)
 }
 
-// giveBackLater returns a caught claim for a moment: 10 ms at first, and the longer the more often it came back, so that
-// many that wait for room do not keep the server busy with themselves.
+// giveBackLater returns a caught claim for a moment; see [pace.Again].
 func (m *Manager) giveBackLater(c *claim) {
-	delay := min(laterMost, later<<min(8, (max(2, c.ack.Delivered)-2)/2))
+	delay := pace.Again(c.ack.Delivered)
 	m.count.nacks.Add(1)
 	c.traceEnd(telemetry.OutcomeGivenBack)
 	c.story.Add(story.GivenBack(noRoom, delay))

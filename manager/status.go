@@ -8,14 +8,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
 
 const (
-	statusEvery = 500 * time.Millisecond // the whole is told
-	statusSoon  = 20 * time.Millisecond  // changes wait for others
+	statusEvery = pace.StatusEvery // the whole is told
+	statusSoon  = pace.StatusSoon  // changes wait for others
 )
 
 // tellSoon has the status told soon: something changed that others act on.
@@ -239,9 +240,7 @@ func (m *Manager) idler(home pool.Home) bool {
 	if !ok || h == nil {
 		return false
 	}
-	n, t := taken(g.Counts), h.told(home.Tenant)
-	t.low = min(t.low, n)
-	return n < t.busy
+	return h.told(home.Tenant).Fewer(taken(g.Counts))
 }
 
 func (m *Manager) busier(home pool.Home) bool {
@@ -250,12 +249,12 @@ func (m *Manager) busier(home pool.Home) bool {
 	}
 	g, ok := m.pool.Group(home)
 	h := m.shares.byEpoch[home.Reservation]
-	return ok && h != nil && taken(g.Counts) > h.told(home.Tenant).busy
+	return ok && h != nil && h.told(home.Tenant).Above(taken(g.Counts))
 }
 
 func (m *Manager) fewer(g *pool.Group) bool {
 	h := m.shares.byEpoch[g.Home.Reservation]
-	return h != nil && taken(g.Counts) < h.told(g.Home.Tenant).busy
+	return h != nil && h.told(g.Home.Tenant).Below(taken(g.Counts))
 }
 
 // eager reports whether the frontends are to know of an idle member before all else, and may take a busy one for idle: with theta 1
@@ -284,13 +283,9 @@ func (m *Manager) arcStatus(g *pool.Group, told bool) (a schema.ArcStatus, risin
 	if !told || g.Home.Reservation == 0 || h == nil {
 		return a, waits
 	}
-	t := h.told(g.Home.Tenant)
-	if t.busy = a.Busy; m.eager() {
-		t.busy = min(t.low, a.Busy)
-	}
-	t.low = a.Busy
-	a.Idle += a.Busy - t.busy
-	a.Busy, rising = t.busy, a.Busy > t.busy
+	busy, rising := h.told(g.Home.Tenant).Tell(a.Busy, m.eager())
+	a.Idle += a.Busy - busy
+	a.Busy = busy
 	return a, rising || waits
 }
 
