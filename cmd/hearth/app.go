@@ -63,7 +63,7 @@ environment, file, default. Exit codes: 0 done, 1 the function returned an error
 	flags.String("config", "", "YAML file with values of flags")
 	root.AddGroup(&cobra.Group{ID: groupFabric, Title: "A fabric"}, &cobra.Group{ID: groupFunctions, Title: "Functions"},
 		&cobra.Group{ID: groupSee, Title: "Looking and measuring"})
-	root.AddCommand(a.demo(), a.up(), a.manager(), a.worker(), a.frontend(), a.credential(), a.drain(), a.fabric(), a.deploy(), a.invoke(), a.events(), a.deadletters(), a.ls(), a.describe(), a.rm(), a.reserve(), a.limit(), a.reservations(), a.ring(), a.logs(), a.usage(), a.trace(), a.loglevel(), a.token(), a.doctor(), a.bench(),
+	root.AddCommand(a.demo(), a.up(), a.manager(), a.worker(), a.frontend(), a.credential(), a.drain(), a.fabric(), a.deploy(), a.invoke(), a.events(), a.deadletters(), a.ls(), a.describe(), a.rm(), a.reserve(), a.limit(), a.reservations(), a.ring(), a.logs(), a.usage(), a.trace(), a.loglevel(), a.token(), a.doctor(), a.bench(), a.sim(),
 		a.version(), a.config())
 	root.AddCommand(a.benchParts()...)
 	root.SetOut(a.stdout) // which the scripts of completion are written to, whatever it is later
