@@ -48,14 +48,15 @@ func TestTokenOfBinding(t *testing.T) {
 	tenant := func(tenant string) func(schema.Key) schema.Key {
 		return func(k schema.Key) schema.Key { k.Tenant = tenant; return k }
 	}
-	c.invoke("with", tenant("acme")(c.deploy("with", tenants)))
+	// On a busy machine a call may come twice: what was made for the other delivery stays, bound to nobody.
+	with := c.invoke("with", tenant("acme")(c.deploy("with", tenants))).Header.Get(schema.HeaderEnvironment)
 	c.invoke("silent", tenant("acme")(c.deploy("silent", func(r *schema.FunctionRecord) { r.PerTenant = true })))
 	c.invoke("plain", c.deploy("plain", func(r *schema.FunctionRecord) { r.Latest.Audiences = []string{"db"} }))
 	for _, b := range n.worker.bindings() {
 		if (b.binding.Token != nil) != (b.binding.Function == "with") || b.binding.PerTenant != (b.binding.Function != "plain") {
 			t.Errorf("%+v", b.binding)
 		}
-		if b.binding.Token == nil {
+		if b.binding.Token == nil || b.id != with {
 			continue
 		}
 		for _, other := range []string{"", "acm", "other"} {
@@ -75,6 +76,9 @@ func TestTokenOfBinding(t *testing.T) {
 			s.Function != want.Function || s.Version != want.Version || s.Environment != want.Environment {
 			t.Errorf("asked for %+v, want %+v", s, want)
 		}
+	}
+	if p.asked.Load() == nil {
+		t.Error("nothing was signed")
 	}
 	if c := n.Counters(); c.Unsigned != 3 {
 		t.Errorf("%d questions were for another, want 3", c.Unsigned)
