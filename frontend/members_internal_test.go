@@ -257,6 +257,41 @@ func TestPartialStatus(t *testing.T) {
 	}
 }
 
+// What a manager with many arcs tells between two whole statuses is enough for as long as none of it was missed: after that what it
+// says to be busy counts as idle, until it tells the whole.
+func TestMissedStatus(t *testing.T) {
+	t.Parallel()
+	v := newView()
+	arc := schema.ArcStatus{Arc: "r.0.default.f.1.7", Ready: 4, Busy: 3}
+	sum, _ := v.join(arc.Arc, "id.1")
+	number, tick := uint64(1), uint64(10)
+	tell := func(partial bool) {
+		s := schema.ManagerStatus{ID: "m1", Incarnation: "1", Number: number, Partial: partial, Counted: partial}
+		if !partial {
+			s.Arcs = []schema.ArcStatus{arc}
+		}
+		v.told(s, tick)
+		number++
+	}
+	busy := func(want int, when string) {
+		t.Helper()
+		for range 3 {
+			tick += oneSecond / 2
+			tell(true)
+			v.tick(tick)
+		}
+		if s, b := sum.load(); s != 4 || b != want {
+			t.Errorf("%s: S = %d, B = %d, want 4 and %d", when, s, b, want)
+		}
+	}
+	tell(false)
+	busy(3, "nothing was missed")
+	number++
+	busy(0, "one was missed")
+	tell(false)
+	busy(3, "the whole was told")
+}
+
 // A manager that tells more than there can be, more busy ones than it has, or nonsense, changes nothing of what the others told once
 // it is gone, and never makes idle members elsewhere look busy.
 func TestSumsOfALiar(t *testing.T) {

@@ -34,7 +34,8 @@ type managerSeen struct {
 	status schema.ManagerStatus // the last whole one, and what partial ones have changed since
 	since  uint64               // first status of this life
 	told   uint64               // last one
-	whole  uint64               // last whole one
+	whole  uint64               // last one that says all, with what was told before it
+	missed bool                 // one since the last whole one
 	beat   uint64               // last beat
 	shares map[part]*share      // what it tells of reserved arcs
 }
@@ -84,10 +85,13 @@ func (v *view) told(s schema.ManagerStatus, tick uint64) {
 	m.told = tick
 	v.sums(m, s.Arcs, s.Partial)
 	if s.Partial {
-		merge(&m.status, &s)
+		m.missed = m.missed || s.Number != m.status.Number+1
+		if merge(&m.status, &s); s.Counted && !m.missed {
+			m.whole = tick
+		}
 		return
 	}
-	m.status, m.whole = s, tick
+	m.status, m.whole, m.missed = s, tick, false
 	v.notify()
 }
 

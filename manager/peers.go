@@ -24,6 +24,7 @@ const (
 // peers are the other managers, by id.
 type peers struct {
 	turned atomic.Uint64 // grows with each status that tells of other members of reservations
+	fresh  atomic.Bool   // somebody was heard of for the first time, or again, who knows no whole status of this manager
 
 	mu   sync.Mutex
 	byID map[string]*peer
@@ -77,6 +78,9 @@ func (p *peers) told(s *schema.ManagerStatus, now time.Duration) (stirred []stri
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was := p.byID[s.ID]
+	if was == nil || was.incarnation != s.Incarnation {
+		p.fresh.Store(true)
+	}
 	switch {
 	case was == nil:
 		if p.byID == nil {

@@ -35,7 +35,11 @@ func (m *Manager) heardFrontend(msg *nats.Msg) {
 		m.log.Debug("not a status of whose it says", "subject", msg.Subject, "bytes", len(msg.Data))
 		return
 	}
+	if m.returns.byID[s.ID].incarnation != s.Incarnation {
+		m.peers.fresh.Store(true)
+	}
 	if m.returns.told(&s, m.now()) {
+		m.peers.fresh.Store(true)
 		m.nameEverything()
 	}
 }

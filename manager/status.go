@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	statusEvery = pace.StatusEvery // the whole is told
+	statusEvery = pace.StatusEvery // all numbers are told, and the whole
+	wholeEvery  = 4                // of these times, where arcs are many: what changed is in between, and that nothing did
 	statusSoon  = pace.StatusSoon  // changes wait for others
 )
 
@@ -28,14 +29,17 @@ func (m *Manager) statusLoop(ctx context.Context) {
 	defer tick.Stop()
 	wait := time.NewTimer(statusSoon)
 	defer wait.Stop()
-	for {
+	for n := 1; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			m.shrink()
 			m.forgetBound()
-			m.tellAll(true)
+			if n++; m.peers.fresh.Swap(false) || n >= wholeEvery {
+				n = 0
+			}
+			m.tellStatus(n == 0, true)
 			continue
 		case <-m.statusKick:
 			wait.Reset(statusSoon)
@@ -45,7 +49,7 @@ func (m *Manager) statusLoop(ctx context.Context) {
 			case <-wait.C:
 			}
 		}
-		m.tellAll(false)
+		m.tellStatus(false, false)
 	}
 }
 
@@ -61,9 +65,10 @@ type telling struct {
 	owing  bool                           // the numbers are others than was told, for a member was told alone
 }
 
-// tellAll tells everything; with whole every arc, else those alone that changed where there are many: with 1,000 reservations a whole
-// status takes 100 KB, and while they change it would be looked at and told fifty times a second.
-func (m *Manager) tellAll(whole bool) {
+// tellStatus tells every number: always, or if one changed. With whole it tells every arc, else those alone that changed where there
+// are many: with 1,000 reservations a whole status takes 100 KB, which every manager and every frontend reads, and it was a quarter of
+// what they cost idle. Who missed one in between hears that by the numbers of those after it, and takes what it knows for old.
+func (m *Manager) tellStatus(whole, always bool) {
 	if !m.nc.IsConnected() {
 		return
 	}
@@ -72,10 +77,10 @@ func (m *Manager) tellAll(whole bool) {
 	var s schema.ManagerStatus
 	changes := false
 	if !whole {
-		s, changes = m.statusChanges(t)
+		s, changes = m.statusChanges(t, always)
 	}
 	if !changes {
-		s = m.statusWhole(t, whole)
+		s = m.statusWhole(t, always)
 	}
 	if s.Number != 0 {
 		if w, ok := m.worker.(Isolating); ok {
@@ -112,9 +117,9 @@ func (m *Manager) statusWhole(t *telling, always bool) schema.ManagerStatus {
 	return s
 }
 
-// statusChanges is the status to tell of what changed, numbered if anything did; false where the whole is to be looked at: it is small,
-// or says what no home does. telling.mu is held.
-func (m *Manager) statusChanges(t *telling) (s schema.ManagerStatus, ok bool) {
+// statusChanges is the status to tell of what changed, numbered if anything did, or always; false where the whole is to be looked at:
+// it is small, or says what no home does. telling.mu is held.
+func (m *Manager) statusChanges(t *telling, always bool) (s schema.ManagerStatus, ok bool) {
 	if len(t.told) <= fewTold {
 		return s, false
 	}
@@ -164,7 +169,7 @@ func (m *Manager) statusChanges(t *telling) (s schema.ManagerStatus, ok bool) {
 		s.Partial, s.Counted, s.Arcs = false, false, slices.Collect(maps.Values(t.told))
 	}
 	slices.SortStableFunc(s.Arcs, compareArcs) // a home that was forgotten and is there again comes twice, in this order
-	if len(s.Arcs) > 0 || t.owing || !sameNumbers(&was, &s) {
+	if always || len(s.Arcs) > 0 || t.owing || !sameNumbers(&was, &s) {
 		t.number++
 		s.Number, t.owing = t.number, false
 	}
