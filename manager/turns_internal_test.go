@@ -195,7 +195,7 @@ func TestTurnsAreExact(t *testing.T) {
 	for _, a := range r.arcs {
 		r.share(a, 3)
 	}
-	for range 2 * calmFor / turnAgain { // all are calm and share again
+	for range 2 * calmFor / renewEvery { // all are calm and share again
 		for range turnCount {
 			r.look(turnEvery, false, false)
 		}
