@@ -237,7 +237,11 @@ func hostileClients(t *testing.T, f *fabric.Fabric) {
 			t.Errorf("a payload over 6 MiB: %v, %v", a, err)
 		}
 		_, _ = rand.Read(big)
-		for _, size := range []int{0, 1, 7, 1000, 200_000, schema.MaxPayload} {
+		a, err = nc.RequestWithContext(withDeadline(t), "hearth.invoke.default.healthy", nil)
+		if err != nil || string(a.Data) != "{}" {
+			t.Errorf("no payload, which is {} by every door: %v, %v", a, err)
+		}
+		for _, size := range []int{1, 7, 1000, 200_000, schema.MaxPayload} {
 			payload := big[:size]
 			a, err := nc.RequestWithContext(withDeadline(t), "hearth.invoke.default.healthy", payload)
 			if err != nil || !bytes.Equal(a.Data, payload) {
