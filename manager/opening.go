@@ -154,21 +154,32 @@ func (k *keeper) conflict(ctx context.Context, t *task, err error) error {
 	return k.reread(ctx, t)
 }
 
-// reread takes in the record as the bucket has it now.
+// reread takes in the record as the bucket has it now. What the watch tells while the answer is on its way may be newer than that, and
+// is not told again.
 func (k *keeper) reread(ctx context.Context, t *task) error {
+	k.mu.Lock()
+	before := t.revision
+	k.mu.Unlock()
 	rec, revision, err := k.read(ctx, t.key)
 	if err != nil {
 		return err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.answered(t, before, rec, revision)
+	return nil
+}
+
+// answered takes in what the bucket answered to a question that was asked when before was the task's revision; rec is nil where there is
+// no key. keeper.mu is held.
+func (k *keeper) answered(t *task, before uint64, rec *schema.ReservationRecord, revision uint64) {
 	switch {
+	case t.revision != before && revision <= t.revision:
 	case rec == nil:
 		k.drop(t)
 	case revision != t.revision:
 		k.adopt(t, rec, revision)
 	}
-	return nil
 }
 
 // read asks the bucket's leader for a record; nil if there is none.

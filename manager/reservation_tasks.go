@@ -60,6 +60,7 @@ func (k *keeper) take(t *task, h *recordHeard) {
 	switch {
 	case h.revision <= t.revision:
 	case h.rec == nil:
+		t.revision = h.revision
 		k.drop(t)
 	default:
 		k.adopt(t, h.rec, h.revision)

@@ -71,6 +71,55 @@ func TestLimitBetweenDecisionAndWrite(t *testing.T) {
 	}
 }
 
+// What the watch told while a question was on its way is newer than an answer with an older revision, and is not told again: a limit of 0
+// that was lost like that left a reservation as it was, for ever (S35).
+func TestAnswerOlderThanWhatWasTold(t *testing.T) {
+	t.Parallel()
+	const before = 7
+	rec := func(limit int) schema.ReservationRecord {
+		return schema.ReservationRecord{V: schema.Version, Account: "default", Function: "resize", Version: "1", Limit: limit}
+	}
+	old, older, newer := rec(5), rec(6), rec(0)
+	key := subjects.ReservationKey(old.Account, old.Function, old.Version)
+	for _, test := range []struct {
+		name     string
+		told     uint64 // the revision that the watch told meanwhile, 0: none
+		deleted  bool   // it told that the key is gone
+		answer   *schema.ReservationRecord
+		revision uint64
+		limit    int // that is taken in, -1: there is no key
+	}{
+		{name: "an older record", told: 9, answer: &older, revision: 8, limit: 0},
+		{name: "the same", told: 9, answer: &newer, revision: 9, limit: 0},
+		{name: "a newer one", told: 8, answer: &older, revision: 9, limit: 6},
+		{name: "no key, before there was one again", told: 9, revision: 8, limit: 0},
+		{name: "no key, of which nothing is left", told: 9, limit: 0},
+		{name: "no key any more", told: 8, revision: 9, limit: -1},
+		{name: "a record of a key that is gone", told: 9, deleted: true, answer: &older, revision: 8, limit: -1},
+		{name: "nothing told", answer: &older, revision: 8, limit: 6},
+		{name: "nothing told, no key", revision: 8, limit: -1},
+		{name: "nothing told, a bucket that was put back", answer: &older, revision: 3, limit: 6},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k := newKeeper(&Manager{})
+			k.changed(key, old, before, false)
+			task := k.tasks[key]
+			task.running = true
+			if test.told > 0 {
+				k.changed(key, newer, test.told, test.deleted)
+			}
+			k.answered(task, before, test.answer, test.revision)
+			got := -1
+			if task.rec != nil {
+				got = task.rec.Limit
+			}
+			if got != test.limit {
+				t.Errorf("limit %d is taken in, want %d", got, test.limit)
+			}
+		})
+	}
+}
+
 // The stream of a shard is deleted only after it was empty for a while, and named by nobody all that time.
 func TestShardRestsBeforeItGoes(t *testing.T) {
 	t.Parallel()
