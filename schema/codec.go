@@ -29,10 +29,16 @@ func Marshal(v any) ([]byte, error) {
 // Unmarshal scans b ([Scan]) and decodes it into v, a pointer to one of this package's types, never to an any. Members
 // that v does not know are skipped; a record of a version that this build does not read is refused ([CheckVersion]).
 // After an error v may be half written.
-func Unmarshal(b []byte, v any) error {
+func Unmarshal(b []byte, v any) (err error) {
 	if err := Scan(b); err != nil {
 		return fmt.Errorf("decode %T: %w", v, err)
 	}
+	// The library panics where nil stands for a value that knows how to read itself, a time for instance (msgpack 5.4.1).
+	defer func() {
+		if said := recover(); said != nil {
+			err = fmt.Errorf("decode %T: %v", v, said)
+		}
+	}()
 	dec := msgpack.GetDecoder()
 	defer msgpack.PutDecoder(dec)
 	dec.Reset(bytes.NewReader(b))
