@@ -174,7 +174,8 @@ func (f *Frontend) unknown(r *schema.Request) error {
 
 // Invoke runs one call for a door in this process and waits for its answer. Errors are [schema.Error]s of calls that
 // did not start; a function's own failure, its time-out and a lost execution are answers, told by
-// [schema.HeaderFunctionError]. A refusal comes with an answer that holds the request id alone. When ctx ends first, its cause comes back, the call goes on, and the answer is dropped.
+// [schema.HeaderFunctionError]. A refusal comes with an answer that holds the request id alone. When ctx ends first, its
+// cause comes back, the call goes on, and the answer is dropped.
 func (f *Frontend) Invoke(ctx context.Context, r *schema.Request) (*schema.Answer, error) {
 	begun := time.Now()
 	f.counters.calls.Add(1)

@@ -216,9 +216,5 @@ func (f *Fabric) JetStream(t testing.TB) jetstream.JetStream {
 
 // Routes are the servers of a cluster, for [ServerOptions].
 func Routes(urls ...string) []*url.URL {
-	all := make([]*url.URL, len(urls))
-	for i, u := range urls {
-		all[i] = &url.URL{Scheme: "nats", Host: strings.TrimPrefix(u, "nats://")}
-	}
-	return all
+	return server.RoutesFromStr(strings.Join(urls, ","))
 }

@@ -4,7 +4,7 @@ import "time"
 
 // Paces of a manager.
 const (
-	StatusEvery = 500 * time.Millisecond // the whole status is told
+	StatusEvery = 500 * time.Millisecond // a status is told, of few arcs the whole
 	StatusSoon  = 20 * time.Millisecond  // changes of it wait for others
 	OffersEvery = 25 * time.Millisecond  // offers are looked at for what is due
 	OffersAll   = 4 * OffersEvery        // all of them, where nobody asked for it

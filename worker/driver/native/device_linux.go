@@ -115,13 +115,15 @@ func bound(six bool) []byte {
 
 // addressed gives the device an address, and sends everything of its family there.
 func addressed(family byte, own netip.Addr) []byte {
-	const local = 2                                                                                            // IFA_LOCAL; 1 is IFA_ADDRESS, the same where nobody is at the other end
-	address := slices.Concat([]byte{family, byte(own.BitLen()), 0, unix.RT_SCOPE_UNIVERSE}, long(deviceIndex)) // struct ifaddrmsg
+	const local = 2 // IFA_LOCAL; 1 is IFA_ADDRESS, the same where nobody is at the other end
+
+	// struct ifaddrmsg and, below, struct rtmsg
+	address := slices.Concat([]byte{family, byte(own.BitLen()), 0, unix.RT_SCOPE_UNIVERSE}, long(deviceIndex))
 	scope := byte(unix.RT_SCOPE_UNIVERSE)
 	if family == unix.AF_INET {
 		scope = unix.RT_SCOPE_LINK
 	}
-	route := slices.Concat([]byte{family, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, scope, unix.RTN_UNICAST}, long(0)) // struct rtmsg
+	route := slices.Concat([]byte{family, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, scope, unix.RTN_UNICAST}, long(0))
 	return slices.Concat(
 		change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, address, attribute(local, own.AsSlice()), attribute(unix.IFA_ADDRESS, own.AsSlice()),
 			attribute(unix.IFA_FLAGS, long(unix.IFA_F_NOPREFIXROUTE))),
