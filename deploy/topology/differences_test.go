@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/deploy/topology"
@@ -178,11 +179,13 @@ func TestLogsOfOneFunctionAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%1000 == 999 { // a publish without a reply subject has no back pressure
+			flushed(t, nc)
 			if _, err := js.Publish(within(t), f.Names.Log("default", "other", "1", ""), []byte("3")); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+	flushed(t, nc)
 	stream, err := js.Stream(within(t), f.Names.Stream(topology.Logs))
 	if err != nil {
 		t.Fatal(err)
@@ -196,5 +199,13 @@ func TestLogsOfOneFunctionAreBounded(t *testing.T) {
 	}
 	if n := info.State.Subjects; n[noisy] != most || n[quiet] != 1 {
 		t.Errorf("%d batches of the noisy one, %d of the quiet one; want %d and 1", n[noisy], n[quiet], most)
+	}
+}
+
+// flushed waits until the server has read what nc published, so that what another connection publishes comes after it.
+func flushed(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	if err := nc.FlushWithContext(within(t)); err != nil {
+		t.Fatal(err)
 	}
 }
