@@ -121,9 +121,19 @@ func (c *crowded) givesAgain(after time.Duration) {
 // offer opens what is to be open, by new inboxes, as the loop does, and withdraws those that were.
 func (c *crowded) offer() {
 	c.t.Helper()
+	c.write(c.pass())
+}
+
+// pass is a look of the loop at all arcs that has every pull sent anew.
+func (c *crowded) pass() pass {
 	c.m.mu.Lock()
-	p := c.m.offers.pass(c.m, time.Now(), true, true)
-	c.m.mu.Unlock()
+	defer c.m.mu.Unlock()
+	return c.m.offers.pass(c.m, time.Now(), true, true)
+}
+
+// write is what the loop does of a look.
+func (c *crowded) write(p pass) {
+	c.t.Helper()
 	for _, add := range p.adds {
 		c.m.send(add)
 	}
@@ -320,5 +330,23 @@ func TestCrowdForgetsInboxes(t *testing.T) {
 	c.takeIn()
 	if got := c.w.started(); !slices.Equal(got, c.sent) || c.m.Counters().Garbage != 1 {
 		t.Errorf("started %v and %d garbage, want %v and one", got, c.m.Counters().Garbage, c.sent)
+	}
+}
+
+// What counts as open is not the server's before it is written, and whoever waits until a manager has settled waits for that: tests have
+// calls come in order after it.
+func TestSettledWhenWritten(t *testing.T) {
+	t.Parallel()
+	c := newCrowded(t, 1, 1, 8)
+	if !c.m.Settled() {
+		t.Error("not settled when all is written")
+	}
+	p := c.pass()
+	if len(p.adds) == 0 || c.m.Settled() {
+		t.Errorf("settled with %d pulls still to be written", len(p.adds))
+	}
+	c.write(p)
+	if !c.m.Settled() {
+		t.Error("not settled when all is written again")
 	}
 }

@@ -27,8 +27,11 @@ func (m *Manager) deliverBy(k kind, arc string, msg *nats.Msg) {
 	m.deliver(&generation{arc: a, kind: k, retire: true}, msg)
 }
 
-// Settled reports whether the server was sent all that this manager offers, in the classes of the ring it sees.
+// Settled reports whether the server was sent all that this manager offers, in the classes of the ring it sees, and all that it takes
+// back: what a side has open counts from when the mutex is let go, before it is written.
 func (m *Manager) Settled() bool {
+	m.offers.round.Lock()
+	defer m.offers.round.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -40,7 +43,7 @@ func (m *Manager) Settled() bool {
 			}
 		}
 	}
-	return m.nc.Flush() == nil
+	return m.offers.unsent.Load() == 0 && m.nc.Flush() == nil
 }
 
 // StandStill makes it look as if the process had not run for a while: the pulse sees that the process did not run for so long.

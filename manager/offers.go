@@ -2,6 +2,7 @@ package manager
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,8 @@ type offers struct {
 	watched, watching []*arc // that are looked at next time; room for the list after it
 
 	waiting []*arc                 // with idle environments that wait for others to be offered with; see few
+	unsent  atomic.Int64           // pulls that count as open and are still to be written, for tests alone
+	round   sync.Mutex             // held while what a look of the loop found is written: tests wait for it
 	body    [10][bodies + 1][]byte // by class and batch
 }
 
@@ -203,6 +206,7 @@ func (o *offers) topSide(m *Manager, a *arc, k kind, more bool) pull {
 			s.gen, s.due = g, time.Now().Add(a.stagger())
 		}
 		g.open += lacking
+		o.unsent.Add(1)
 		return pull{g, lacking}
 	}
 }

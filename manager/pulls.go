@@ -18,6 +18,7 @@ func (m *Manager) send(p pull) {
 	if p.gen == nil {
 		return
 	}
+	defer m.offers.unsent.Add(-1)
 	at := p.gen.at
 	at.once.Do(func() { m.listen(at) })
 	if at.sub == nil {

@@ -65,6 +65,8 @@ func (m *Manager) offerOn(all, anew bool) {
 	if !m.nc.IsConnected() {
 		return
 	}
+	m.offers.round.Lock()
+	defer m.offers.round.Unlock()
 	m.mu.Lock()
 	p := m.offers.pass(m, time.Now(), all, anew)
 	m.mu.Unlock()
@@ -108,6 +110,7 @@ func (o *offers) pass(m *Manager, now time.Time, all, anew bool) pass {
 	for _, i := range p.broken {
 		o.mend(m, i, &p)
 	}
+	o.unsent.Add(int64(len(p.adds)))
 	return p
 }
 
