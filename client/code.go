@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,11 +26,29 @@ const (
 	storageExceeded jetstream.ErrorCode = 10047
 )
 
-// codePatience bounds an upload where ctx does not.
-const codePatience = 2 * time.Minute
+const (
+	codePatience = 2 * time.Minute  // bounds an upload where ctx does not
+	codeIdle     = 30 * time.Second // bounds the wait for its next step: a server that could not write it down says nothing
+)
+
+// errIdle ends an upload of which nothing was heard for [codeIdle].
+var errIdle = errors.New("nothing was heard for " + codeIdle.String())
+
+// moving is a package that is being read: each piece that is taken shows that the upload goes on.
+type moving struct {
+	r    io.Reader
+	idle *time.Timer
+}
+
+func (m *moving) Read(b []byte) (int, error) {
+	m.idle.Reset(codeIdle)
+	return m.r.Read(b)
+}
 
 // PutCode puts a zip into the fabric's code store, unless it is there already, and returns the SHA-256 by which
-// operations name it. Only credentials of an admin may.
+// operations name it. Only credentials of an admin may. It takes two minutes at most where ctx has no deadline, and gives up earlier
+// when nothing is heard of the server for 30 seconds: [schema.CodeUnavailable]; a store without room is a
+// [schema.CodeStorageExceeded].
 func (c *Client) PutCode(ctx context.Context, zip []byte) (sha256hex string, err error) {
 	if len(zip) == 0 || len(zip) > MaxZip {
 		return "", schema.Invalid(schema.FieldError{
@@ -46,6 +65,8 @@ func (c *Client) PutCode(ctx context.Context, zip []byte) (sha256hex string, err
 	for _, subject := range []string{"$JS.API.", "$O." + c.names.Bucket("code") + "."} {
 		defer c.denied.watch(&waiter{subject: subject, prefix: true, cancel: cancel})()
 	}
+	idle := time.AfterFunc(codeIdle, func() { cancel(errIdle) })
+	defer idle.Stop()
 	sum := sha256.Sum256(zip)
 	name := hex.EncodeToString(sum[:])
 	js, err := jetstream.New(c.nc)
@@ -56,6 +77,7 @@ func (c *Client) PutCode(ctx context.Context, zip []byte) (sha256hex string, err
 	if err != nil {
 		return "", c.storeError(ctx, name, err)
 	}
+	idle.Reset(codeIdle)
 	info, err := store.GetInfo(ctx, name)
 	if err == nil && info.Digest == "SHA-256="+base64.URLEncoding.EncodeToString(sum[:]) && info.Size == uint64(len(zip)) {
 		return name, nil
@@ -63,7 +85,8 @@ func (c *Client) PutCode(ctx context.Context, zip []byte) (sha256hex string, err
 	if err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
 		return "", c.storeError(ctx, name, err)
 	}
-	if _, err := store.Put(ctx, jetstream.ObjectMeta{Name: name}, bytes.NewReader(zip)); err != nil {
+	idle.Reset(codeIdle)
+	if _, err := store.Put(ctx, jetstream.ObjectMeta{Name: name}, &moving{bytes.NewReader(zip), idle}); err != nil {
 		return "", c.storeError(ctx, name, err)
 	}
 	return name, nil
@@ -72,8 +95,12 @@ func (c *Client) PutCode(ctx context.Context, zip []byte) (sha256hex string, err
 // storeError says of a failed request to the code store what the caller can do.
 func (c *Client) storeError(ctx context.Context, name string, err error) error {
 	var denied *schema.Error
-	if errors.As(context.Cause(ctx), &denied) {
+	cause := context.Cause(ctx)
+	if errors.As(cause, &denied) {
 		return denied
+	}
+	if errors.Is(cause, errIdle) {
+		err = cause
 	}
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		return &schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: fmt.Sprintf(
@@ -85,5 +112,6 @@ func (c *Client) storeError(ctx context.Context, name string, err error) error {
 			"put code %s: the code store is full (%v): delete functions or versions that are not needed, or give it more room", name, err)}
 	}
 	return &schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: fmt.Sprintf(
-		"put code %s: the code store does not answer (%v): do these credentials have the right to it? name an admin's by --creds", name, err)}
+		"put code %s: the code store does not answer (%v): has the NATS server room on its disk, and have these credentials the right to it? name an admin's by --creds",
+		name, err)}
 }

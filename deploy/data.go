@@ -20,8 +20,9 @@ import (
 //	nats/     the embedded server's streams
 //	run/      unpacked code and scratch folders, where environments can reach them here (reach.go)
 type data struct {
-	dir  string
-	lock *os.File
+	dir     string
+	lock    *os.File
+	reached *os.File // the lock of what environments reach (reach.go), nil until it is needed
 }
 
 const (
@@ -78,9 +79,14 @@ func (d *data) path(name string) string { return filepath.Join(d.dir, name) }
 
 // close gives the folder back. The lock file stays: removing it would let two others lock two files of one name.
 func (d *data) close() error {
-	// By name, for a process that was just begun elsewhere in this one holds the file too, for a moment.
-	if err := errors.Join(unlock(d.lock), d.lock.Close()); err != nil {
-		return fmt.Errorf("unlock the data folder: %w", err)
+	for _, lock := range []*os.File{d.reached, d.lock} {
+		if lock == nil {
+			continue
+		}
+		// By name, for a process that was just begun elsewhere in this one holds the file too, for a moment.
+		if err := errors.Join(unlock(lock), lock.Close()); err != nil {
+			return fmt.Errorf("unlock the data folder: %w", err)
+		}
 	}
 	return nil
 }

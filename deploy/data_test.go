@@ -122,10 +122,28 @@ func TestReach(t *testing.T) {
 	if _, err := os.Stat(code); err != nil {
 		t.Errorf("what was there: %v", err)
 	}
+	// One that has the same path in another mount namespace, where its data folder is another.
+	twin := &data{dir: a.dir, lock: a.lock}
+	other, err := twin.reach(base, true)
+	if err != nil || other == first {
+		t.Errorf("of a data folder that looks the same: %s, the first %s: %v", other, first, err)
+	}
+	if err := twin.reached.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.RemoveAll(a.dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.reach(base, true); err != nil {
+	if _, err := open("c").reach(base, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(code); err != nil {
+		t.Errorf("what a fabric uses whose data folder cannot be seen from here: %v", err)
+	}
+	if err := unlock(a.reached); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open("d").reach(base, true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(first); !errors.Is(err, fs.ErrNotExist) {
@@ -134,7 +152,7 @@ func TestReach(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(base, "stranger"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.reach(base, true); err != nil {
+	if _, err := open("e").reach(base, true); err != nil {
 		t.Errorf("beside a stranger's file: %v", err)
 	}
 }

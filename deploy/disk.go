@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/sourcegraph/conc"
 
+	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/lifecycle"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -29,8 +31,8 @@ const (
 )
 
 // disk watches over the embedded server's disk. When it is full, the server gives each stream that it could not write to up,
-// until it starts again, and whoever publishes to it hears nothing. So events are refused here meanwhile, and as soon as there is
-// room the server is started again. Sync calls, whose streams are in memory, go on while the disk is full; at the restart they
+// until it starts again, and whoever publishes to it hears nothing. So events, packages and what the API writes are refused here
+// meanwhile, and as soon as there is room the server is started again. Sync calls, whose streams are in memory, go on while the disk is full; at the restart they
 // meet what S58 says. Everything that was accepted is on the disk and runs then.
 //
 //	served ── a write failed ──► broken: events are answered "full" ── room again ──► restart ──► served
@@ -48,11 +50,11 @@ type disk struct {
 	loop conc.WaitGroup
 
 	// Below: of the loop alone.
-	refusing *nats.Subscription // nil: no event is refused here
-	broken   bool               // said to be so
-	swept    bool               // nothing that is done is left on the streams since this server began
-	began    time.Time          // of the last restart
-	pause    time.Duration      // before the next one
+	refusing map[string][]*nats.Subscription // by stream, those that are answered for here
+	broken   bool                            // said to be so
+	swept    bool                            // nothing that is done is left on the streams since this server began
+	began    time.Time                       // of the last restart
+	pause    time.Duration                   // before the next one
 }
 
 var _ lifecycle.Component = (*disk)(nil)
@@ -60,16 +62,37 @@ var _ lifecycle.Component = (*disk)(nil)
 // diskInbox is where the watch hears answers.
 const diskInbox = "_HD"
 
-// diskRights let events be refused in the place of their stream, and those that are done be removed from it.
+// refusable are the subjects of each stream that is answered for while it takes nothing: those on which somebody waits. Not those
+// that managers write time and again, which log what they hear, nor secrets and keys, which are for nobody else to read.
+func refusable(names subjects.Names) map[string][]string {
+	all := map[string][]string{
+		names.Events(subjects.DefaultAccount): {names.EventsOf(subjects.DefaultAccount)},
+		topology.CodeStream(names):            topology.CodeStore(names).Subjects,
+	}
+	for _, kind := range []string{topology.Functions, topology.Reservations} {
+		bucket := topology.Bucket(names, kind)
+		all[bucket.Name] = bucket.Subjects
+	}
+	return all
+}
+
+// diskRights let what is published be refused in the place of its stream, and events that are done be removed from theirs.
 func diskRights(names subjects.Names) *rights {
 	r := &rights{names: names}
 	r.inboxes()
-	r.listen("event.>")
 	r.subscribe = append(r.subscribe, diskInbox+".>")
+	for _, own := range refusable(names) {
+		r.subscribe = append(r.subscribe, own...)
+	}
+	slices.Sort(r.subscribe)
 	for _, queue := range eventQueues(names) {
 		r.stream(queue, "STREAM.INFO", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "CONSUMER.LIST")
 	}
 	return r
+}
+
+func newDisk(n *natsServer, names subjects.Names, l login, log *slog.Logger) *disk {
+	return &disk{server: n.embedded, nats: n, names: names, login: l, log: log, refusing: make(map[string][]*nats.Subscription)}
 }
 
 // Start begins to watch.
@@ -109,8 +132,7 @@ func (d *disk) watch(ctx context.Context) {
 // look acts on how the disk is now.
 func (d *disk) look(ctx context.Context) error {
 	_, said := d.server.now()
-	broken, events := said.breaking(d.names.Events(subjects.DefaultAccount))
-	if !broken {
+	if !said.breaking() {
 		return d.sweep(ctx)
 	}
 	free, room := diskSpace(d.server.store)
@@ -119,9 +141,11 @@ func (d *disk) look(ctx context.Context) error {
 		d.log.Error("the NATS server cannot write to its disk: events are refused, and what was accepted waits, until there is room; sync calls go on",
 			"folder", d.server.store, "free", free, "needed", room)
 	}
-	if events && d.refusing == nil { // else the stream still answers by itself
-		if err := d.refuse(); err != nil {
-			return err
+	for stream, own := range refusable(d.names) {
+		if d.refusing[stream] == nil && said.broke(stream) { // else the stream still answers by itself
+			if err := d.refuse(stream, own); err != nil {
+				return err
+			}
 		}
 	}
 	if free < room || time.Since(d.began) < d.pause {
@@ -135,34 +159,39 @@ func (d *disk) look(ctx context.Context) error {
 	return d.restart(ctx)
 }
 
-// refuse answers events as a stream does that takes none.
-func (d *disk) refuse() (err error) {
+// refuse answers what is published to a stream as a stream does that is full.
+func (d *disk) refuse(stream string, own []string) error {
 	answer, err := json.Marshal(map[string]any{
-		"stream": d.names.Events(subjects.DefaultAccount), "seq": 0,
+		"stream": stream, "seq": 0,
 		"error": map[string]any{"code": 503, "err_code": schema.JSStoreFailed, "description": "the disk of the NATS server is full: " +
-			"free some of it, events are taken again within seconds then"},
+			"free some of it, all is taken again within seconds then"},
 	})
 	if err != nil {
 		return err
 	}
-	d.refusing, err = d.nc.Subscribe(d.names.EventsOf(subjects.DefaultAccount), func(m *nats.Msg) {
-		if m.Reply != "" {
-			_ = m.Respond(answer) // a connection that is lost has no callers either
+	for _, subject := range own {
+		sub, err := d.nc.Subscribe(subject, func(m *nats.Msg) {
+			if m.Reply != "" {
+				_ = m.Respond(answer) // a connection that is lost has no callers either
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("refuse what is for stream %s: %w", stream, err)
 		}
-	})
-	if err != nil {
-		return fmt.Errorf("refuse events: %w", err)
+		d.refusing[stream] = append(d.refusing[stream], sub)
 	}
 	return nil
 }
 
 // restart has the server begin again. A new one refuses for itself, so nobody does it here from before it begins.
 func (d *disk) restart(ctx context.Context) error {
-	if d.refusing != nil {
-		if err := d.refusing.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrBadSubscription) {
-			return fmt.Errorf("refuse events no more: %w", err)
+	for stream, subs := range d.refusing {
+		for _, sub := range subs {
+			if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrBadSubscription) {
+				return fmt.Errorf("refuse what is for stream %s no more: %w", stream, err)
+			}
 		}
-		d.refusing = nil
+		delete(d.refusing, stream)
 	}
 	d.log.Warn("there is room on the disk again: the NATS server starts anew")
 	if err := d.server.restart(ctx); err != nil {
@@ -187,5 +216,11 @@ func (d *disk) sweep(ctx context.Context) error {
 	return err
 }
 
-// DiskSpace is how many bytes are free where a folder is, and how many have to be before streams are written to.
-func DiskSpace(folder string) (free, room uint64) { return diskSpace(folder) }
+// DiskSpace is how many bytes are free where a folder is, and how many have to be before streams are written to: room is 0 where
+// neither can be told.
+func DiskSpace(folder string) (free, room uint64) {
+	if diskSize(folder) == 0 {
+		return 0, 0
+	}
+	return diskSpace(folder)
+}

@@ -76,11 +76,18 @@ func (l *serverLog) breaks(line string) {
 	l.broken[name] = true
 }
 
-// breaking reports whether the server could not write, and whether this stream takes nothing for that reason.
-func (l *serverLog) breaking(stream string) (some, this bool) {
+// breaking reports whether there is anything that the server could not write to.
+func (l *serverLog) breaking() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.broken) > 0, l.broken[stream]
+	return len(l.broken) > 0
+}
+
+// broke reports whether this stream takes nothing because the server could not write to it.
+func (l *serverLog) broke(stream string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken[stream]
 }
 
 // say logs a line, unless too many came in this second; the next one tells how many were left out.

@@ -23,7 +23,7 @@ func TestServerLogKnowsBrokenStreams(t *testing.T) {
 	} {
 		l := newServerLog(slog.New(slog.DiscardHandler))
 		l.Errorf(k.format, k.values...)
-		if some, this := l.breaking("EV"); some != k.some || this != k.this {
+		if some, this := l.breaking(), l.broke("EV"); some != k.some || this != k.this {
 			t.Errorf("%s %v: broken %v, this stream %v", k.format, k.values, some, this)
 		}
 	}

@@ -236,7 +236,7 @@ func (u *up) startServer(ctx context.Context) error {
 		}
 		u.nats.url = u.nats.embedded.url
 		u.nats.servers.named(u.nats.url)
-		u.disk = &disk{server: u.nats.embedded, nats: u.nats, names: u.names, login: watch, log: u.cfg.Logger}
+		u.disk = newDisk(u.nats, u.names, watch, u.cfg.Logger)
 		u.endAdmission = u.admit(all)
 	}
 	u.fabric.NATSURL = u.nats.url

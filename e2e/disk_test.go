@@ -2,8 +2,10 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +48,19 @@ func TestDiskFull(t *testing.T) {
 	if resp.StatusCode != http.StatusTooManyRequests || !strings.Contains(string(body), "disk") {
 		t.Errorf("over HTTP: %d %s", resp.StatusCode, body)
 	}
+	// Whoever is the first that a stream cannot take hears nothing and is told to look at the disk; the next are refused by name.
+	packaged, big := t.TempDir(), make([]byte, 1<<20)
+	_, _ = rand.Read(big)
+	if err := os.WriteFile(filepath.Join(packaged, "bootstrap"), big, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	unheard := f.CLI("deploy", "other", packaged, "--runtime", "provided")
+	if unheard.Code == 0 || !strings.Contains(unheard.Stderr, "disk") {
+		t.Errorf("a package exits with %d and says %s", unheard.Code, unheard.Stderr)
+	}
+	if r := f.CLI("deploy", "other", packaged, "--runtime", "provided"); r.Code != 3 || !strings.Contains(r.Stderr, "disk") {
+		t.Errorf("the package again exits with %d and says %s", r.Code, r.Stderr)
+	}
 	calls.more(t, 200)
 	calls.stop()
 	// Calls go on in what is warm; an environment that has to be made may find no room for its files, and says so.
@@ -53,6 +68,7 @@ func TestDiskFull(t *testing.T) {
 	l.onlyEnds(t, fine, unmade)
 
 	d.Clear(t)
+	eventually(t, "packages are taken", func() bool { return f.CLI("deploy", "other", packaged, "--runtime", "provided").Code == 0 })
 	eventually(t, "events are accepted", func() bool { return send(t, c) == nil })
 	l.accepts(t, 50)
 	work.stop()

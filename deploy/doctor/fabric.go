@@ -29,7 +29,7 @@ type Fabric struct {
 	Managers []Manager
 	NodesErr error // nobody told: the frontends' answer, or that none came
 
-	Disk, Room uint64 // of the folder of the streams, where that is on this host; 0 else
+	Disk, Room uint64 // of the folder of the streams, where that is on this host; else Room is 0
 	Folder     string
 
 	Openings []string // addresses of this host that functions may reach (--allow-local)
@@ -279,7 +279,7 @@ func (f *Fabric) nodes(l *list) {
 		}
 	}
 	switch {
-	case f.Disk == 0:
+	case f.Room == 0:
 	case f.Disk < f.Room:
 		l.add("disk", Missing, fmt.Sprintf("%s has %s free: events are refused below %s", f.Folder, bytesText(f.Disk), bytesText(f.Room)), "free some")
 	case f.Disk < warnDisk:

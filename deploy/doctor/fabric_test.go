@@ -96,9 +96,10 @@ func TestFabric(t *testing.T) {
 		"no places":     {managers(doctor.Manager{ID: "m1", State: schema.MemberActive}), "nodes", doctor.Missing, "nothing can run", "`hearth worker"},
 		"one drains": {managers(doctor.Manager{ID: "m1", State: schema.MemberActive, Capacity: 4}, doctor.Manager{ID: "m2", State: schema.MemberDraining, Capacity: 4}), "nodes", doctor.OK,
 			"1 of 2 managers are active, with 8 places; m2 is draining", ""},
-		"a full disk": {func(f *doctor.Fabric) { f.Disk = 1 << 20 }, "disk", doctor.Missing, "/data has 1 MiB free: events are refused below 64 MiB", "free some"},
-		"an opening":  {func(f *doctor.Fabric) { f.Openings = []string{"127.0.0.1:5432"} }, "allow-local", doctor.Warning, "of this host 127.0.0.1:5432", "without --allow-local"},
-		"little disk": {func(f *doctor.Fabric) { f.Disk = 800 << 20 }, "disk", doctor.Warning, "800 MiB", "free some"},
+		"no disk left": {func(f *doctor.Fabric) { f.Disk = 0 }, "disk", doctor.Missing, "/data has 0 MiB free: events are refused below 64 MiB", "free some"},
+		"a full disk":  {func(f *doctor.Fabric) { f.Disk = 1 << 20 }, "disk", doctor.Missing, "/data has 1 MiB free: events are refused below 64 MiB", "free some"},
+		"an opening":   {func(f *doctor.Fabric) { f.Openings = []string{"127.0.0.1:5432"} }, "allow-local", doctor.Warning, "of this host 127.0.0.1:5432", "without --allow-local"},
+		"little disk":  {func(f *doctor.Fabric) { f.Disk = 800 << 20 }, "disk", doctor.Warning, "800 MiB", "free some"},
 	} {
 		f := serving(t)
 		tt.change(f)

@@ -24,7 +24,7 @@ type Host struct {
 	Files  uint64 // descriptors that a process may have at most
 	Folder string // where data goes
 	Disk   uint64 // that is free there
-	Room   uint64 // least that streams are written with
+	Room   uint64 // least that streams are written with; 0: neither is known
 	Closed error  // the folder cannot be made or written to
 
 	Native  native.Host
@@ -83,7 +83,7 @@ func (h *Host) system(l *list) {
 	switch {
 	case h.Closed != nil:
 		l.add("data folder", Missing, fmt.Sprintf("%s cannot be used: %s", h.Folder, reason(h.Closed)), "name another with --data")
-	case h.Disk == 0:
+	case h.Room == 0:
 		l.add("data folder", Unknown, h.Folder+": how much is free is not known", "")
 	case h.Disk < h.Room:
 		l.add("data folder", Missing, fmt.Sprintf("%s has %s free: events are refused below %s", h.Folder, bytesText(h.Disk), bytesText(h.Room)),
