@@ -1,7 +1,5 @@
 package schema
 
-import "cmp"
-
 // APIError is the body of an error on HTTP and of a control operation on NATS (Lambda B2).
 type APIError struct {
 	Type    string       `json:"Type"` // User, Service
@@ -18,13 +16,10 @@ func APIErrorOf(err error) APIError {
 	e := asError(err)
 	row := e.Code.Row()
 	a := APIError{
-		Type: "User", Message: e.Message, Lower: e.Message, Code: e.Code, Advice: row.Advice, Reason: e.Reason, Fields: e.Fields,
+		Type: "User", Message: e.Message, Lower: e.Message, Code: e.Code, Advice: row.Advice, Reason: reasonOf(e, row), Fields: e.Fields,
 	}
 	if row.Status >= 500 {
 		a.Type = "Service"
-	}
-	if row.Status == 429 { // clients expect one of Lambda's reasons; the code says which of ours it is
-		a.Reason = cmp.Or(e.Reason, ThrottleConcurrency)
 	}
 	return a
 }

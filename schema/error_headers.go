@@ -17,19 +17,30 @@ func ErrorHeaders(err error) (status, text string) {
 	e := asError(err)
 	row := e.Code.Row()
 	message := oneLine(e.Message)
-	if e.Reason != "" {
-		message = strings.TrimRight(message, ". ") + e.Throttle()
+	if hint := e.Throttle(); hint != "" {
+		message = strings.TrimRight(message, ". ") + hint
 	}
 	return strconv.Itoa(row.Status), string(e.Code) + ": " + sentence(message) + " " + adviceSentence(row)
 }
 
-// Throttle is the reason of a throttle and its hint, as they end a message: " (Reason, retry after 1s)". It is "" where there is no
-// reason.
+// Throttle is the reason of a throttle and its hint, as they end a message: " (Reason, retry after 1s)". A refusal with status 429 that
+// has no reason of its own, such as a full fabric's, has the one that its HTTP body has. It is "" for everything else.
 func (e *Error) Throttle() string {
-	if e.Reason == "" {
+	row := e.Code.Row()
+	reason := reasonOf(e, row)
+	if reason == "" {
 		return ""
 	}
-	return " (" + oneLine(e.Reason) + ", retry after " + cmp.Or(e.Retry, e.Code.Row().Hint).Round(time.Millisecond).String() + ")"
+	return " (" + oneLine(reason) + ", retry after " + cmp.Or(e.Retry, row.Hint).Round(time.Millisecond).String() + ")"
+}
+
+// reasonOf is the reason of a throttle: its own, else the one that Lambda's clients expect of status 429; the code says which of ours
+// it is. It is "" for what is no throttle.
+func reasonOf(e *Error, row Row) string {
+	if row.Status != 429 {
+		return e.Reason
+	}
+	return cmp.Or(e.Reason, ThrottleConcurrency)
 }
 
 // cutThrottle reads and takes off what [Error.Throttle] is.

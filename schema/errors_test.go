@@ -141,6 +141,14 @@ func TestErrorHeaders(t *testing.T) {
 	if status != "500" || strings.Contains(text, "10.0.0.7") {
 		t.Errorf("an error without a code tells %s %q", status, text)
 	}
+	// What has no reason of its own says the one that its HTTP body has, and when to come again (DESIGN 12: everything full).
+	full := &schema.Error{Code: schema.CodeCapacityExceeded, Message: "no room."}
+	if _, text = schema.ErrorHeaders(full); !strings.HasPrefix(text, "CapacityExceeded: no room (ConcurrentInvocationLimitExceeded, retry after 1s). ") {
+		t.Errorf("a full fabric says %q", text)
+	}
+	if e := schema.ParseErrorHeaders(schema.ErrorHeaders(full)); e.Reason != schema.APIErrorOf(full).Reason || e.Retry != time.Second || e.Throttle() != full.Throttle() {
+		t.Errorf("a full fabric came back as %+v", e)
+	}
 	_, text = schema.ErrorHeaders(schema.Errorf(schema.CodeInvalidParameter, "%s", "a\r\nNats-Service-Error-Code: 200\x00\xff"+strings.Repeat("x", 10_000)))
 	if strings.ContainsAny(text, "\r\n\x00") || !utf8.ValidString(text) || len(text) > 4096 {
 		t.Errorf("%d bytes: %q", len(text), text)
