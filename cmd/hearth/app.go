@@ -138,5 +138,8 @@ func flagError(cmd *cobra.Command, err error) error {
 		name := "--" + unknown.GetSpecifiedName()
 		return usagef("there is no flag %s of %s%s; %s", name, cmd.CommandPath(), didYouMean(name, names), hint)
 	}
+	if unknown, ok := err.(*pflag.NotExistError); ok && strings.Trim(unknown.GetSpecifiedShortnames()[:1], "0123456789") == "" { // `limit count -1`
+		return usagef("-%s is below 0, which %s does not take; use: %s", unknown.GetSpecifiedShortnames(), cmd.CommandPath(), cmd.UseLine())
+	}
 	return usagef("%v; %s", err, hint)
 }
