@@ -135,7 +135,7 @@ func refusesNames(t *testing.T, f *fabric.Spread, g *gate) {
 					t.Fatal(err)
 				}
 				if whole, err := admin.DeadLetter(withDeadline(t), item.ID); err == nil {
-					letters[fmt.Sprint(whole.Payload)] = whole
+					letters[strings.Trim(string(whole.Payload), `"`)] = whole
 				}
 			}
 			return len(letters) >= len(bySubject)

@@ -1,6 +1,9 @@
 package schema
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // An event is accepted when stream EVENTS_<account> has it: its payload is the message's data, what else a caller may say
 // stands in the headers of calls. Everything after that is written by pollers alone (DESIGN 4):
@@ -161,22 +164,23 @@ type DeadLettersOutput struct {
 	NextMarker  string           `json:"next_marker,omitempty"`
 }
 
-// DeadLetterItem is one dead letter. Payload is the event's own bytes where they are JSON, else a JSON string (base64 where
-// they are no text, and then Base64 is true); null where the NATS server carries no answer with it, which Bytes tells.
+// DeadLetterItem is one dead letter. Payload is the event's own bytes, less blanks between values, where they are JSON: never decoded,
+// for a number of more than 53 bits or the order of names would not come out again. Else it is a JSON string (base64 where they are
+// no text, and then Base64 is true); null where the NATS server carries no answer with it, which Bytes tells.
 type DeadLetterItem struct {
-	ID        string      `json:"id"` // for RedriveDeadLetters and DeleteDeadLetters
-	Function  string      `json:"function"`
-	Qualifier string      `json:"qualifier,omitempty"`
-	Tenant    string      `json:"tenant,omitempty"`
-	RequestID string      `json:"request_id"`
-	Reason    DeadReason  `json:"reason"`
-	Error     *EventError `json:"error,omitempty"`
-	Attempts  int         `json:"attempts"`
-	Accepted  time.Time   `json:"accepted"`
-	Died      time.Time   `json:"died"`
-	Bytes     int         `json:"bytes"` // of the payload
-	Payload   any         `json:"payload"`
-	Base64    bool        `json:"base64,omitempty"`
+	ID        string          `json:"id"` // for RedriveDeadLetters and DeleteDeadLetters
+	Function  string          `json:"function"`
+	Qualifier string          `json:"qualifier,omitempty"`
+	Tenant    string          `json:"tenant,omitempty"`
+	RequestID string          `json:"request_id"`
+	Reason    DeadReason      `json:"reason"`
+	Error     *EventError     `json:"error,omitempty"`
+	Attempts  int             `json:"attempts"`
+	Accepted  time.Time       `json:"accepted"`
+	Died      time.Time       `json:"died"`
+	Bytes     int             `json:"bytes"` // of the payload
+	Payload   json.RawMessage `json:"payload"`
+	Base64    bool            `json:"base64,omitempty"`
 }
 
 // DeadLettersInput is the request of RedriveDeadLetters and DeleteDeadLetters: those of Ids, or all of one function, or All.

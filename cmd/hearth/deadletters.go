@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -56,7 +57,7 @@ func (a *app) listLetters(cmd *cobra.Command, name string) error {
 		return err
 	}
 	defer c.Close()
-	t := a.table("ID", "FUNCTION", "DIED", "REASON", "TRIES", "BYTES", "ERROR")
+	t := a.table("ID", "FUNCTION", "SUB-TENANT", "DIED", "REASON", "TRIES", "BYTES", "ERROR")
 	t.empty = "no dead letters"
 	for item, err := range c.DeadLetters(cmd.Context(), name) {
 		if err != nil {
@@ -68,7 +69,7 @@ func (a *app) listLetters(cmd *cobra.Command, name string) error {
 			}
 			continue
 		}
-		t.row(item.ID, item.Function, localTime(item.Died), item.Reason, item.Attempts, item.Bytes, errorText(item.Error, errorInCell))
+		t.row(item.ID, item.Function, cmp.Or(item.Tenant, "-"), localTime(item.Died), item.Reason, item.Attempts, item.Bytes, errorText(item.Error, errorInCell))
 	}
 	if asJSON(cmd) {
 		return nil
@@ -133,12 +134,12 @@ func (a *app) lettersShow() *cobra.Command {
 // payloadText is a payload on one line, and how much of it there is where that is not all.
 func payloadText(item *schema.DeadLetterItem) string {
 	const most = 2000
-	text := string(mustJSON(item.Payload))
+	text := string(item.Payload)
 	switch {
-	case item.Payload == nil && item.Bytes > 4: // "null" has 4
+	case text == "null" && item.Bytes > 4: // "null" has 4
 		return fmt.Sprintf("%d bytes, more than an answer holds", item.Bytes)
 	case item.Base64:
-		text = fmt.Sprintf("%d bytes, base64: %v", item.Bytes, item.Payload)
+		text = fmt.Sprintf("%d bytes, base64: %s", item.Bytes, strings.Trim(text, `"`))
 	}
 	if utf8.RuneCountInString(text) > most {
 		return string([]rune(text)[:most]) + fmt.Sprintf("... (%d bytes; --json has all)", item.Bytes)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -67,7 +68,7 @@ func (a *app) runEvents(cmd *cobra.Command, name string, most int) error {
 		return nil
 	}
 	fmt.Fprintln(a.stdout)
-	t := a.table("STATE", "SEQUENCE", "REQUEST", "ACCEPTED", "BYTES", "TRIES", "DUE", "LAST ERROR")
+	t := a.table("STATE", "SEQUENCE", "REQUEST", "SUB-TENANT", "ACCEPTED", "BYTES", "TRIES", "DUE", "LAST ERROR")
 	for _, e := range out.Events {
 		due, last := "", ""
 		if e.Due != nil {
@@ -76,7 +77,7 @@ func (a *app) runEvents(cmd *cobra.Command, name string, most int) error {
 		if e.LastError != nil {
 			last = e.LastError.Code
 		}
-		t.row(e.State, e.Sequence, e.RequestID, localTime(e.Accepted), e.Bytes, e.Attempts, due, last)
+		t.row(e.State, e.Sequence, e.RequestID, cmp.Or(e.Tenant, "-"), localTime(e.Accepted), e.Bytes, e.Attempts, due, last)
 	}
 	return t.flush()
 }

@@ -55,8 +55,9 @@ func TestEventsOnARunningFabric(t *testing.T) {
 		t.Errorf("%+v", out)
 	}
 
-	request := strings.TrimSpace(f.must(t, "invoke", "broken", "--payload", `{"n":1}`, "--async"))
-	f.must(t, "invoke", "broken", "--payload", `{"n":2}`, "--async")
+	payload := `{"n":12345678901234567890,"a":"<1.10>"}` // has to come out as it is
+	request := strings.TrimSpace(f.must(t, "invoke", "broken", "--payload", payload, "--async"))
+	f.must(t, "invoke", "broken", "--payload", `{"n":2}`, "--tenant", "none-here", "--async")
 	eventually(t, "both are dead letters", func() bool { return counts("broken").DeadLetters == 2 })
 	if text := f.must(t, "events", "broken"); !strings.Contains(text, "broken: 0 waiting, 0 running, 0 waiting for another try, 2 dead letters") {
 		t.Error(text)
@@ -69,13 +70,14 @@ func TestEventsOnARunningFabric(t *testing.T) {
 	if two.RequestID == request {
 		one, two = two, one
 	}
-	if one.RequestID != request || one.Reason != schema.DeadRetriesExhausted || one.Attempts != 1 || one.Error == nil || one.Error.Code != "Runtime.InvalidEntrypoint" {
+	if one.RequestID != request || one.Reason != schema.DeadRetriesExhausted || one.Attempts != 1 || one.Error == nil || one.Error.Code != "Runtime.InvalidEntrypoint" ||
+		string(one.Payload) != payload {
 		t.Errorf("%s", lines)
 	}
-	if text := f.must(t, "deadletters"); !strings.Contains(text, "REASON") || !strings.Contains(text, "InvalidEntrypoint") {
+	if text := f.must(t, "deadletters"); !strings.Contains(text, "REASON") || !strings.Contains(text, "InvalidEntrypoint") || !strings.Contains(text, "none-here") {
 		t.Error(text)
 	}
-	if text := f.must(t, "deadletters", "show", one.ID); !strings.Contains(text, `{"n":1}`) || !strings.Contains(text, request) ||
+	if text := f.must(t, "deadletters", "show", one.ID); !strings.Contains(text, payload) || !strings.Contains(text, request) ||
 		!strings.Contains(text, one.Error.Code+": "+one.Error.Message+"\n") {
 		t.Error(text)
 	}

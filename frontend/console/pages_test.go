@@ -236,7 +236,7 @@ func TestParts(t *testing.T) {
 func TestPayloadsStay(t *testing.T) {
 	t.Parallel()
 	f := &fabric{answers: map[string]any{"ListDeadLetters": schema.DeadLettersOutput{DeadLetters: []schema.DeadLetterItem{
-		{ID: "17", Function: "pay", Reason: schema.DeadRetriesExhausted, Bytes: 30, Payload: map[string]string{"card": "4111-secret"},
+		{ID: "17", Function: "pay", Reason: schema.DeadRetriesExhausted, Bytes: 30, Payload: []byte(`{"card":"4111-secret"}`),
 			Error: &schema.EventError{Code: "Declined", Message: "card 4111-secret is stolen"}},
 	}}}}
 	s := serve(t, f)

@@ -158,9 +158,10 @@ func hostile() *fabric {
 			Arc: []schema.ReservationMember{{Manager: name, Share: 4, Members: 2}},
 		})
 		failed := &schema.EventError{Code: name, Message: name}
+		quoted, _ := json.Marshal(name)
 		letters.DeadLetters = append(letters.DeadLetters, schema.DeadLetterItem{
 			ID: fmt.Sprint(i + 1), Function: name, Qualifier: name, Tenant: name, RequestID: name, Reason: schema.DeadReason(name), Error: failed, Attempts: 3,
-			Accepted: now, Died: now, Bytes: 10, Payload: name,
+			Accepted: now, Died: now, Bytes: 10, Payload: quoted,
 		})
 		events.Events = append(events.Events, schema.EventItem{RequestID: name, State: "retrying", Tenant: name, Accepted: now, Due: &now, LastError: failed})
 		story.Steps = append(story.Steps, schema.StoryStep{

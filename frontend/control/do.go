@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -144,11 +145,22 @@ func (s *Service) written(op *operation, account string, value any, err error) (
 	if value == nil {
 		return nil, nil
 	}
-	answer, err := json.Marshal(value)
+	answer, err := jsonOf(value)
 	if err != nil {
 		return nil, s.refusal(op.name, account, fmt.Errorf("write the answer: %w", err))
 	}
 	return answer, nil
+}
+
+// jsonOf is a value as JSON without escapes for HTML, which no page reads: what a caller handed in comes out as it was.
+func jsonOf(value any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(value); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 func (op *operation) limit() int {

@@ -109,7 +109,7 @@ func (p *letterPage) add(m *jetstream.RawStreamMsg) bool {
 		return false
 	}
 	item := p.s.letterItem(m)
-	text, err := json.Marshal(item)
+	text, err := jsonOf(item)
 	if err == nil && len(text) > p.room && len(p.out.DeadLetters) > 0 {
 		return false
 	}
@@ -137,9 +137,10 @@ func (s *Service) letterItem(m *jetstream.RawStreamMsg) schema.DeadLetterItem {
 	case json.Valid(e.Payload):
 		item.Payload = json.RawMessage(e.Payload)
 	case utf8.Valid(e.Payload):
-		item.Payload = string(e.Payload)
+		item.Payload, _ = jsonOf(string(e.Payload)) // a string cannot fail
 	default:
-		item.Payload, item.Base64 = base64.StdEncoding.EncodeToString(e.Payload), true
+		item.Payload, _ = jsonOf(base64.StdEncoding.EncodeToString(e.Payload))
+		item.Base64 = true
 	}
 	return item
 }

@@ -108,11 +108,11 @@ func TestDeadLettersAreListed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.must(t, "CreateFunction", function("f", b.putZip(t, "0"), nil))
-	first := b.letter(t, "f", []byte(`{"n": 1}`), func(d *schema.DeadLetter) { d.Event.Qualifier, d.Event.Tenant = "live", "acme" })
+	first := b.letter(t, "f", []byte(`{"n": 12345678901234567890, "a": "<1.10>"}`), func(d *schema.DeadLetter) { d.Event.Qualifier, d.Event.Tenant = "live", "acme" })
 	words := b.letter(t, "gone", []byte("no JSON"), func(d *schema.DeadLetter) { d.Reason, d.Error = schema.DeadInvalid, nil })
 	bytes := b.letter(t, "f", []byte{0xff, 0})
 	// One payload that JSON writes six times as long: the page ends before it and the next one has it.
-	large := b.letter(t, "f", []byte(`"`+strings.Repeat("<", 1<<20-2)+`"`))
+	large := b.letter(t, "f", []byte(strings.Repeat("\x01", 1<<20-2)))
 	last := b.letter(t, "f", []byte("[]"))
 
 	all := b.letters(t, object{"MaxItems": 2})
@@ -126,10 +126,11 @@ func TestDeadLettersAreListed(t *testing.T) {
 	got := all[0]
 	if got.Function != "f" || got.Qualifier != "live" || got.Tenant != "acme" || got.RequestID != "8d2f9f3a-3a44-4d0b-9b3e-7a2c4a5f0001" ||
 		got.Reason != schema.DeadRetriesExhausted || got.Error == nil || got.Error.Code != "TypeError" || got.Attempts != 3 ||
-		!got.Accepted.Equal(accepted) || !got.Died.Equal(accepted.Add(time.Hour)) || fmt.Sprint(got.Payload) != "map[n:1]" || got.Bytes != 8 {
+		!got.Accepted.Equal(accepted) || !got.Died.Equal(accepted.Add(time.Hour)) || string(got.Payload) != `{"n":12345678901234567890,"a":"<1.10>"}` || got.Bytes != 42 {
 		t.Errorf("%+v", got)
 	}
-	if all[1].Payload != "no JSON" || all[1].Base64 || all[2].Payload != "/wA=" || !all[2].Base64 || len(all[3].Payload.(string)) != 1<<20-2 {
+	if string(all[1].Payload) != `"no JSON"` || all[1].Base64 || string(all[2].Payload) != `"/wA="` || !all[2].Base64 ||
+		len(all[3].Payload) != len(`\u0001`)*(1<<20-2)+2 {
 		t.Errorf("payloads of %+v, %+v", all[1], all[2])
 	}
 	if of := b.letters(t, object{"FunctionName": "gone"}); len(of) != 1 || of[0].ID != words {
