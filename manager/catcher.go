@@ -21,6 +21,7 @@ import (
 //	  this manager has room (or something warm by now) ─────────► the path of every claim or a cap's 429
 //	  a manager of the arc tells room ──────────────────────────► NAK, 10 ms: it takes it
 //	  a manager outside the arc tells room ─────────────────────► the arc grows by one (arcs.go), NAK, 10 ms
+//	  somebody's environments are hot (manager/pool) ───────────► NAK, 10 ms; where they are here they make way for who waits
 //	  full for so long that every status would have said more ──► 429
 //	  else ─────────────────────────────────────────────────────► NAK, 10 ms
 //
@@ -186,8 +187,8 @@ func (m *Manager) turnAway(c *claim, g *generation, d *pool.Decision) {
 	largest := m.peers.largest(now)
 	heard := m.peers.heard(now, v.ring.Managers()...) // whose status is late may have room all the same
 	m.mu.Lock()
-	here := m.pool.Room()+m.pool.Soon() >= d.Places
-	full, grow := a.Judge(pace.Look{Now: now, Here: here, First: first, Length: length, Heard: heard, Delivered: c.ack.Delivered})
+	here, hot := m.pool.Room()+m.pool.Soon() >= d.Places, m.pool.Hot() >= d.Places || m.peers.anyHot(d.Places, now)
+	full, grow := a.Judge(pace.Look{Now: now, Here: here, First: first, Length: length, Heard: heard, Hot: hot, Delivered: c.ack.Delivered})
 	m.mu.Unlock()
 	switch most := max(largest, m.Capacity()); {
 	case most == 0 && full:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hearth-run/hearth/internal/story"
 	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/manager/pace"
 	"github.com/hearth-run/hearth/manager/pool"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -168,7 +169,7 @@ func (m *Manager) decide(c *claim, g *generation) {
 			m.decided(c, g, &d, now)
 			return
 		}
-		d = m.pool.Claim(now, c.home, nil, c)
+		d = m.choose(now, c, nil)
 	}
 	for d.Action == pool.Unknown {
 		changes := m.versions.changes.Load()
@@ -188,9 +189,17 @@ func (m *Manager) decide(c *claim, g *generation) {
 		if changes != m.versions.changes.Load() {
 			continue // the function may have been replaced meanwhile, and who ended what was idle of it saw no home yet
 		}
-		d = m.pool.Claim(now, c.home, &spec, c)
+		d = m.choose(now, c, &spec)
 	}
 	m.decided(c, g, &d, now)
+}
+
+// choose has the pool decide on a claim for which nothing is warm. Manager.mu is held.
+func (m *Manager) choose(now time.Time, c *claim, spec *pool.Spec) pool.Decision {
+	if c.ack.Delivered >= pace.PressAfter {
+		return m.pool.Press(now, c.home, spec, c)
+	}
+	return m.pool.Claim(now, c.home, spec, c)
 }
 
 // warm has the pool run a claim in what is warm here. On a reserved arc members that still start are nothing to wait for: their

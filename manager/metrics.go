@@ -77,7 +77,7 @@ func (m *Manager) scrapePool(s *telemetry.Scrape) {
 	m.mu.Lock()
 	counts, waiting = m.pool.Counts(), m.pool.Waiting()
 	if m.offering {
-		places = m.pool.Room()
+		places = m.pool.Room() + m.pool.Hot()
 	}
 	for g := range m.pool.Groups {
 		ready := g.Counts.Ready()

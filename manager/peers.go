@@ -38,6 +38,7 @@ type peer struct {
 	number      uint64
 	at          time.Duration // on this manager's clock
 	capacity    int           // places
+	hot         int           // places of environments that make way for who has waited
 	room        int           // places, those that come soon too
 	idle        map[warmth]int
 	reserved    map[string][]schema.ArcStatus // by arc; one for each sub-tenant that it has members for
@@ -114,7 +115,8 @@ func newPeer(s *schema.ManagerStatus, now time.Duration) *peer {
 // count takes in what a status says beside its arcs.
 func (p *peer) count(s *schema.ManagerStatus) {
 	p.number, p.capacity = s.Number, s.Capacity
-	p.room = min(max(0, s.Room), maxTold) + min(max(0, s.Soon), maxTold)
+	p.hot = min(max(0, s.Hot), maxTold)
+	p.room = max(0, min(s.Room, maxTold)-p.hot) + min(max(0, s.Soon), maxTold)
 }
 
 // valid is the status of a manager that was heard of lately, else nil. The mutex is held.
@@ -135,6 +137,18 @@ func (p *peers) withRoom(managers []string, order []int, places int, now time.Du
 		}
 	}
 	return -1
+}
+
+// anyHot reports whether one of the others tells this many places of hot environments.
+func (p *peers) anyHot(places int, now time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.byID {
+		if s := p.valid(id, now); s != nil && s.hot >= places {
+			return true
+		}
+	}
+	return false
 }
 
 // largest is the capacity of the largest of the others, in places.

@@ -194,7 +194,7 @@ func count(s *schema.ManagerStatus, a *schema.ArcStatus, times int) {
 
 // sameNumbers reports whether two statuses say the same of everything but arcs.
 func sameNumbers(a, b *schema.ManagerStatus) bool {
-	return a.RingEpoch == b.RingEpoch && a.State == b.State && a.Capacity == b.Capacity && a.Room == b.Room && a.Soon == b.Soon &&
+	return a.RingEpoch == b.RingEpoch && a.State == b.State && a.Capacity == b.Capacity && a.Room == b.Room && a.Hot == b.Hot && a.Soon == b.Soon &&
 		a.Idle == b.Idle && a.Busy == b.Busy && a.Starting == b.Starting && a.Reserved == b.Reserved && a.Surplus == b.Surplus
 }
 
@@ -345,6 +345,7 @@ func (m *Manager) statusNumbers() schema.ManagerStatus {
 // statusRoom adds what room there is. Manager.mu is held.
 func (m *Manager) statusRoom(s *schema.ManagerStatus) {
 	if m.offering {
-		s.Room, s.Soon = m.pool.Room(), m.pool.Soon()
+		s.Hot, s.Soon = m.pool.Hot(), m.pool.Soon()
+		s.Room = m.pool.Room() + s.Hot
 	}
 }

@@ -168,8 +168,9 @@ type ManagerStatus struct {
 	RingEpoch   uint64      `msgpack:"ring"`
 	State       MemberState `msgpack:"state"`
 	Capacity    int         `msgpack:"cap"`
-	Room        int         `msgpack:"room"` // places free or evictable
-	Soon        int         `msgpack:"soon"` // places of what is about to be idle, or to go, and that no claim waits for
+	Room        int         `msgpack:"room"`          // places free or evictable
+	Hot         int         `msgpack:"hot,omitempty"` // of these, places of what ran so lately that it makes way for nobody who has not waited (manager/pool)
+	Soon        int         `msgpack:"soon"`          // places of what is about to be idle, or to go, and that no claim waits for
 	Idle        int         `msgpack:"idle"`
 	Busy        int         `msgpack:"busy"`
 	Starting    int         `msgpack:"starting"`

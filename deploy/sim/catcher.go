@@ -67,7 +67,7 @@ func (m *manager) turnAway(c *call, g *generation, d *pool.Decision) {
 	length := subjects.UnreservedLength(len(m.s.managers), a.arc.stored)
 	look := pace.Look{
 		Now: m.s.now, Here: m.pool.Room()+m.pool.Soon() >= d.Places, First: m.withRoom(order, d.Places), Length: length,
-		Heard: m.heardAll(), Delivered: c.delivered,
+		Heard: m.heardAll(), Delivered: c.delivered, Hot: m.pool.Hot() >= d.Places || m.anyHot(d.Places),
 	}
 	full, grow := a.Judge(look)
 	switch {

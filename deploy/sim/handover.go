@@ -107,6 +107,16 @@ func (m *manager) withRoom(order []int, places int) int {
 	return -1
 }
 
+// anyHot reports whether another manager tells this many places of hot environments.
+func (m *manager) anyHot(places int) bool {
+	for i := range m.peers {
+		if i != m.at && m.valid(i) && m.peers[i].told.hot >= places {
+			return true
+		}
+	}
+	return false
+}
+
 // warmPeer is the first other manager that tells an idle environment of this home. With take it counts as taken until its next status.
 func (m *manager) warmPeer(order []int, home pool.Home, take bool) int {
 	for _, i := range order {

@@ -86,7 +86,11 @@ func (m *manager) decide(c *call, g *generation) {
 			d = m.refusedReserved(now, home, c)
 		} else {
 			spec := c.of.spec(c.lies)
-			d = m.pool.Claim(now, home, &spec, c)
+			if c.delivered >= pace.PressAfter {
+				d = m.pool.Press(now, home, &spec, c)
+			} else {
+				d = m.pool.Claim(now, home, &spec, c)
+			}
 		}
 	}
 	m.decided(c, g, &d)

@@ -23,12 +23,13 @@ type status struct {
 	from    int
 	partial bool // of one home: it went idle
 	room    int  // places, those that come soon too
+	hot     int  // places of hot environments
 	idle    map[pool.Home]int
 	members map[memberKey]member
 }
 
 func (s *status) same(other *status) bool {
-	return other != nil && s.room == other.room && maps.Equal(s.idle, other.idle) && maps.Equal(s.members, other.members)
+	return other != nil && s.room == other.room && s.hot == other.hot && maps.Equal(s.idle, other.idle) && maps.Equal(s.members, other.members)
 }
 
 // eager reports whether frontends are to know of an idle member before all else; see package manager.
@@ -107,7 +108,7 @@ func (m *manager) tellAll(always bool) {
 }
 
 func (m *manager) status() (s *status, rising bool) {
-	s = &status{from: m.at, room: m.pool.Room() + m.pool.Soon(), idle: make(map[pool.Home]int), members: make(map[memberKey]member)}
+	s = &status{from: m.at, room: m.pool.Room() + m.pool.Soon(), hot: m.pool.Hot(), idle: make(map[pool.Home]int), members: make(map[memberKey]member)}
 	for g := range m.pool.Groups {
 		n := g.Counts
 		free := n.Idle + n.Finishing

@@ -22,13 +22,14 @@ type Look struct {
 	First     int           // rank of the first manager that tells enough room, counted over the whole ring; -1: none does
 	Length    int           // of the arc
 	Heard     bool          // every manager of the ring told its status lately
+	Hot       bool          // somebody has hot environments that will make enough room in a moment, here too
 	Delivered uint64        // how often the claim was
 }
 
 // Judge reports whether the call is to be refused since nobody has room, and whether the arc is to grow by one, which takes its turn.
 func (n *Need) Judge(l Look) (full, grow bool) {
-	full = l.Heard && !l.Here && l.First < 0 && (n.full(l.Now) || l.Delivered >= LastCatch)
-	if l.Here || l.First >= 0 {
+	full = l.Heard && !l.Here && l.First < 0 && (!l.Hot && n.full(l.Now) || l.Delivered >= LastCatch)
+	if l.Here || l.Hot || l.First >= 0 {
 		n.fullSince = 0
 	}
 	return full, !l.Here && l.First >= l.Length && n.mayGrow(l.Now)

@@ -33,6 +33,10 @@ const (
 	CatchBatch       = 64 // calls that a catcher's pull takes
 	ReservedCatchers = 2  // ranks of a reserved arc that catch
 	LastCatch        = 16 // deliveries after which a call is refused though others of its arc find room
+
+	// PressAfter is how many deliveries a call has behind it for which hot environments make way ([github.com/hearth-run/hearth/manager/pool]):
+	// with the pauses of [Again] it has waited for about 140 ms, as long as many an init takes.
+	PressAfter = 8
 )
 
 // Credit is how many room pulls each of so many arcs gets: room, in places, is shared by all in which a manager has a rank.

@@ -72,6 +72,10 @@ func TestNeed(t *testing.T) {
 		{nobody(282*ms, pace.LastCatch), true, false},
 		{pace.Look{Now: time.Hour + 300*ms, First: 3, Length: 2, Heard: true}, false, true},
 		{pace.Look{Now: time.Hour + 700*ms, First: 3, Length: 2, Heard: true}, false, false},
+		{pace.Look{Now: time.Hour + 710*ms, Hot: true, First: -1, Length: 2, Heard: true, Delivered: 5}, false, false},
+		{pace.Look{Now: time.Hour + 775*ms, Hot: true, First: -1, Length: 2, Heard: true, Delivered: 5}, false, false},
+		{nobody(776*ms, 5), false, false}, // for somebody had a moment ago what cools
+		{pace.Look{Now: time.Hour + 780*ms, Hot: true, First: -1, Length: 2, Heard: true, Delivered: pace.LastCatch}, true, false},
 		{pace.Look{Now: time.Hour + 800*ms, Here: true, First: 3, Length: 2, Heard: true}, false, false},
 		{pace.Look{Now: time.Hour + 801*ms, First: 3, Length: 2, Heard: true}, false, true},
 	} {

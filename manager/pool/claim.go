@@ -60,6 +60,7 @@ func (p *Pool[C]) Warm(now time.Time, home Home, claim C) Decision {
 }
 
 func (p *Pool[C]) claim(now time.Time, home Home, spec *Spec, claim C, may bool) Decision {
+	p.cool(now)
 	if home.Tenant != "" {
 		return p.claimBound(now, home, spec, claim, may)
 	}
@@ -95,7 +96,7 @@ func (p *Pool[C]) claim(now time.Time, home Home, spec *Spec, claim C, may bool)
 		return d
 	}
 	if len(g.claims) >= g.cover() {
-		if home.Reservation != 0 || p.Room() < g.spec.Places {
+		if home.Reservation != 0 || p.reach() < g.spec.Places {
 			d.Action = Refuse
 			return d
 		}

@@ -29,7 +29,7 @@
 //     (finishing). Only when more wait than are covered one more is made.
 //   - A finishing environment covers for [Patience]; one that takes longer may be stuck, so another is made.
 //   - Room is free places and those of idle environments that may be evicted; the least recently used ones go first,
-//     and reserved ones never.
+//     and reserved ones never. What has been idle for less long than its init took is hot, and no room yet (hot.go).
 //   - A sub-tenant has at most as many environments as its function's limit says, those that its claims will bind included: beyond it
 //     its own least recently used idle one makes way, or its claim is throttled. Nobody else's makes way for it (tenants.go, DESIGN 7).
 //   - A reserved home has a share, its members: they are made ahead of claims, and no claim of it makes another. What is above

@@ -229,7 +229,7 @@ func (p *Pool[C]) claimBound(now time.Time, home Home, spec *Spec, claim C, may 
 		return d
 	case f.need < generic.start:
 		p.exchange(now, t, full, &d)
-	case home.Reservation != 0 || p.Room() < g.spec.Places:
+	case home.Reservation != 0 || p.reach() < g.spec.Places:
 		d.Action = Refuse
 		return d
 	default:

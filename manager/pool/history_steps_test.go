@@ -10,6 +10,7 @@ import (
 )
 
 func (n *naive) claim(d pool.Decision, h pool.Home, s pool.Spec, id, order int) {
+	n.cool()
 	if idle := n.in(h, "idle"); len(idle) > 0 {
 		last := idle[len(idle)-1]
 		if d.Action != pool.Run || d.Environment != last.id {
@@ -23,7 +24,7 @@ func (n *naive) claim(d pool.Decision, h pool.Home, s pool.Spec, id, order int) 
 		var ids []string
 		ok := false
 		if h.Reservation == 0 {
-			ids, ok = n.evict(s.Places, n.room())
+			ids, ok = n.evict(s.Places, n.reach())
 		}
 		if !ok {
 			if d.Action != pool.Refuse {
@@ -129,6 +130,7 @@ const (
 
 func (n *naive) tick(p *pool.Pool[int], specs map[pool.Home]pool.Spec, order int) {
 	plan := p.Tick(n.now, keepAlive, reclaim)
+	n.cool()
 	var late []*naiveEnvironment
 	for _, e := range n.envs {
 		if e.state == "finishing" && !e.stale && !e.held && n.now.Sub(e.since) > pool.Patience {

@@ -100,6 +100,7 @@ func (n *naive) replaced(made []pool.Make, end []string, h pool.Home, order int)
 }
 
 func (n *naive) claimBound(d pool.Decision, h pool.Home, s pool.Spec, id, order int) {
+	n.cool()
 	root := generic(h)
 	run := func(e *naiveEnvironment, start schema.Start) {
 		if d.Action != pool.Run || d.Environment != e.id || d.Start != start {
@@ -150,7 +151,7 @@ func (n *naive) claimBound(d pool.Decision, h pool.Home, s pool.Spec, id, order 
 		var ids []string
 		ok := false
 		end := d.End
-		if room := n.room(); h.Reservation == 0 && room >= s.Places {
+		if room := n.reach(); h.Reservation == 0 && room >= s.Places {
 			end = n.exchange(h, end)
 			ids, ok = n.evict(s.Places, room)
 		}

@@ -26,6 +26,7 @@ type naive struct {
 	over     int                    // places that were too many when the pool became smaller
 	limits   map[string]*naiveLimit // by sub-tenant, of functions
 	held     int                    // how often one was held
+	presses  bool                   // the claim that is looked at does
 }
 
 type naiveEnvironment struct {
@@ -41,6 +42,8 @@ type naiveEnvironment struct {
 	calls  int    // that it ran
 	shed   bool   // dying, because its sub-tenant has too many
 	order  int    // of its last change of state, to order equal times
+	init   time.Duration
+	cooled time.Time // since when it was idle when it had been for long enough to make way
 }
 
 type naiveClaim struct {
@@ -81,7 +84,36 @@ func (n *naive) free() int {
 }
 
 // room is the places for claims, evictions done.
-func (n *naive) room() int { return max(0, n.all()-n.owed()) }
+func (n *naive) room() int { return max(0, n.all()-n.hotPlaces()-n.owed()) }
+
+// reach is room for a claim that may press.
+func (n *naive) reach() int {
+	if n.presses {
+		return max(0, n.all()-n.owed())
+	}
+	return n.room()
+}
+
+// hot reports whether an idle environment makes way for no claim that does not press.
+func (n *naive) hot(e *naiveEnvironment) bool { return e.init > 0 && !e.cooled.Equal(e.since) }
+
+func (n *naive) hotPlaces() (places int) {
+	for _, e := range n.evictable() {
+		if n.hot(e) {
+			places += e.spec.Places
+		}
+	}
+	return places
+}
+
+// cool looks which have been idle for as long as their init took.
+func (n *naive) cool() {
+	for _, e := range n.evictable() {
+		if n.now.Sub(e.since) >= min(e.init, pool.MostHot) {
+			e.cooled = e.since
+		}
+	}
+}
 
 // all is the places that are free, or of environments that may be evicted.
 func (n *naive) all() int {
@@ -140,7 +172,18 @@ func (n *naive) evict(places, room int) (ids []string, ok bool) {
 	if room < places {
 		return nil, false
 	}
-	for _, e := range n.evictable() {
+	all := n.evictable()
+	slices.SortStableFunc(all, func(a, b *naiveEnvironment) int {
+		switch {
+		case n.hot(a) == n.hot(b):
+			return 0
+		case n.hot(a):
+			return 1
+		default:
+			return -1
+		}
+	})
+	for _, e := range all {
 		if n.free() >= places {
 			break
 		}
@@ -205,6 +248,9 @@ func TestHistories(t *testing.T) {
 	}
 }
 
+// inits are how long those of histories take.
+var inits = []time.Duration{0, time.Millisecond, 20 * time.Millisecond, 200 * time.Millisecond, 2 * pool.MostHot}
+
 func history(t *testing.T, seed uint64, steps int) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	capacity, places, most, reserving := 1+r.IntN(12), 3, 5, r.IntN(2) == 0
@@ -243,6 +289,10 @@ func history(t *testing.T, seed uint64, steps int) {
 		if len(n.envs) > 0 {
 			e = n.envs[r.IntN(len(n.envs))]
 		}
+		claim := p.Claim
+		if n.presses = r.IntN(4) == 0; n.presses {
+			claim = p.Press
+		}
 		what := r.IntN(14)
 		switch {
 		case s.Tenants && r.IntN(40) == 0:
@@ -250,11 +300,11 @@ func history(t *testing.T, seed uint64, steps int) {
 		case what < 3 && s.Tenants:
 			if h.Tenant != "" {
 				claims++
-				n.claimBound(p.Claim(n.now, h, &s, claims), h, s, claims, step)
+				n.claimBound(claim(n.now, h, &s, claims), h, s, claims, step)
 			}
 		case what < 3:
 			claims++
-			n.claim(p.Claim(n.now, h, &s, claims), h, s, claims, step)
+			n.claim(claim(n.now, h, &s, claims), h, s, claims, step)
 		case what >= 12 && h.Reservation != 0 && r.IntN(3) == 0 && h.Tenant == "":
 			n.setShare(p, h, s, pool.Share{Members: r.IntN(most), Hold: r.IntN(4) == 0, Draining: r.IntN(2) == 0}, step)
 		case what == 13 && r.IntN(8) == 0:
@@ -266,7 +316,11 @@ func history(t *testing.T, seed uint64, steps int) {
 		case sick && what < 6 && e != nil && e.home.Reservation != 0 && e.home.Tenant == "" && (e.state == "starting" || e.state == "idle" && e.calls == 0):
 			n.gone(p, e, specs[e.home], step)
 		case what < 6 && e != nil:
-			turn := p.Parked(n.now, e.id, time.Millisecond)
+			init := inits[r.IntN(len(inits))]
+			if e.state == "starting" {
+				e.init = init
+			}
+			turn := p.Parked(n.now, e.id, init)
 			if e.shed && e.state == "dying" {
 				if !turn.End || turn.Run {
 					t.Fatalf("seed %d step %d: %+v, want %s ended", seed, step, turn, e.id)
@@ -315,6 +369,9 @@ func history(t *testing.T, seed uint64, steps int) {
 		n.bounded()
 		if got, want := p.Room(), n.room(); got != want {
 			t.Fatalf("seed %d step %d: room %d, want %d", seed, step, got, want)
+		}
+		if got, want := p.Hot(), max(0, n.all()-n.owed())-n.room(); got != want {
+			t.Fatalf("seed %d step %d: %d places are hot, want %d", seed, step, got, want)
 		}
 		if got, want := p.Soon(), n.soon(homes, specs); got != want {
 			t.Fatalf("seed %d step %d: room %d soon, want %d", seed, step, got, want)

@@ -80,6 +80,7 @@ func (p *Pool[C]) Gone(now time.Time, id string) Plan[C] {
 func (p *Pool[C]) Tick(now time.Time, keepAlive, reclaim time.Duration) Plan[C] {
 	var plan Plan[C]
 	p.now = now
+	p.cool(now)
 	for e := p.finishing.first; e != nil && now.Sub(e.since) > Patience; e = p.finishing.first {
 		p.uncover(e)
 		p.cover(now, e.group, &plan)
@@ -200,7 +201,7 @@ func (p *Pool[C]) failOldest(g *group[C], plan *Plan[C]) {
 // is as much room.
 func (p *Pool[C]) clear(now time.Time, places int) (end []string) {
 	for p.capacity-p.used < places {
-		end = append(end, p.end(now, p.idle.first))
+		end = append(end, p.end(now, p.victim()))
 	}
 	return end
 }

@@ -32,12 +32,15 @@ type Spec struct {
 type Pool[C comparable] struct {
 	prefix   string
 	made     uint64
-	capacity int // places
-	used     int // places of environments that are not closing
-	spare    int // of these, places of idle ones that may be evicted: unreserved, or bound to a sub-tenant
-	soon     int // of these, places of such ones that will be idle and that no claim waits for
-	leaving  int // of these, places of dying ones
-	owed     int // places that reserved homes lack for their shares; see owes
+	capacity int       // places
+	used     int       // places of environments that are not closing
+	spare    int       // of these, places of idle ones that may be evicted: unreserved, or bound to a sub-tenant
+	hot      int       // of spare, places of hot ones (hot.go)
+	cools    time.Time // when the first of these has been idle for long enough, or before; of no meaning while there is none
+	pressed  bool      // hot ones make way too, for the claim that is decided on now
+	soon     int       // of these, places of such ones that will be idle and that no claim waits for
+	leaving  int       // of these, places of dying ones
+	owed     int       // places that reserved homes lack for their shares; see owes
 	waiting  int
 	came     uint64 // claims of sub-tenants that waited
 	answered uint64
@@ -88,6 +91,7 @@ type environment[C comparable] struct {
 	cover   bool   // finishing, and no longer than Patience, or held
 	held    bool   // covers for longer, since its sub-tenant may have no other (tenants.go)
 	unasked bool   // dying because it is too many, so it does not end by itself
+	hot     bool   // counted in Pool.hot
 
 	below, above *environment[C] // in its group's stack of idle ones
 	prev, next   *environment[C] // in Pool.idle, Pool.promised, Pool.finishing or Pool.held
@@ -159,13 +163,13 @@ func New[C comparable](prefix string, capacity int) *Pool[C] {
 // Capacity is the number of places.
 func (p *Pool[C]) Capacity() int { return p.capacity }
 
-// Room is the places that are free or can be freed by evicting idle environments, less those that reserved homes lack for their
-// shares; 0 while draining.
+// Room is the places that are free or can be freed by evicting idle environments that are not hot, less those that reserved homes lack
+// for their shares; 0 while draining.
 func (p *Pool[C]) Room() int {
 	if p.draining {
 		return 0
 	}
-	return max(0, p.room()-p.owed)
+	return max(0, p.room()-p.hot-p.owed)
 }
 
 // room is the places that are free or can be freed. Where the pool has become smaller than what is in it, what can be freed
@@ -271,6 +275,7 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 		if g.spares {
 			p.idle.remove(e)
 			p.spare -= g.spec.Places
+			p.cooled(e)
 		}
 	case busy:
 		g.busy--
@@ -299,6 +304,7 @@ func (p *Pool[C]) move(now time.Time, e *environment[C], to state) {
 		if g.spares {
 			p.idle.append(e)
 			p.spare += g.spec.Places
+			p.heated(e)
 		}
 	case busy:
 		g.busy++

@@ -141,6 +141,7 @@ func TestFinishingCovers(t *testing.T) {
 func TestEvictsLeastRecentlyUsedOfOthers(t *testing.T) {
 	t.Parallel()
 	p := warm(t, 4, 2, "a", "b")
+	p.Tick(at(899), 0, time.Hour)
 	if room := p.Room(); room != 4 {
 		t.Fatalf("room %d, want 4: everything is idle", room)
 	}
