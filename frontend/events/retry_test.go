@@ -97,9 +97,7 @@ func TestTriesOnTheStreams(t *testing.T) {
 		t.Errorf("%d calls of %d tries", len(calls), len(tries))
 	}
 	b.drained(t)
-	if n := b.held(t, b.retries()); n != 0 {
-		t.Errorf("%d events still wait for a retry", n)
-	}
+	natstest.Eventually(t, patience, func() bool { return b.held(t, b.retries()) == 0 }, "no event waits for a retry")
 }
 
 // The server's own schedule brings a retry back, not before it is due.
