@@ -32,7 +32,7 @@ type taken struct {
 func (b *bench) takeOver(id string, capacity int) *taken {
 	b.t.Helper()
 	k := &taken{b: b, nc: b.tcp(id), id: id, orders: make(chan schema.WorkerOrder, 64)}
-	opened := make(chan string, 16)
+	opened, linked := make(chan string, 16), make(chan struct{})
 	for subject, handle := range map[string]nats.MsgHandler{
 		b.fabric.Names.WorkerOpen(id): func(m *nats.Msg) {
 			var o schema.WorkerOpen
@@ -41,6 +41,11 @@ func (b *bench) takeOver(id string, capacity int) *taken {
 			}
 		},
 		b.fabric.Names.WorkerLink(id): func(m *nats.Msg) {
+			select { // the manager speaks as soon as it has opened the session
+			case <-linked:
+			case <-b.t.Context().Done():
+				return
+			}
 			body, err := k.link.Receive(m.Data)
 			var o schema.WorkerOrder
 			if err == nil && body != nil && schema.Unmarshal(body, &o) == nil {
@@ -60,6 +65,7 @@ func (b *bench) takeOver(id string, capacity int) *taken {
 		b.t.Fatal("no session")
 	}
 	k.link = link.New(k.session, func(f []byte) error { return k.nc.Publish(subjects.ManagerLink("m1", k.id, k.session), f) })
+	close(linked)
 	return k
 }
 
