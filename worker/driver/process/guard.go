@@ -18,7 +18,7 @@ import (
 
 // Times of talking to the keeper.
 const (
-	keeperStart = 10 * time.Second       // until it must be ready
+	keeperStart = beginWait              // until it must be ready
 	keeperWrite = 5 * time.Second        // until a message must be in its pipe
 	keeperPause = 500 * time.Millisecond // before one that ended by itself is replaced again
 )

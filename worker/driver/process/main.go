@@ -22,6 +22,10 @@ const (
 	killAllArgument = "hearth-process-killall" // and a uid
 )
 
+// beginWait bounds a hang alone of this program run again: on a machine that has much else to do it takes seconds to begin (measured:
+// more than 5 s at load 30), and a driver that gave up then would not start.
+const beginWait = time.Minute
+
 // Main becomes the keeper, or the one that kills everything of a uid, where the arguments of the program ask for it, and
 // never returns then; otherwise it does nothing. It must be the first line of main, and of TestMain in tests that use the
 // driver.
@@ -60,13 +64,16 @@ func killUser(uid uint32) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), beginWait, fmt.Errorf("not within %v", beginWait))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, killAllArgument, strconv.FormatUint(uint64(uid), 10))
 	cmd.Dir = "/"
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	if out, err := cmd.CombinedOutput(); err != nil {
+		if late := context.Cause(ctx); late != nil {
+			err = errors.Join(late, err)
+		}
 		return fmt.Errorf("kill all processes of uid %d: %w %s", uid, err, bytes.TrimSpace(out))
 	}
 	return nil
