@@ -43,15 +43,13 @@ type crowd struct {
 func newCrowd(t testing.TB, f *natstest.Fabric, ids ...string) *crowd {
 	t.Helper()
 	nc := f.Connect(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := natstest.JetStream(t, nc)
 	c := &crowd{
 		t: t, nc: nc, js: js, names: f.Names, ids: ids, kick: make(chan struct{}, 1), leaving: map[string]bool{}, gone: map[string]bool{},
 		unable: map[string]int{}, failed: map[string]string{}, hold: map[string]int{},
 	}
 	for kind, kv := range map[string]*jetstream.KeyValue{topology.Reservations: &c.kv, topology.Members: &c.members} {
+		var err error
 		if *kv, err = js.KeyValue(t.Context(), f.Names.Bucket(kind)); err != nil {
 			t.Fatal(err)
 		}

@@ -103,12 +103,9 @@ type caller struct {
 func newCaller(t testing.TB, f *natstest.Fabric, id string) *caller {
 	t.Helper()
 	nc := f.Connect(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := natstest.JetStream(t, nc)
 	c := &caller{t: t, nc: nc, js: js, names: f.Names, arcs: f.Arcs, ended: make(chan uint64, 1<<16)}
-	_, err = nc.Subscribe(subjects.FrontendInbox("f1", "e"), func(msg *nats.Msg) {
+	_, err := nc.Subscribe(subjects.FrontendInbox("f1", "e"), func(msg *nats.Msg) {
 		var e schema.Ends
 		if err := schema.Unmarshal(msg.Data, &e); err != nil {
 			t.Errorf("read ends: %v", err)

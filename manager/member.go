@@ -136,18 +136,21 @@ func (m *Manager) join(ctx context.Context) error {
 	tick := time.NewTicker(leaseEvery / 10)
 	defer tick.Stop()
 	var seen uint64
+	began := m.now()
 	for {
 		asked := m.now()
 		held, err := m.lease.put(ctx, value)
-		if err != nil {
+		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || asked-began > setUpWait) {
 			return fmt.Errorf("take lease %s: %w", m.lease.key, err)
 		}
-		if held {
+		if err == nil && held {
 			m.renewed.set(asked)
 			return nil
 		}
-		entry, err := m.lease.kv.Get(ctx, m.lease.key)
-		if err == nil {
+		var entry jetstream.KeyValueEntry
+		if err != nil { // a server that has much else to do is slow, and what it was asked may be done: the next try sees it
+			deadline.Reset(leaseHeld)
+		} else if entry, err = m.lease.kv.Get(ctx, m.lease.key); err == nil {
 			if seen != 0 && entry.Revision() != seen {
 				var other schema.MemberRecord
 				_ = schema.Unmarshal(entry.Value(), &other) // named if it can be read

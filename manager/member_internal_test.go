@@ -30,6 +30,51 @@ func (b unheard) Create(ctx context.Context, key string, value []byte, opts ...j
 	return 0, context.Canceled
 }
 
+// tardy is a bucket whose first answers come too late, whether what was asked is done or not.
+type tardy struct {
+	jetstream.KeyValue
+	tries int // whose answers are still to be late
+	done  bool
+}
+
+func (b *tardy) Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error) {
+	if b.tries == 0 {
+		return b.KeyValue.Create(ctx, key, value, opts...)
+	}
+	if b.tries--; b.done {
+		if _, err := b.KeyValue.Create(ctx, key, value, opts...); err != nil {
+			return 0, err
+		}
+	}
+	return 0, context.DeadlineExceeded
+}
+
+// A manager that starts asks for its lease again where the server did not answer in time, and knows it where it has it already.
+func TestJoinOutlastsASlowServer(t *testing.T) {
+	t.Parallel()
+	for name, bucket := range map[string]*tardy{"done": {tries: 1, done: true}, "not done": {tries: 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := natstest.Start(t)
+			m, err := New(f.Connect(t), &crowdWorker{}, Config{ID: "m1", Names: f.Names, Fabric: natstest.Small(), Capacity: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bucket.KeyValue, err = f.JetStream(t).KeyValue(t.Context(), f.Names.Bucket(topology.Members)); err != nil {
+				t.Fatal(err)
+			}
+			m.lease.kv, m.lease.key, m.lease.mine = bucket, memberKey("m1"), m.ownRecord
+			if err := m.join(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			entry, err := bucket.Get(t.Context(), m.lease.key)
+			if err != nil || entry.Revision() != m.lease.revision || !m.lease.mine(entry.Value()) {
+				t.Errorf("the lease is %v (%v), the manager holds revision %d", entry, err, m.lease.revision)
+			}
+		})
+	}
+}
+
 // A manager that stops while a renewal is under way gives its lease up all the same, and never another's.
 func TestLeaseGivenUp(t *testing.T) {
 	t.Parallel()

@@ -71,11 +71,8 @@ func setup(t testing.TB) *bench {
 	t.Helper()
 	b := &bench{Fabric: natstest.Start(t), t: t, clock: newClock()}
 	b.nc = b.Connect(t)
-	js, err := jetstream.New(b.nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.kv, err = js.KeyValue(t.Context(), b.Names.Bucket(topology.Keys)); err != nil {
+	var err error
+	if b.kv, err = natstest.JetStream(t, b.nc).KeyValue(t.Context(), b.Names.Bucket(topology.Keys)); err != nil {
 		t.Fatal(err)
 	}
 	return b
