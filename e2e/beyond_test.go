@@ -47,7 +47,7 @@ func TestBeyond(t *testing.T) {
 	t.Parallel()
 	t.Run("S05", func(t *testing.T) {
 		t.Parallel()
-		f := fabric.Start(t, fabric.Options{Managers: 2, Capacity: 10, Flags: []string{"--set", "t=5"}})
+		f := fabric.Start(t, fabric.Options{Managers: 2, Capacity: 10, Flags: []string{"--set", "t=5", "--set", "start-by=10s"}})
 		r, g := reserve(t, f, "f", 10), reserve(t, f, "g", 0)
 		ring := environments(f)
 		if _, err := g.c.Invoke(withDeadline(t), client.Call{Function: "g"}); schema.CodeOf(err) != schema.CodeCapacityExceeded {

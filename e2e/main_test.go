@@ -77,7 +77,7 @@ func post(t testing.TB, f *fabric.Fabric, function string, body io.Reader, heade
 // anonymous is a plain NATS connection without any credential, as the nats CLI makes one.
 func anonymous(t testing.TB, f *fabric.Fabric, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(f.NATS, opts...)
+	nc, err := nats.Connect(f.NATS, append([]nats.Option{nats.Timeout(deadline)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 // patience of callers whose call has to outlast the loss of a process: longer than that takes to be noticed on a slow
 // machine, and no promise about speed.
-const patience = 25 * time.Second
+const patience = 40 * time.Second
 
 // TestManagerKilled is S50 without reservations (with one: [TestReservedManagerKilled]): of two managers one is killed, and the
 // other restarted in order, under calls and events.

@@ -34,7 +34,8 @@ func TestSandbox(t *testing.T) {
 	deploy := func(name string, flags ...string) {
 		f.MustCLI(append([]string{"deploy", name, dir, "--runtime", "provided"}, flags...)...)
 	}
-	deploy("crashing", "--memory", "128", "--timeout", "3s")
+	deploy("crashing", "--memory", "128", "--timeout", "60s") // time to take all of its memory on a machine that has much else to do
+	deploy("hanging", "--memory", "128", "--timeout", "5s")
 	deploy("probing", "--memory", "256", "--timeout", "60s")
 	deploy("alone", "--memory", "256", "--timeout", "60s", "--egress", "none")
 	deploy("listed", "--memory", "128", "--egress", friend.Addr().String())
@@ -69,28 +70,29 @@ func ask(t *testing.T, c *client.Client, function string, request any) (map[stri
 // the second call of each round is counted as its environment's second is the control.
 func crashes(t *testing.T, f *fabric.Fabric) {
 	c := f.Anonymous()
-	count := func(want string) {
+	count := func(function, want string) {
 		t.Helper()
-		if got, a := ask(t, c, "crashing", map[string]any{}); got["calls"] != want {
+		if got, a := ask(t, c, function, map[string]any{}); got["calls"] != want {
 			t.Errorf("call %s of its environment instead of %s: %s", got["calls"], want, a.Payload)
 		}
 	}
 	for _, end := range []struct {
-		name    string
-		request map[string]any
-		kind    string
-		text    string
+		function string
+		name     string
+		request  map[string]any
+		kind     string
+		text     string
 	}{
-		{"exits", map[string]any{"end": "exit"}, "Runtime.ExitError", "Runtime exited with error: exit status 9"},
-		{"is killed", map[string]any{"end": "signal"}, "Runtime.ExitError", "Runtime exited with error: signal: killed"},
-		{"hangs", map[string]any{"end": "hang"}, "Sandbox.Timedout", "Task timed out after 3.00 seconds"},
-		{"spins", map[string]any{"end": "spin"}, "Sandbox.Timedout", "Task timed out after 3.00 seconds"},
-		{"is out of memory", map[string]any{"take": "anonymous", "amount": 1000}, "Runtime.OutOfMemory", "Runtime exited with error: signal: killed"},
+		{"crashing", "exits", map[string]any{"end": "exit"}, "Runtime.ExitError", "Runtime exited with error: exit status 9"},
+		{"crashing", "is killed", map[string]any{"end": "signal"}, "Runtime.ExitError", "Runtime exited with error: signal: killed"},
+		{"hanging", "hangs", map[string]any{"end": "hang"}, "Sandbox.Timedout", "Task timed out after 5.00 seconds"},
+		{"hanging", "spins", map[string]any{"end": "spin"}, "Sandbox.Timedout", "Task timed out after 5.00 seconds"},
+		{"crashing", "is out of memory", map[string]any{"take": "anonymous", "amount": 1000}, "Runtime.OutOfMemory", "Runtime exited with error: signal: killed"},
 	} {
 		t.Run(end.name, func(t *testing.T) {
-			count("1")
-			count("2")
-			_, a := ask(t, c, "crashing", end.request)
+			count(end.function, "1")
+			count(end.function, "2")
+			_, a := ask(t, c, end.function, end.request)
 			var body struct{ ErrorType, ErrorMessage string }
 			if err := json.Unmarshal(a.Payload, &body); err != nil || a.FunctionError == nil {
 				t.Fatalf("answered %s, %v", a.Payload, err)
@@ -98,9 +100,9 @@ func crashes(t *testing.T, f *fabric.Fabric) {
 			if body.ErrorType != end.kind || !strings.HasPrefix(body.ErrorMessage, "RequestId: ") || !strings.HasSuffix(body.ErrorMessage, end.text) {
 				t.Errorf("answered %s, want %s: %s", a.Payload, end.kind, end.text)
 			}
-			count("1")
+			count(end.function, "1")
 			// The last call of a round ends its environment, so that the next begins with a new one.
-			ask(t, c, "crashing", map[string]any{"end": "exit"})
+			ask(t, c, end.function, map[string]any{"end": "exit"})
 		})
 	}
 }

@@ -22,6 +22,7 @@ func TestStopUnderEvents(t *testing.T) {
 	work := loaded(4, func(ctx context.Context) { l.handIn(ctx, "fn", "nap 150") })
 	defer work.stop()
 	l.accepts(t, 100)
+	eventually(t, "some have run", func() bool { return len(l.runs(t)) > 0 })
 	f.Stop()
 	work.stop()
 	ran := len(l.runs(t))

@@ -98,7 +98,7 @@ func (d *Door) Admin() *client.Client { return d.connect(client.Options{URL: d.N
 func (d *Door) Ring(function string) *schema.RingOutput {
 	d.t.Helper()
 	d.looks.Do(func() { d.looker = d.Admin() })
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
 	ring, err := d.looker.Ring(ctx, function)
 	if err != nil {
@@ -109,9 +109,9 @@ func (d *Door) Ring(function string) *schema.RingOutput {
 
 func (d *Door) connect(o client.Options) *client.Client {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
-	o.NATS = append(o.NATS, nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond))
+	o.NATS = append(o.NATS, nats.Timeout(readyWithin), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond))
 	c, err := client.Connect(ctx, o)
 	if err != nil {
 		d.t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -73,7 +75,11 @@ func Start(t testing.TB, o Options) *Fabric {
 	if o.Driver != "" {
 		args = append(args, "--driver", o.Driver)
 	}
-	path, args := o.Disk.enter(bin.Hearth, append(args, o.Flags...)...)
+	args = append(args, o.Flags...)
+	for _, kv := range patient(o.Flags) {
+		args = append(args, "--set", kv)
+	}
+	path, args := o.Disk.enter(bin.Hearth, args...)
 	f.Process = newProcess(t, "the fabric", path, args, environ(home))
 	if err := f.start(); err != nil {
 		t.Fatal(err)
@@ -85,8 +91,19 @@ func Start(t testing.TB, o Options) *Fabric {
 	return f
 }
 
-// readyWithin bounds the start of a process on a machine that has much else to do.
+// readyWithin bounds the start of a process, and an answer of one, on a machine that has much else to do.
 const readyWithin = 60 * time.Second
+
+// patient is how long calls may wait where a scenario does not say so: more than by default, for on a machine that has much else to do
+// an environment may take ten seconds to be made, and no scenario is about that. Less than a scenario waits until all is quiet: what
+// nobody took lies on its arc for as long.
+func patient(said []string) []string {
+	const startBy = "start-by="
+	if slices.ContainsFunc(said, func(s string) bool { return strings.HasPrefix(s, startBy) }) {
+		return nil
+	}
+	return []string{startBy + "30s"}
+}
 
 // removeStale removes the ready file of an earlier start.
 func removeStale(path string) { _ = os.Remove(path) }

@@ -122,7 +122,7 @@ func (p *Process) Pause() {
 		p.t.Errorf("pause %s: %v", p.Name, err)
 		return
 	}
-	p.await("to stand still", 10*time.Second, func() bool {
+	p.await("to stand still", readyWithin, func() bool {
 		state, known := stateOf(pid)
 		return !known || state == "T"
 	})

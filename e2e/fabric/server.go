@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,6 +102,7 @@ func (s *Server) Connect(opts ...nats.Option) *nats.Conn {
 	s.t.Helper()
 	nc, err := nats.Connect(s.URL, append([]nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond),
+		nats.Timeout(readyWithin),
 	}, opts...)...)
 	if err != nil {
 		s.t.Fatal(err)
@@ -109,12 +111,19 @@ func (s *Server) Connect(opts ...nats.Option) *nats.Conn {
 	return nc
 }
 
+// given are the ports that were given, of which none is given again: nothing listens yet on one whose process is still to start, or is
+// down for a while.
+var given sync.Map
+
 // freePort is a port on which nothing listens, below those that the system gives to outgoing connections: a client that
 // asks again and again for a port of that range, while its server is down, may be given that very port, and meets itself.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
 		port := 10_000 + rand.IntN(20_000)
+		if _, was := given.LoadOrStore(port, true); was {
+			continue
+		}
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			_ = l.Close()

@@ -89,7 +89,7 @@ func StartSpread(t testing.TB, o SpreadOptions) *Spread {
 			args = append(args, environments(o)...)
 		}
 		args = append(args, o.Flags...)
-		for _, kv := range o.Set {
+		for _, kv := range append(patient(o.Set), o.Set...) {
 			args = append(args, "--set", kv)
 		}
 		s.Managers = append(s.Managers, s.role(t, "manager", id, o, args...))
