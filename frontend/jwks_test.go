@@ -9,8 +9,6 @@ import (
 
 	"crypto/ed25519"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/internal/token"
@@ -21,10 +19,7 @@ import (
 // publishKeys writes what manager id has published, under the name of manager as.
 func (b *bundle) publishKeys(t testing.TB, id, as string, until time.Time, seeds ...byte) (names []string) {
 	t.Helper()
-	js, err := jetstream.New(b.caller)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := natstest.JetStream(t, b.caller)
 	kv, err := js.KeyValue(t.Context(), b.Names.Bucket(topology.Keys))
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait of the package. It is no promise about speed: reached, the test has failed.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Option changes how [Start] starts a fabric.
 type Option func(*settings)
@@ -99,6 +99,8 @@ func Start(t testing.TB, opts ...Option) *Fabric {
 		// Bounds are promised by every stream at its creation; the machine's own free memory and disk must not decide a test.
 		JetStreamMaxMemory: 64 << 30,
 		JetStreamMaxStore:  64 << 30,
+		// Nor must the time in which a busy machine comes to read what it was sent: by default a connection is cut after ten seconds.
+		WriteDeadline: patience,
 	}}
 	if s.options != nil {
 		s.options(&f.opts)
@@ -136,7 +138,7 @@ func (f *Fabric) Ensure(t testing.TB, fabric schema.Fabric) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	nc, err := nats.Connect("", nats.InProcessServer(f))
+	nc, err := nats.Connect("", nats.InProcessServer(f), nats.Timeout(patience))
 	if err != nil {
 		t.Fatalf("connect in-process: %v", err)
 	}
@@ -192,6 +194,7 @@ func connect(t testing.TB, url string, opts []nats.Option) *nats.Conn {
 	closed := make(chan struct{})
 	opts = append([]nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(0, 0),
+		nats.Timeout(patience), // to connect; two seconds by default
 	}, append(opts, nats.ClosedHandler(func(*nats.Conn) { close(closed) }))...)
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
@@ -207,7 +210,14 @@ func connect(t testing.TB, url string, opts []nats.Option) *nats.Conn {
 // JetStream gives the JetStream context of a new in-process connection.
 func (f *Fabric) JetStream(t testing.TB) jetstream.JetStream {
 	t.Helper()
-	js, err := jetstream.New(f.Connect(t))
+	return JetStream(t, f.Connect(t))
+}
+
+// JetStream gives the JetStream context of a connection, in which a request without a deadline of its own has more than the five seconds
+// of nats.go, and less than a wait, for what was sent to a server that a test has ended is sent once more only then.
+func JetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(patience/4))
 	if err != nil {
 		t.Fatal(err)
 	}
