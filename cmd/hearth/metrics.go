@@ -74,5 +74,5 @@ func metricsWanted(value func(string) string) (protocol string, wanted bool, err
 	default:
 		return "", false, usagef("%s is %q; %s or %s", name, protocol, telemetry.PushGRPC, telemetry.PushHTTP)
 	}
-	return protocol, true, nil
+	return protocol, true, checkEndpoint(value, otelMetricsEndpoint, protocol == telemetry.PushGRPC)
 }

@@ -31,6 +31,7 @@ func TestMetricsAreSentWhereTheVariablesSay(t *testing.T) {
 		"gRPC":                 {env: map[string]string{otelEndpoint: endpoint, otelProtocol: "grpc"}, protocol: grpc},
 		"gRPC, not of metrics": {env: map[string]string{otelEndpoint: endpoint, otelProtocol: "grpc", otelMetricsProtocol: "http/protobuf"}, protocol: http},
 		"JSON":                 {env: map[string]string{otelEndpoint: endpoint, otelMetricsProtocol: "http/json"}, refusal: otelMetricsProtocol + ` is "http/json"`},
+		"no scheme":            {env: map[string]string{otelMetricsEndpoint: "127.0.0.1:4318"}, refusal: otelMetricsEndpoint + ` is "127.0.0.1:4318"`},
 		"another exporter":     {env: map[string]string{otelMetricsExporter: "prometheus"}, refusal: otelMetricsExporter + ` is "prometheus"`},
 		"not asked":            {env: map[string]string{otelProtocol: "x"}},
 	} {

@@ -3,16 +3,18 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/hearth-run/hearth/internal/telemetry"
+	"github.com/hearth-run/hearth/schema"
 )
 
 // Where traces go is said by OpenTelemetry's standard variables alone, so that a role needs no settings of its own for it. What they
-// choose between is read here; endpoints, headers, certificates, batches, limits and resources are read by OpenTelemetry itself.
+// choose between is read here, and whether an endpoint is one; headers, certificates, batches, limits and resources are read by OpenTelemetry itself.
 const (
 	otelDisabled       = "OTEL_SDK_DISABLED"
 	otelExporter       = "OTEL_TRACES_EXPORTER"
@@ -87,7 +89,32 @@ func tracesWanted(value func(string) string) (p telemetry.Protocol, wanted bool,
 	default:
 		return "", false, usagef("%s is %q; %s or %s", name, string(p), telemetry.GRPC, telemetry.HTTP)
 	}
+	if err := checkEndpoint(value, otelTracesEndpoint, p == telemetry.GRPC); err != nil {
+		return "", false, err
+	}
 	return p, true, checkSampler(strings.ToLower(value(otelSampler)), value(otelSamplerArg))
+}
+
+// checkEndpoint refuses where OpenTelemetry would pass over what is no URL and send to its default, or send to no host at all. The
+// endpoint of the signal counts before that of all. gRPC takes its own names too, such as unix:///run/collector.
+func checkEndpoint(value func(string) string, ofSignal string, gRPC bool) error {
+	name := ofSignal
+	if value(name) == "" {
+		name = otelEndpoint
+	}
+	endpoint := value(name)
+	if endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(endpoint)
+	web := err == nil && (strings.EqualFold(u.Scheme, "http") || strings.EqualFold(u.Scheme, "https"))
+	if web && u.Host != "" || err == nil && !web && gRPC && u.Scheme != "" {
+		return nil
+	}
+	if strings.Contains(endpoint, "@") { // a password may stand before it
+		endpoint = schema.Redacted(endpoint)
+	}
+	return usagef("%s is %q; a URL such as http://127.0.0.1:4318", name, endpoint)
 }
 
 // checkSampler refuses what OpenTelemetry would pass over, and then record everything.

@@ -31,6 +31,16 @@ func TestTracesAreSentWhereTheVariablesSay(t *testing.T) {
 		"no such sampler":     {env: map[string]string{otelEndpoint: endpoint, otelSampler: "always_onn"}, refusal: `is "always_onn"`},
 		"no such ratio":       {env: map[string]string{otelEndpoint: endpoint, otelSampler: "traceidratio", otelSamplerArg: "10%"}, refusal: otelSamplerArg + ` is "10%"`},
 		"a ratio too large":   {env: map[string]string{otelEndpoint: endpoint, otelSampler: "traceidratio", otelSamplerArg: "NaN"}, refusal: otelSamplerArg},
+		"no scheme":           {env: map[string]string{otelEndpoint: "127.0.0.1:4318"}, refusal: otelEndpoint + ` is "127.0.0.1:4318"; a URL such as http://`},
+		"a name alone":        {env: map[string]string{otelEndpoint: "collector"}, refusal: otelEndpoint},
+		"a scheme of gRPC":    {env: map[string]string{otelEndpoint: "localhost:4317"}, refusal: otelEndpoint},
+		"no host":             {env: map[string]string{otelEndpoint: endpoint, otelTracesEndpoint: "http:///v1/traces"}, refusal: otelTracesEndpoint},
+		"a password":          {env: map[string]string{otelEndpoint: "u:secret@host:4318"}, refusal: otelEndpoint + ` is "***"`},
+		"one counts":          {env: map[string]string{otelEndpoint: "x", otelTracesEndpoint: endpoint}, wanted: true},
+		"not sent":            {env: map[string]string{otelEndpoint: "x", otelExporter: "none"}},
+		"gRPC, its own":       {env: map[string]string{otelEndpoint: "unix:///run/c", otelProtocol: "grpc"}, wanted: true, protocol: telemetry.GRPC},
+		"gRPC, host and port": {env: map[string]string{otelEndpoint: "localhost:4317", otelProtocol: "grpc"}, wanted: true, protocol: telemetry.GRPC},
+		"gRPC, no scheme":     {env: map[string]string{otelEndpoint: "127.0.0.1:4317", otelProtocol: "grpc"}, refusal: otelEndpoint},
 		"not asked":           {env: map[string]string{otelSampler: "x", otelProtocol: "x"}},
 	} {
 		protocol, wanted, err := tracesWanted(func(name string) string { return test.env[name] })
