@@ -46,6 +46,8 @@ configuration (the public key and its permissions: an entry of ` + "`authorizati
 				return usagef("there is no role %q%s; they are %s", role, didYouMean(role, credentialRoles), strings.Join(credentialRoles, ", "))
 			case admin && id != "":
 				return usagef("an admin has no name; leave %q out", id)
+			case out != "" && a.settings.source["data"] == "flag": // HEARTH_DATA may stand there for `up`
+				return usagef("--data is for the fabric of a `hearth up`, and --out for another NATS server: leave one of them out")
 			case !admin && !deploy.ValidID(id):
 				return usagef("the id of a %s is %q; %s", role, id, deploy.AnID)
 			}

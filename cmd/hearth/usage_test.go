@@ -132,6 +132,7 @@ func TestBadUsage(t *testing.T) {
 		{"credential manager", "the id of a manager is \"\""},
 		{"credential client a/b", "the id of a client is \"a/b\""},
 		{"credential admin me", "an admin has no name"},
+		{"credential client shop --data d --out shop.nk", "leave one of them out"},
 		{"credential admin --data /nowhere/at/all", "is no data folder of a `hearth up`"},
 		{"fabric sett", "did you mean set?"},
 		{"fabric get thet", "did you mean theta?"},
