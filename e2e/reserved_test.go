@@ -18,7 +18,13 @@ import (
 // reservedFabric is the set-up of SCENARIOS: eight managers of 40 places, T = 5, theta 1, two seconds until what is idle goes.
 func reservedFabric(t *testing.T, flags ...string) *fabric.Fabric {
 	t.Helper()
-	return fabric.Start(t, fabric.Options{Managers: 8, Capacity: 320, Flags: append([]string{"--set", "t=5", "--set", "reclaim=2s", "--set", "start-by=60s"}, flags...)})
+	return reclaiming(t, "2s", flags...)
+}
+
+// reclaiming is reservedFabric with another time until what is idle goes.
+func reclaiming(t *testing.T, after string, flags ...string) *fabric.Fabric {
+	t.Helper()
+	return fabric.Start(t, fabric.Options{Managers: 8, Capacity: 320, Flags: append([]string{"--set", "t=5", "--set", "reclaim=" + after, "--set", "start-by=60s"}, flags...)})
 }
 
 // deploys is a fabric in one process, or one that is spread over several, as functions are deployed and reserved on it.
@@ -309,10 +315,11 @@ func TestReserved(t *testing.T) {
 	})
 }
 
-// TestShrink is S30, S32 and S34: what was reserved serves on for as long as it is in use.
+// TestShrink is S30, S32 and S34: what was reserved serves on for as long as it is in use. On a machine that has much else to do callers
+// stand still for seconds, and what they use is idle for as long: it goes after eight.
 func TestShrink(t *testing.T) {
 	t.Parallel()
-	f := reservedFabric(t)
+	f := reclaiming(t, "8s")
 	t.Run("S30 S32", func(t *testing.T) {
 		r := reserve(t, f, "s30", 10)
 		load := r.load(8)
@@ -321,8 +328,9 @@ func TestShrink(t *testing.T) {
 		r.becomes("eight serve on", func(v *schema.ReservationOutput) bool { return v.Limit == 4 && v.Size <= 9 })
 		load.more(t, 400)
 		load.stop()
-		if cold := load.count(schema.StartCold); cold > 0 || load.failed() != "" {
-			t.Errorf("%d calls were cold, %s", cold, load.failed())
+		load.servedOn(t)
+		if load.failed() != "" {
+			t.Error(load.failed())
 		}
 		r.becomes("four are left", func(v *schema.ReservationOutput) bool { return v.Size == 4 && v.Surplus == 0 })
 		// They stay, the same ones, with no load at all, while a reclaim time passes: another reservation's surplus goes by it.
@@ -340,9 +348,7 @@ func TestShrink(t *testing.T) {
 		load.more(t, 100)
 		r.f.MustCLI("reserve", "s34:1", "--delete")
 		load.more(t, 100)
-		if cold := load.count(schema.StartCold); cold > 0 {
-			t.Errorf("%d calls were cold while it was in use", cold)
-		}
+		load.servedOn(t)
 		load.stop()
 		r.f.MustCLI("reservations", "s34", "--wait")
 		if a := r.call(""); a.Reason != schema.ReasonUnreserved {
@@ -363,44 +369,42 @@ func TestShrink(t *testing.T) {
 // callers is a load of calls of a reservation, and what became of them.
 type callers struct {
 	*load
-	mu     sync.Mutex
-	starts map[schema.Start]int
-	err    error
+	many many
 }
 
 // load has n callers call, each for a few milliseconds.
 func (r *reserved) load(n int) *callers {
-	l := &callers{starts: make(map[schema.Start]int)}
+	l := new(callers)
 	l.load = loaded(n, func(ctx context.Context) {
 		// A call that is out ends, whenever the load does.
 		a, err := r.c.Invoke(context.WithoutCancel(ctx), client.Call{Function: r.name, Qualifier: "1", Payload: []byte(`"nap 5"`), Timeout: patience})
 		if err == nil && a.FunctionError != nil {
 			err = fmt.Errorf("%s: %s", a.FunctionError.Type, a.FunctionError.Message)
 		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if err == nil {
-			l.starts[a.Start]++
-		} else if l.err == nil {
-			l.err = err
-		}
+		l.many.count(a, err)
 	})
 	r.t.Cleanup(l.stop)
 	return l
 }
 
-func (l *callers) count(start schema.Start) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.starts[start]
+// servedOn checks that no call was cold because a member that was in use had gone. A call that comes to an arc in the moment before
+// the next member is offered is moved, and may be cold where it goes to (S59); managers that let go what is idle at a moment had a
+// fifth of the calls moved.
+func (l *callers) servedOn(t *testing.T) {
+	t.Helper()
+	l.many.mu.Lock()
+	defer l.many.mu.Unlock()
+	if l.many.cold > 0 || l.many.moved > l.many.calls/100+1 {
+		t.Errorf("of %d calls %d were cold, and %d moved", l.many.calls, l.many.cold, l.many.moved)
+	}
 }
 
 // failed is the first failure of a call, "" if there was none.
 func (l *callers) failed() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.err == nil {
+	l.many.mu.Lock()
+	defer l.many.mu.Unlock()
+	if l.many.failed == nil {
 		return ""
 	}
-	return l.err.Error()
+	return l.many.failed.Error()
 }
