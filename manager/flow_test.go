@@ -18,7 +18,7 @@ func TestHeldBackStartsNothing(t *testing.T) {
 	ids := []string{"m1", "m2"}
 	first := subjects.NewRing(0, ids).Unreserved(nil, subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", natstest.Arcs), 0)[0]
 	proxy := natstest.StartProxy(t, f.URL)
-	nc, err := nats.Connect(proxy.URL, nats.MaxReconnects(-1))
+	nc, err := nats.Connect(proxy.URL, nats.MaxReconnects(-1), nats.Timeout(patience/4))
 	if err != nil {
 		t.Fatal(err)
 	}
