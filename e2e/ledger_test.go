@@ -78,7 +78,7 @@ func newLedger(t testing.TB, d *fabric.Door, r *record) *ledger {
 func anonymousAt(t testing.TB, url string) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
-		nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond), nats.ReconnectBufSize(-1), nats.Timeout(deadline))
+		nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond), nats.ReconnectBufSize(-1), nats.Timeout(deadline/4))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func (d *Door) connect(o client.Options) *client.Client {
 	d.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
-	o.NATS = append(o.NATS, nats.Timeout(readyWithin), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond))
+	o.NATS = append(o.NATS, nats.Timeout(readyWithin/4), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond))
 	c, err := client.Connect(ctx, o)
 	if err != nil {
 		d.t.Fatal(err)

@@ -102,7 +102,7 @@ func (s *Server) Connect(opts ...nats.Option) *nats.Conn {
 	s.t.Helper()
 	nc, err := nats.Connect(s.URL, append([]nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond),
-		nats.Timeout(readyWithin),
+		nats.Timeout(readyWithin / 4),
 	}, opts...)...)
 	if err != nil {
 		s.t.Fatal(err)

@@ -138,7 +138,7 @@ func (f *Fabric) Ensure(t testing.TB, fabric schema.Fabric) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	nc, err := nats.Connect("", nats.InProcessServer(f), nats.Timeout(patience))
+	nc, err := nats.Connect("", nats.InProcessServer(f), nats.Timeout(patience/4))
 	if err != nil {
 		t.Fatalf("connect in-process: %v", err)
 	}
@@ -194,7 +194,7 @@ func connect(t testing.TB, url string, opts []nats.Option) *nats.Conn {
 	closed := make(chan struct{})
 	opts = append([]nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectJitter(0, 0),
-		nats.Timeout(patience), // to connect; two seconds by default
+		nats.Timeout(patience / 4), // to connect; two seconds by default, and less than a wait: a server that ends may say nothing
 	}, append(opts, nats.ClosedHandler(func(*nats.Conn) { close(closed) }))...)
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
