@@ -251,7 +251,7 @@ func TestNoWayForWhatIsWarmElsewhere(t *testing.T) {
 	first, second := nodes[ranks[0]], nodes[ranks[1]]
 	onlyWarmAt(t, c, first, second, nodes, key)
 	made := first.Counters().Made
-	for try := 1; ; try++ {
+	for deadline := time.Now().Add(patience); ; {
 		a := c.listen()
 		call := c.call("resize", key, a.inbox)
 		msg := c.steal(nn, call, a)
@@ -261,7 +261,7 @@ func TestNoWayForWhatIsWarmElsewhere(t *testing.T) {
 		if got := a.want(1)[0]; refused(got) != nil || start(got) != schema.StartWarm || got.Header.Get(schema.HeaderManager) != second.ID() {
 			t.Fatalf("%v, %s at %s, want warm at %s", refused(got), start(got), got.Header.Get(schema.HeaderManager), second.ID())
 		}
-		if msg != nil || try == 20 {
+		if msg != nil || time.Now().After(deadline) {
 			break
 		}
 	}
