@@ -4,20 +4,24 @@
 //	environment's network namespace       helper: a process of its own, one for all environments of a worker
 //	  function ──► hearth0 (TUN) ═══════════► netstack, one an environment ──► check ──► socket of the host ──► world
 //	  198.18.0.2     198.18.0.1: names ─────► resolver ──► the host's resolver
-//	                     ║                        ▲
-//	  worker: waits for the first packet ═════════╝ TUN by SCM_RIGHTS; reports come back
+//	     │               ▲                        ▲
+//	     └──► lo ──► tap │ first packets          ║
+//	  worker: waits on the tap, makes hearth0 ════╝ TUN by SCM_RIGHTS; reports come back
 //
 // # At the first need
 //
-// The device is made with the sandbox, and costs no process and no goroutine's work until a packet is in it: [Service] holds
-// all of them in one epoll. The first packet starts the helper, if none runs, and hands it the device. Who never opens a
-// connection pays for the device alone.
+// Until an environment sends something its packets go to lo, and a tap (a packet socket of the worker's) waits there: it costs no
+// process, no device and no goroutine's work. [Service] holds all of them in one epoll. The first packet has the device made, which is the
+// driver's to do (Config.Device), and starts the helper, if none runs, and hands it the device; then what the tap heard is sent
+// by the device (tap_linux.go). Who never opens a connection pays for the tap alone. A tap is never given to the helper: lo is the
+// Runtime API's.
 //
 // # States of an attachment
 //
-//	waiting ──packet──► attached ──Close──► closed
-//	   ▲                   │
-//	   └───helper ended────┘   and what was connected is reset (flows.go)
+//	tapped ──packet──► its device is made ──► attached ──Close──► closed
+//	                                            │   ▲
+//	                              helper ended  ▼   │ packet
+//	                                           waiting       and what was connected is reset (flows.go)
 //
 // # What is checked where
 //

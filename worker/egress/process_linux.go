@@ -266,7 +266,7 @@ func (h *process) attach(a *Attachment, reset []flow) error {
 	if err := h.locate(); err != nil { // nobody is let through by what was so a moment ago
 		return err
 	}
-	return h.send(order{Attach: &attach{ID: a.id, Account: a.account, Function: a.function, Rules: a.rules, None: a.none, Reset: reset}}, a.device)
+	return h.send(order{Attach: &attach{ID: a.id, Account: a.account, Function: a.function, Rules: a.rules, None: a.none, Reset: reset}}, a.fd)
 }
 
 // quietly kills it, which nobody needs to hear of.

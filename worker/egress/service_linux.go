@@ -25,6 +25,9 @@ type Config struct {
 	Restrict func() error
 	// Confine puts the helper into a cgroup, and gives what frees that after its end; nil: it has none of its own.
 	Confine func(pid int) (free func(), err error)
+	// Device makes the device of the network that a tap is of, which told of its first packet, and tells its number there; nil: what is
+	// attached is a device already.
+	Device func(tap int) (device int, index uint32, err error)
 
 	Local    []netip.AddrPort        // of the host's own, which functions that list them reach (--allow-local)
 	Fabric   func() []netip.AddrPort // where NATS servers and others of the fabric are now; nil: nowhere
@@ -42,12 +45,13 @@ const (
 
 // Service gives environments of one worker their network: see the package. Safe for concurrent use.
 type Service struct {
-	cfg   Config
-	wg    conc.WaitGroup
-	poll  *os.File // an epoll of all devices whose first packet is awaited
-	life  context.Context
-	end   context.CancelFunc
-	start sync.Mutex // held by who starts a helper; guards at
+	cfg      Config
+	wg       conc.WaitGroup
+	poll     *os.File      // an epoll of all taps and devices whose first packet is awaited
+	releases chan struct{} // taps on their way out
+	life     context.Context
+	end      context.CancelFunc
+	start    sync.Mutex // held by who starts a helper; guards at
 
 	mu          sync.Mutex
 	closed      bool
@@ -70,7 +74,8 @@ func New(cfg Config) (*Service, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("egress: make an epoll: %w", err)
 	}
-	s := &Service{cfg: cfg, poll: os.NewFile(uintptr(fd), "devices"), attachments: map[uint64]*Attachment{}, proof: make(chan struct{}, 1)}
+	s := &Service{cfg: cfg, poll: os.NewFile(uintptr(fd), "devices"), attachments: map[uint64]*Attachment{}, proof: make(chan struct{}, 1),
+		releases: make(chan struct{}, releaseMost)}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.wg.Go(s.watch)
 	return s, nil
@@ -80,8 +85,9 @@ func New(cfg Config) (*Service, error) {
 type Attachment struct {
 	service *Service
 	id      uint64
-	device  int
-	pid     int // a process of the environment
+	fd      int  // the device; before the first packet the tap. It changes under the mutex, in run alone
+	tapped  bool // fd is a tap
+	pid     int  // a process of the environment
 	rules   []string
 	none    bool
 	report  func(driver.Traffic)
@@ -102,10 +108,10 @@ type Attachment struct {
 	tenant  string   // to whom it is bound; "": to nobody, or to nobody yet
 }
 
-// Attach waits for the first packet on a device (its descriptor belongs to the attachment from now on, also after an error) and
+// Attach waits for the first packet on a tap, or a device (its descriptor belongs to the attachment from now on, also after an error) and
 // gives it a network then. pid is a process that lives as long as the environment.
-func (s *Service) Attach(device, pid int, n *driver.Network) (*Attachment, error) {
-	a := &Attachment{service: s, device: device, pid: pid, none: n.Egress.None, report: n.Report, account: n.Account, function: n.Function,
+func (s *Service) Attach(fd, pid int, n *driver.Network) (*Attachment, error) {
+	a := &Attachment{service: s, fd: fd, tapped: s.cfg.Device != nil, pid: pid, none: n.Egress.None, report: n.Report, account: n.Account, function: n.Function,
 		closing: make(chan struct{}), done: make(chan struct{}), ended: make(chan struct{}, 1)}
 	for _, rule := range n.Egress.Rules {
 		a.rules = append(a.rules, rule.String())
@@ -113,13 +119,13 @@ func (s *Service) Attach(device, pid int, n *driver.Network) (*Attachment, error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		_ = unix.Close(device)
+		_ = unix.Close(fd)
 		return nil, errors.New("egress: closed")
 	}
 	s.last++
 	a.id = s.last
-	if err := s.control(unix.EPOLL_CTL_ADD, a); err != nil {
-		_ = unix.Close(device)
+	if err := s.control(unix.EPOLL_CTL_ADD, a.id, fd); err != nil {
+		_ = unix.Close(fd)
 		return nil, fmt.Errorf("egress: await packets: %w", err)
 	}
 	s.attachments[a.id] = a
@@ -127,14 +133,14 @@ func (s *Service) Attach(device, pid int, n *driver.Network) (*Attachment, error
 }
 
 // control changes what is awaited: one packet.
-func (s *Service) control(op int, a *Attachment) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(a.id), Pad: int32(a.id >> 32)}
+func (s *Service) control(op int, id uint64, fd int) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(id), Pad: int32(id >> 32)}
 	raw, err := s.poll.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var failed error
-	err = raw.Control(func(fd uintptr) { failed = unix.EpollCtl(int(fd), op, a.device, &event) })
+	err = raw.Control(func(poll uintptr) { failed = unix.EpollCtl(int(poll), op, fd, &event) })
 	return cmp.Or(err, failed)
 }
 
@@ -189,7 +195,11 @@ func (a *Attachment) run() {
 	var reset []flow
 	told := false
 	for {
-		h, err := s.serving()
+		err := a.opened()
+		var h *process
+		if err == nil {
+			h, err = s.serving()
+		}
 		if err != nil {
 			s.cfg.Log.Error("the network of environments does not start: their connections wait", "error", err)
 			if !a.waits() {
@@ -238,7 +248,7 @@ func (a *Attachment) wait() bool {
 	if a.closed {
 		return false
 	}
-	if err := s.control(unix.EPOLL_CTL_MOD, a); err != nil {
+	if err := s.control(unix.EPOLL_CTL_MOD, a.id, a.fd); err != nil {
 		return false
 	}
 	a.running = false
@@ -283,8 +293,12 @@ func (a *Attachment) finish() {
 	delete(s.attachments, a.id)
 	s.mu.Unlock()
 	// The helper may have had the device too, so that to close it is not enough.
-	_ = s.control(unix.EPOLL_CTL_DEL, a)
-	_ = unix.Close(a.device)
+	_ = s.control(unix.EPOLL_CTL_DEL, a.id, a.fd)
+	if a.tapped {
+		s.release(a.fd, 0)
+	} else {
+		_ = unix.Close(a.fd)
+	}
 	close(a.done)
 }
 
@@ -341,37 +355,6 @@ func plus(a, b driver.Traffic) driver.Traffic {
 	}
 	return sum
 }
-
-// Prove starts a helper, waits until it answers, and ends it: what keeps it from running is to be found before a function waits
-// for it.
-func (s *Service) Prove(ctx context.Context) error {
-	s.start.Lock()
-	defer s.start.Unlock()
-	h, err := s.launch()
-	if err != nil {
-		return err
-	}
-	defer func() {
-		h.quietly()
-		<-h.done
-	}()
-	if err := h.send(order{Detach: proofID}, -1); err != nil {
-		return fmt.Errorf("start the network of environments: %w", err)
-	}
-	select {
-	case <-s.proof:
-		return nil
-	case <-h.done:
-		return errors.New("start the network of environments: it ended at once")
-	case <-time.After(orderTime):
-		return errors.New("start the network of environments: it does not answer")
-	case <-ctx.Done():
-		return fmt.Errorf("start the network of environments: %w", context.Cause(ctx))
-	}
-}
-
-// proofID is nobody's.
-const proofID = 1 << 62
 
 // serving is the helper that runs, or a new one.
 func (s *Service) serving() (*process, error) {

@@ -46,7 +46,7 @@ type binding struct {
 	tmp     int64 // bytes of /tmp
 	task    bool  // a tree for /var/task comes along
 	runtime bool  // one for /var/runtime too
-	alone   bool  // it reaches nothing, though it has a device
+	alone   bool  // it reaches nothing, though it has a tap
 	command driver.Command
 }
 
@@ -70,7 +70,7 @@ func newLetter(prog *program, b binding) *script {
 				free++
 			}
 		}
-		disconnect(s, free)
+		disconnect(s, free, prog.six, &label{fixed: prog.wrong})
 	}
 	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV
 	s.do("size of /tmp", unix.SYS_MOUNT, nil, "/tmp", nil, flags, fmt.Sprintf("size=%d", b.tmp))

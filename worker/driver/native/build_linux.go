@@ -39,6 +39,8 @@ type program struct {
 	bpf   uintptr // the filter, see halves
 	zero  uintptr // 24 zero bytes
 	caps  uintptr // the header of capset
+	wrong uintptr // where it fails
+	six   bool    // the kernel speaks version 6 of IP
 }
 
 // plan is what the program is made from.
@@ -52,7 +54,7 @@ type plan struct {
 	own         []unix.SockFilter
 	waiting     []unix.SockFilter // of the first process
 	lastCap     int               // the highest capability of the kernel
-	device      bool              // there are devices for networks
+	device      bool              // there are taps, and devices for networks
 	six         bool              // the kernel speaks version 6 of IP
 	left        without           // of tests
 }
@@ -63,7 +65,7 @@ type plan struct {
 //	  join the cgroups                        mount the code, size of /tmp                 forget the letter
 //	  own /proc, /tmp, /dev/shm               fork ------- function's process              give up all rights
 //	  landlock's rules                          |          gives up all rights             wait for it, bury others
-//	  lo, device, listener -> worker               tail        executes                        tell its status -> worker
+//	  lo, tap, listener -> worker                  tail        executes                        tell its status -> worker
 //	  wait for a letter                                                                    end, and all with it
 func newProgram(p plan) *program {
 	s := &script{base: scriptBase, left: p.left}
@@ -92,7 +94,7 @@ func newProgram(p plan) *program {
 	wrong.at = len(s.steps)
 	s.do("set up the network", unix.SYS_CLOSE, -1) // which fails, as the shim tells failures
 
-	prog.tail = s.place(tail)
+	prog.tail, prog.wrong, prog.six = s.place(tail), s.place(wrong), p.six
 	prog.zero, prog.caps, prog.bpf = s.address(zero), s.address(caps), s.address(bpf)
 	return prog
 }
@@ -113,16 +115,16 @@ func mounts(s *script, p plan) {
 		"mode=1777,size=1m,nr_inodes="+strconv.Itoa(maxInodes))
 }
 
-// listen makes the device, brings up lo and it, opens the Runtime API's socket in the environment's own network, and hands both to
+// listen brings up lo, opens the tap, and the Runtime API's socket in the environment's own network, and hands both to
 // the worker. fd is the lowest free descriptor.
 func listen(s *script, p plan, fd int, wrong *label) {
 	first, fds := fd, []int{}
+	connect(s, fd, p, wrong)
 	if p.device {
-		device(s, fd)
+		tap(s, fd)
 		fds = append(fds, fd)
 		fd++
 	}
-	connect(s, fd, p, wrong)
 	s.do("open the Runtime API's socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	address := binary.NativeEndian.AppendUint16(nil, unix.AF_INET)
 	address = binary.BigEndian.AppendUint16(address, port)

@@ -16,15 +16,13 @@ import (
 	"github.com/hearth-run/hearth/worker/egress"
 )
 
-// The device behind which the network of an environment is (package egress). It is made with the sandbox, up and with its routes,
-// and goes down with the letter of a function that may reach nothing: so it is not on the way of most starts (a twentieth of them,
-// measured). Until it is attached nobody reads what is in it. It is made to last, for then its descriptor is closed in no time and
-// the device goes with its namespace; otherwise whoever closes it waits 20 ms for the kernel (measured). Function processes cannot
-// change it, which takes CAP_NET_ADMIN, and have no way to the node that makes others (/dev/net is root's).
+// The device behind which the network of an environment is (package egress), and the tap that tells of the first need of it. The device
+// is made by the worker when the function sends its first packet, for it costs a tenth of a start, and most need none (tap_linux.go).
+// It is made to last, for then its descriptor is closed in no time and the device goes with its namespace; otherwise whoever closes it
+// waits 20 ms for the kernel (measured). Function processes cannot change it, which takes CAP_NET_ADMIN.
 const (
 	deviceName    = "hearth0"
 	loopbackIndex = 1
-	deviceIndex   = 2 // the first after lo
 	deviceNode    = "/dev/net/tun"
 	deviceFlags   = unix.IFF_NOARP // else the kernel looks for neighbours, and says so by itself
 )
@@ -37,6 +35,10 @@ func deviceAvailable() string {
 			"container this device", deviceNode, err)
 	}
 	_ = unix.Close(fd)
+	if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return fmt.Sprintf("functions reach no network, whatever their egress policy says: open a packet socket: %v; load the module af_packet", err)
+	}
+	_ = unix.Close(fd)
 	return ""
 }
 
@@ -46,88 +48,103 @@ func hasSix() bool {
 	return err == nil
 }
 
-// disconnect takes the device down before a function runs. fd is the lowest free descriptor.
-func disconnect(s *script, fd int) {
-	s.do("open a socket", unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	s.do("take the device down", unix.SYS_IOCTL, fd, unix.SIOCSIFFLAGS, interfaceRequest(s, short(deviceFlags)))
-	s.do("close", unix.SYS_CLOSE, fd)
-}
-
-// interfaceRequest is a struct ifreq with these bytes behind the name.
-func interfaceRequest(s *script, value []byte) ptr {
-	b := make([]byte, 40)
-	copy(b, deviceName)
-	copy(b[unix.IFNAMSIZ:], value)
-	return s.bytes(b)
-}
-
 func short(n uint16) []byte { return binary.NativeEndian.AppendUint16(nil, n) }
 func long(n uint32) []byte  { return binary.NativeEndian.AppendUint32(nil, n) }
 
-// device makes it. fd is what it gets, the lowest free descriptor.
-func device(s *script, fd int) {
-	s.do("open the device", unix.SYS_OPENAT, unix.AT_FDCWD, deviceNode, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	s.do("make the device", unix.SYS_IOCTL, fd, unix.TUNSETIFF, interfaceRequest(s, short(unix.IFF_TUN|unix.IFF_NO_PI)))
-	s.do("have the device be root's", unix.SYS_IOCTL, fd, unix.TUNSETOWNER, 0)
-	s.do("have the device last", unix.SYS_IOCTL, fd, unix.TUNSETPERSIST, 1)
-}
-
-// connect raises lo and the device, and sends everything there that is not for lo: all by one message to the kernel (rtnetlink(7)),
-// which costs half of what an ioctl for each does, with the sockets that those take (measured). The kernel says what it refuses of it
-// before it acknowledges the last, so that the first answer tells; wrong is where the script fails then. fd is the lowest free
-// descriptor.
+// connect raises lo, and sends everything there that is not for lo where that is tapped: all by one message to the kernel
+// (rtnetlink(7)), which costs half of what an ioctl for each does, with the sockets that those take (measured). wrong is where the
+// script fails. fd is the lowest free descriptor.
 func connect(s *script, fd int, p plan, wrong *label) {
 	message := change(unix.RTM_NEWLINK, 0, link(loopbackIndex, unix.IFF_UP, unix.IFF_UP))
 	if p.device {
-		message = append(message, bound(p.six)...)
-		// Raised after it is bound: the kernel gives what is up an address of its own making at once.
-		message = append(message, change(unix.RTM_NEWLINK, 0, link(deviceIndex, unix.IFF_UP|deviceFlags, unix.IFF_UP|unix.IFF_MULTICAST|deviceFlags))...)
-		message = append(message, addressed(unix.AF_INET, egress.Own)...)
+		message = slices.Concat(message, addressed(unix.AF_INET, egress.Own, loopbackIndex),
+			routed(unix.RTM_NEWROUTE, unix.AF_INET, loopbackIndex, metricFour, egress.MTU))
 		if p.six {
-			message = append(message, addressed(unix.AF_INET6, egress.OwnSix)...)
+			message = append(message, addressed(unix.AF_INET6, egress.OwnSix, loopbackIndex)...)
 		}
 	}
+	tellKernel(s, fd, "set up the network", message, wrong)
+	if p.device && p.six {
+		routeSix(s, fd)
+	}
+}
+
+// disconnect takes the ways to the tap before a function runs that may reach nothing. fd is the lowest free descriptor.
+func disconnect(s *script, fd int, six bool, wrong *label) {
+	message := routed(unix.RTM_DELROUTE, unix.AF_INET, loopbackIndex, metricFour, 0)
+	if six {
+		message = append(message, routed(unix.RTM_DELROUTE, unix.AF_INET6, loopbackIndex, metricSix, 0)...)
+	}
+	tellKernel(s, fd, "take the network", message, wrong)
+}
+
+// acknowledged has the kernel acknowledge the last of the changes in a message. It says what it refuses of it before that, so that the
+// first answer tells.
+func acknowledged(message []byte) []byte {
 	last := 0
 	for at := 0; at < len(message); at += int(binary.NativeEndian.Uint32(message[at:])) {
 		last = at
 	}
 	flags := message[last+6:]
 	binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
+	return message
+}
+
+// An acknowledgement has two headers and a zero; an error has the whole message behind it.
+const acknowledgement = 2*unix.NLMSG_HDRLEN + 4
+
+func tellKernel(s *script, fd int, name string, message []byte, wrong *label) {
+	message = acknowledged(message)
 	s.do("open a socket to the kernel", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	s.do("set up the network", unix.SYS_SENDTO, fd, s.bytes(message), len(message), 0, nil, 0)
-	// An acknowledgement has two headers and a zero; an error has the whole message behind it.
-	const done = 2*unix.NLMSG_HDRLEN + 4
-	s.do("hear that the network is set up", unix.SYS_RECVFROM, fd, s.bytes(make([]byte, done)), done, unix.MSG_TRUNC, nil, nil).unless(done, wrong)
+	s.do(name, unix.SYS_SENDTO, fd, s.bytes(message), len(message), 0, nil, 0)
+	s.do("hear: "+name, unix.SYS_RECVFROM, fd, s.bytes(make([]byte, acknowledgement)), acknowledgement, unix.MSG_TRUNC, nil, nil).unless(acknowledgement, wrong)
 	s.do("close", unix.SYS_CLOSE, fd)
 }
 
 // bound sets how many packets the device holds and how large they are, and keeps the kernel from addresses of its own making there
 // and from asking for routers: nothing is on a device that the function did not send. Whoever sets the last by /proc/sys spins while
 // others hold the kernel's lock of networks (a tenth of what sandboxes cost when they are made side by side, measured).
-func bound(six bool) []byte {
+func bound(index uint32, six bool) []byte {
 	attributes := slices.Concat(attribute(unix.IFLA_TXQLEN, long(egress.Queue)), attribute(unix.IFLA_MTU, long(egress.MTU)))
 	if six {
 		const addressesOfItsOwn, none = 8, 1 // IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE
 		attributes = append(attributes, attribute(unix.IFLA_AF_SPEC, attribute(unix.AF_INET6, attribute(addressesOfItsOwn, []byte{none})))...)
 	}
-	return change(unix.RTM_NEWLINK, 0, link(deviceIndex, 0, 0), attributes)
+	return change(unix.RTM_NEWLINK, 0, link(index, 0, 0), attributes)
 }
 
-// addressed gives the device an address, and sends everything of its family there.
-func addressed(family byte, own netip.Addr) []byte {
+// addressed gives an interface an address.
+func addressed(family byte, own netip.Addr, index uint32) []byte {
 	const local = 2 // IFA_LOCAL; 1 is IFA_ADDRESS, the same where nobody is at the other end
 
-	// struct ifaddrmsg and, below, struct rtmsg
-	address := slices.Concat([]byte{family, byte(own.BitLen()), 0, unix.RT_SCOPE_UNIVERSE}, long(deviceIndex))
-	scope := byte(unix.RT_SCOPE_UNIVERSE)
+	// struct ifaddrmsg. It is good at once: there are no neighbours who might have it.
+	address := slices.Concat([]byte{family, byte(own.BitLen()), 0, unix.RT_SCOPE_UNIVERSE}, long(index))
+	flags := uint32(unix.IFA_F_NOPREFIXROUTE)
+	if family == unix.AF_INET6 {
+		flags |= unix.IFA_F_NODAD
+	}
+	return change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, address, attribute(local, own.AsSlice()),
+		attribute(unix.IFA_ADDRESS, own.AsSlice()), attribute(unix.IFA_FLAGS, long(flags)))
+}
+
+// routed makes or deletes the way of everything of a family through an interface. The one with the lowest metric is gone; mtu, if it is
+// not 0, bounds the packets of it.
+func routed(kind uint16, family byte, index, metric, mtu uint32) []byte {
+	scope, protocol := byte(unix.RT_SCOPE_UNIVERSE), byte(unix.RTPROT_BOOT)
 	if family == unix.AF_INET {
 		scope = unix.RT_SCOPE_LINK
 	}
-	route := slices.Concat([]byte{family, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, scope, unix.RTN_UNICAST}, long(0))
-	return slices.Concat(
-		change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, address, attribute(local, own.AsSlice()), attribute(unix.IFA_ADDRESS, own.AsSlice()),
-			attribute(unix.IFA_FLAGS, long(unix.IFA_F_NOPREFIXROUTE))),
-		change(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, route, attribute(unix.RTA_OIF, long(deviceIndex))))
+	flags := uint16(unix.NLM_F_CREATE | unix.NLM_F_EXCL)
+	if kind == unix.RTM_DELROUTE {
+		flags, protocol = 0, unix.RTPROT_UNSPEC // of whoever made it
+	}
+	// struct rtmsg
+	route := slices.Concat([]byte{family, 0, 0, 0, unix.RT_TABLE_MAIN, protocol, scope, unix.RTN_UNICAST}, long(0))
+	attributes := slices.Concat(attribute(unix.RTA_OIF, long(index)), attribute(unix.RTA_PRIORITY, long(metric)))
+	if mtu > 0 {
+		attributes = append(attributes, attribute(unix.RTA_METRICS, attribute(unix.RTAX_MTU, long(mtu)))...)
+	}
+	return change(kind, flags, route, attributes)
 }
 
 // link is a struct ifinfomsg: of an interface, whose flags that change become these.
@@ -155,26 +172,17 @@ func (d *Driver) reaches(n *driver.Network) bool {
 	return d.noDevice == "" && n != nil && !n.Egress.None
 }
 
-// network gives a bound sandbox its network, or takes the device that it does not need.
+// network gives a bound sandbox its network, or takes the tap that it does not need.
 func (d *Driver) network(s *sandbox, n *driver.Network) (*egress.Attachment, error) {
-	fd := s.device
-	if fd < 0 {
+	tap := s.tap
+	if tap < 0 {
 		return nil, nil
 	}
-	s.device = -1
+	s.tap = -1
 	if d.reaches(n) {
-		return d.egress.Attach(fd, s.init.pid, n)
+		return d.egress.Attach(tap, s.init.pid, n)
 	}
-	if n == nil { // nobody said what it may reach: nothing, by a device that is down
-		return nil, unix.Close(fd)
-	}
-	d.wg.Go(func() {
-		// The kernel takes a while; a few at once are enough.
-		d.removals <- struct{}{}
-		defer func() { <-d.removals }()
-		_ = unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 0)
-		_ = unix.Close(fd)
-	})
+	d.egress.Release(tap)
 	return nil, nil
 }
 
@@ -185,7 +193,7 @@ func (d *Driver) newEgress(p plan) (*egress.Service, error) {
 		return nil, err
 	}
 	return egress.New(egress.Config{
-		UID: uid, Confine: d.confine, Restrict: func() error {
+		UID: uid, Device: d.makeDevice, Confine: d.confine, Restrict: func() error {
 			if d.elsewhere != nil {
 				if err := d.elsewhere(); err != nil {
 					return err

@@ -6,8 +6,8 @@
 //	worker                            sandbox: mount, pid, net, ipc, uts, cgroup namespaces
 //	  | spawner thread ---- fork ---->  the shim: process 1, carries out system calls from a list
 //	  |                                   | joins cgroups, mounts /proc /tmp /dev/shm, landlock's rules,
-//	  |                                   | lo, listens on 127.0.0.1:9001
-//	  |<--- the listening socket ---------| waits: an empty sandbox of the stock
+//	  |                                   | lo, a tap there, listens on 127.0.0.1:9001
+//	  |<--- the listening socket, tap ----| waits: an empty sandbox of the stock
 //	  |---- letter: code, uid, command -->| mounts /var/task
 //	  |                                   +-- fork --> the function: process 2, gives up all rights, executes
 //	  |<--- control socket ends ----------+            (the last who had it)

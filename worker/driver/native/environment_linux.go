@@ -170,7 +170,7 @@ func (e *Environment) start(ctx context.Context, cmd driver.Command, to io.Write
 	if err := outputEnd.Chown(int(uid), int(uid)); err != nil {
 		return wrap(err)
 	}
-	b := binding{uid: uid, tmp: e.tmp, alone: e.sandbox.device >= 0 && !e.driver.reaches(cmd.Network), command: cmd}
+	b := binding{uid: uid, tmp: e.tmp, alone: e.sandbox.tap >= 0 && !e.driver.reaches(cmd.Network), command: cmd}
 	for _, tree := range []struct {
 		path string
 		has  *bool

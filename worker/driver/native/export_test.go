@@ -61,6 +61,9 @@ func Own(d *Driver) []string {
 // Elsewhere has the helper of networks of a driver that was not used yet start in another place: where moves the thread there.
 func Elsewhere(d *Driver, where func() error) { d.elsewhere = where }
 
+// Making has a driver that was not used yet call f when it is about to make a device.
+func Making(d *Driver, f func()) { d.making = f }
+
 // Helper is the process that serves networks, 0 for none, and how many were started.
 func Helper(d *Driver) (pid, started int) { return d.egress.Helper() }
 

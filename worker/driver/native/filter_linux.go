@@ -99,6 +99,10 @@ func halves(arch, foreign uint32) (inherited, own []unix.SockFilter, err error) 
 		}
 		rest[uint32(nr)], answers[uint32(nr)] = no, allow()
 	}
+	// A tap is a packet socket, which nobody opens who is not building.
+	const socket = uint32(unix.SYS_SOCKET)
+	rest[socket] = join(low(0), equal(unix.AF_PACKET, deny(), allow()))
+	answers[socket] = join(low(0), equal(unix.AF_PACKET, allow(), nil), answers[socket])
 	return assembled(arch, foreign, answers, answer(answerNoSys)), assembled(arch, 0, rest, allow()), nil
 }
 

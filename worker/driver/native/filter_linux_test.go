@@ -127,7 +127,8 @@ func TestFilterInTwo(t *testing.T) {
 	for c := range judged() {
 		deciding[uint32(c.nr)] = true
 	}
-	all := []uint64{0, 1, 2, 4, 6, 16, 17, 31, unix.CLONE_NEWUSER, unix.CLONE_NEWNS | 1, unix.CLONE_NEWNET, 1 << 32, ^uint64(0), unix.TIOCSTI}
+	all := []uint64{0, 1, 2, 4, 6, 16, 17, 31, unix.CLONE_NEWUSER, unix.CLONE_NEWNS | 1, unix.CLONE_NEWNET, 1 << 32, ^uint64(0), unix.TIOCSTI,
+		unix.AF_PACKET, 1<<32 | unix.AF_PACKET}
 	for nr := range uint32(2048) {
 		values := all[:1]
 		if deciding[nr] {
@@ -155,6 +156,9 @@ func TestFilterInTwo(t *testing.T) {
 		if got := judge(t, inherited, auditArch, uint32(nr), ^uint64(0), ^uint64(0), ^uint64(0)); got != answerAllow {
 			t.Errorf("no sandbox is built without system call %d: %#x", nr, got)
 		}
+	}
+	if got := judge(t, inherited, auditArch, unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_DGRAM, 0); got != answerAllow {
+		t.Errorf("no tap is opened: %#x", got)
 	}
 	for name, program := range map[string][]unix.SockFilter{"inherited": inherited, "own": own} {
 		if got := judge(t, program, unix.AUDIT_ARCH_I386, unix.SYS_READ); got != answerKill {

@@ -53,13 +53,20 @@ func TestMany(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	after := have(t, d)
-	for what, n := range after {
-		if n > before[what] {
-			t.Errorf("%v before, %v after", before, after)
-			break
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%v before", before)
 		}
-	}
+	})
+	// The kernel takes a while to close a tap.
+	drivertest.Eventually(t, "nothing is left", func() bool {
+		for what, n := range have(t, d) {
+			if n > before[what] {
+				return false
+			}
+		}
+		return true
+	})
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}

@@ -39,11 +39,11 @@ type Driver struct {
 	number   atomic.Uint64 // of sandboxes made
 	limits   func(megabytes int) limits
 	egress   *egress.Service
-	noDevice string        // why there are none; "": there are
-	removals chan struct{} // devices on their way out
-	left     without       // of tests
+	noDevice string  // why there are none; "": there are
+	left     without // of tests
 
 	elsewhere func() error // of tests: moves the thread that starts the helper
+	making    func()       // of tests: a device is about to be made
 
 	mu           sync.Mutex
 	closed       bool
@@ -69,7 +69,7 @@ func New(cfg Config) (*Driver, error) {
 	cfg.Dir = dir
 	cfg.Locks = cmp.Or(cfg.Locks, uids.DefaultLocks)
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
-	return &Driver{cfg: cfg, limits: limitsFor, removals: make(chan struct{}, 4), environments: map[*Environment]struct{}{}}, nil
+	return &Driver{cfg: cfg, limits: limitsFor, environments: map[*Environment]struct{}{}}, nil
 }
 
 // Name is "native".

@@ -36,8 +36,10 @@ func waitFor(t *testing.T, e driver.Environment, out *text, what string) {
 	})
 }
 
-// TestEgressAtFirstNeed: no helper runs for functions that open no connection; one does for all that do, and it is a process that
-// can do little: its own user, no capabilities, filtered, with nothing of the worker's open.
+// TestEgressAtFirstNeed: no helper runs, and no device is made, for functions that open no connection; one does for all that do, and it
+// is a process that can do little: its own user, no capabilities, filtered, with nothing of the worker's open.
+//
+// Broken to see it fail: a tap that hears what the environment sends to itself.
 func TestEgressAtFirstNeed(t *testing.T) {
 	t.Parallel()
 	w := newTalker(t, nil)
@@ -47,14 +49,14 @@ func TestEgressAtFirstNeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(inherited)
-	if got, _ := w.say(t, nil, "device/"); got["device/"] != hostile.Done {
-		t.Errorf("no device: %v", got)
+	if got, _ := w.say(t, nil, "self/", "device/"); got["self/"] != hostile.Done || got["device/"] != "ENODEV" {
+		t.Errorf("a device for nobody: %v", got)
 	}
 	if pid, started := native.Helper(w.Driver); pid != 0 || started != 0 {
 		t.Errorf("a helper (%d, %d) for nobody", pid, started)
 	}
 	for range 2 {
-		if got, _ := w.say(t, nil, "tcp/"+server); got["tcp/"+server] != hostile.Done {
+		if got, _ := w.say(t, nil, "tcp/"+server, "device/"); got["tcp/"+server] != hostile.Done || got["device/"] != hostile.Done {
 			t.Errorf("%v", got)
 		}
 	}

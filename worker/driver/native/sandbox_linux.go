@@ -29,7 +29,7 @@ type sandbox struct {
 	init     child
 	control  *net.UnixConn
 	listener net.Listener
-	device   int // of its network; -1: none, or it has another owner
+	tap      int // of its network; -1: none, or it has another owner
 	ended    chan struct{}
 }
 
@@ -41,7 +41,7 @@ const (
 
 // build makes a sandbox and returns when it waits for its letter.
 func (d *Driver) build(ctx context.Context) (s *sandbox, err error) {
-	s = &sandbox{name: fmt.Sprintf("e%d", d.number.Add(1)), driver: d, device: -1, ended: make(chan struct{})}
+	s = &sandbox{name: fmt.Sprintf("e%d", d.number.Add(1)), driver: d, tap: -1, ended: make(chan struct{})}
 	if s.group, err = d.groups.take(); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (s *sandbox) ready(ctx context.Context) error {
 		return fmt.Errorf("build a sandbox: %w", err)
 	}
 	if len(fds) > 1 {
-		s.device = fds[1]
+		s.tap = fds[1]
 	}
 	file := os.NewFile(uintptr(fds[0]), "runtime-api")
 	defer file.Close()
@@ -166,8 +166,8 @@ func (s *sandbox) free() error {
 	if s.listener != nil {
 		_ = s.listener.Close()
 	}
-	if s.device >= 0 {
-		_ = unix.Close(s.device)
+	if s.tap >= 0 {
+		s.driver.egress.Release(s.tap)
 	}
 	_ = s.control.Close()
 	s.init.close()

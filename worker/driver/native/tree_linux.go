@@ -103,15 +103,6 @@ func makeTree(dir string, shim []byte, left without) error {
 			return err
 		}
 	}
-	// Where root alone comes to.
-	if err := os.Mkdir(dir+filepath.Dir(deviceNode), 0o700); err != nil {
-		return err
-	}
-	if deviceAvailable() == "" {
-		if err := showDevice(deviceNode, dir+deviceNode, left); err != nil {
-			return err
-		}
-	}
 	for link, to := range map[string]string{
 		"/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1", "/dev/stderr": "/proc/self/fd/2",
 		"/var/tmp": "/tmp",

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -16,10 +17,10 @@ import (
 )
 
 // Objects are what the kernel makes for a sandbox beside its namespaces, so that a bench sees the price of each.
-type Objects struct{ Groups, Mounts, Masks, Device bool }
+type Objects struct{ Groups, Mounts, Masks, Tap bool }
 
-// AllObjects are those of every sandbox.
-var AllObjects = Objects{Groups: true, Mounts: true, Masks: true, Device: true}
+// AllObjects are those of every sandbox. A device is none of them: it is made when a function sends its first packet.
+var AllObjects = Objects{Groups: true, Mounts: true, Masks: true, Tap: true}
 
 // Twin starts a program in the same objects of the kernel as a sandbox has, and does nothing else of what Hearth does: no letter, no
 // stock, no user, no filter, no limits, no rules of landlock, nobody who waits or counts. What that costs beside a bare process is the
@@ -30,6 +31,7 @@ type Twin struct {
 	null    *os.File
 	spawner *spawner
 	number  atomic.Uint64
+	closing sync.WaitGroup
 }
 
 // NewTwin makes one whose programs are "guest" in dir. tree is a folder to mount over.
@@ -56,7 +58,7 @@ func NewTwin(t testing.TB, tree, dir string, args []string, o Objects) *Twin {
 		p.dirs, p.files, err = masks()
 		must(err)
 	}
-	p.device, p.six = o.Device, hasSix()
+	p.device, p.six = o.Tap, hasSix()
 	w.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	must(err)
 	t.Cleanup(func() { _ = w.null.Close() })
@@ -72,6 +74,7 @@ func NewTwin(t testing.TB, tree, dir string, args []string, o Objects) *Twin {
 	}()
 	must(<-made)
 	t.Cleanup(func() {
+		w.closing.Wait()
 		close(w.spawner.requests)
 		<-over
 	})
@@ -171,8 +174,8 @@ func (w *Twin) Start() (net.Listener, func() error, error) {
 	}
 	file := os.NewFile(uintptr(fds[0]), "listener")
 	defer file.Close()
-	for _, device := range fds[1:] {
-		defer unix.Close(device)
+	for _, tap := range fds[1:] {
+		w.closing.Go(func() { _ = unix.Close(tap) }) // the kernel takes a while
 	}
 	l, err := net.FileListener(file)
 	if err != nil {

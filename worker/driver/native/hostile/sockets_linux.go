@@ -96,7 +96,7 @@ func networkProbes() []Probe {
 	to := func(name, want string, address func(*Facts) string) Probe {
 		return Probe{"network/" + name, want, bare, func(f *Facts) error { return dial("tcp", address(f)) }}
 	}
-	privileged := []Control{off(Rights)}
+	privileged, lacking := []Control{off(Rights)}, []Control{off(Rights, "done|ENODEV")}
 	return []Probe{
 		to("loopback of the host", "ECONNREFUSED", func(f *Facts) string { return f.TCP }),
 		to("loopback of the host, version 6", "ECONNREFUSED", func(f *Facts) string { return f.TCP6 }),
@@ -112,16 +112,19 @@ func networkProbes() []Probe {
 		{"network/add an address", "EPERM", privileged, func(*Facts) error { return addAddress() }},
 		{"network/port of the Runtime API", "EADDRINUSE", bare, func(*Facts) error { return take(9001) }},
 		{"network/low port", "EACCES", privileged, func(*Facts) error { return take(81) }},
-		// The device behind which its network is.
-		{"network/raise the device", "EPERM", privileged, func(*Facts) error { return request(unix.SIOCSIFFLAGS, unix.IFF_UP) }},
-		{"network/larger packets", "EPERM", privileged, func(*Facts) error { return request(unix.SIOCSIFMTU, 9000) }},
-		{"network/longer queue", "EPERM", privileged, func(*Facts) error { return request(unix.SIOCSIFTXQLEN, 1000) }},
-		{"network/address of the device", "EPERM", privileged, func(*Facts) error {
+		// The device behind which its network is. Without one it is not there.
+		{"network/raise the device", "EPERM", lacking, func(*Facts) error { return request(unix.SIOCSIFFLAGS, unix.IFF_UP) }},
+		{"network/larger packets", "EPERM", lacking, func(*Facts) error { return request(unix.SIOCSIFMTU, 9000) }},
+		{"network/longer queue", "EPERM", lacking, func(*Facts) error { return request(unix.SIOCSIFTXQLEN, 1000) }},
+		{"network/address of the device", "EPERM", lacking, func(*Facts) error {
 			return onSocket(func(fd int) error { return SetAddress(fd, Device, [4]byte{10, 0, 0, 1}) })
 		}},
-		{"network/another device", "EACCES", privileged, func(*Facts) error {
+		{"network/another device", "ENOENT", []Control{off(Sandbox, "done|EACCES")}, func(*Facts) error {
 			return closing(unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0))
 		}},
+		// The way that its first packet takes.
+		{"network/take the way out", "EPERM", []Control{off(Rights, "done|ESRCH")}, func(*Facts) error { return way(unix.SIOCDELRT) }},
+		{"network/another way out", "EPERM", privileged, func(*Facts) error { return way(unix.SIOCADDRT) }},
 	}
 }
 
@@ -187,6 +190,17 @@ func request(what uintptr, value uint32) error {
 		copy(r[:16], Device)
 		binary.NativeEndian.PutUint32(r[16:], value)
 		return call(unix.SYS_IOCTL, uintptr(fd), what, uintptr(unsafe.Pointer(&r[0])))
+	})
+}
+
+// way changes where packets go that are for nobody here: through lo.
+func way(what uintptr) error {
+	return onSocket(func(fd int) error {
+		name := [3]byte{'l', 'o'}
+		var route [15]uintptr // struct rtentry: to, gateway, mask, flags, device
+		route[1], route[3], route[5], route[7] = unix.AF_INET, unix.AF_INET, unix.AF_INET, unix.RTF_UP
+		route[11] = uintptr(unsafe.Pointer(&name[0]))
+		return call(unix.SYS_IOCTL, uintptr(fd), what, uintptr(unsafe.Pointer(&route[0])))
 	})
 }
 
