@@ -68,6 +68,16 @@ func (r eventRunner) Lookup(ctx context.Context, account, name string) (bool, er
 	return r.f.functions.get(t) != nil, nil
 }
 
+// Refused gives the event a story, unless it has one.
+func (r eventRunner) Refused(e *schema.Event) {
+	q := schema.Request{Account: e.Account, Function: e.Function, Tenant: e.Tenant, RequestID: e.RequestID}
+	err := &schema.Error{Code: schema.CodeInternal, Message: "it cannot run as it is"}
+	if last := e.LastError; last != nil {
+		err = &schema.Error{Code: schema.Code(last.Code), Message: last.Message}
+	}
+	r.f.storyRefused(&q, err)
+}
+
 // Places is the capacity of the managers that take calls.
 func (r eventRunner) Places() int { return r.f.view.places() }
 

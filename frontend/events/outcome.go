@@ -86,6 +86,9 @@ func (p *Pollers) hold(ctx context.Context, v *verdict) error {
 // buried it died before he could acknowledge it, it lies there once.
 func (p *Pollers) bury(ctx context.Context, v *verdict) error {
 	p.count.dead.Add(1)
+	if v.reason == schema.DeadInvalid {
+		p.runner.Refused(&v.event)
+	}
 	d := schema.DeadLetter{V: schema.Version, Event: v.event, Reason: v.reason, Error: v.event.LastError, Died: p.now()}
 	d.Event.LastError = nil // it stands beside
 	return p.store(ctx, &nats.Msg{

@@ -32,6 +32,9 @@ type Runner interface {
 	Function(account, name string) (*schema.FunctionRecord, uint64, bool)
 	// Lookup is Function that asks KV for what is missed. Its error says that nobody could be asked.
 	Lookup(ctx context.Context, account, name string) (known bool, err error)
+	// Refused hears of an event that cannot run as it is and becomes a dead letter, for whoever asks by its id what became of it. It is
+	// read only, and not after the return.
+	Refused(e *schema.Event)
 	// Places is the capacity of all managers, 0 if nobody serves.
 	Places() int
 	// Frontends is how many frontends live, this one included.

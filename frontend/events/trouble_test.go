@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -265,6 +266,34 @@ func TestEventsThatCannotRun(t *testing.T) {
 		}
 		if d.Reason != schema.DeadInvalid || d.Event.Function != c.function || d.Error == nil || !strings.Contains(d.Error.Message, c.says) {
 			t.Errorf("%s %v: %s of %q, error %+v, want %q", c.subject, c.header, d.Reason, d.Event.Function, d.Error, c.says)
+		}
+		// Whoever asks by the id of the event hears why (`hearth trace`).
+		ask, err := schema.Marshal(schema.StoryAsk{V: schema.Version, RequestID: d.Event.RequestID, Account: subjects.DefaultAccount})
+		if err != nil {
+			t.Fatal(err)
+		}
+		inbox := b.frontend.NewInbox()
+		answers, err := b.frontend.SubscribeSync(inbox)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.frontend.PublishRequest(b.Names.Trace(d.Event.RequestID), inbox, ask); err != nil {
+			t.Fatal(err)
+		}
+		var part schema.StoryPart
+		for part.Node.Kind != schema.StoryFrontend { // the manager answers too, that it knows nothing
+			m, err := answers.NextMsg(5 * time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			part = schema.StoryPart{}
+			if err := schema.Unmarshal(m.Data, &part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = answers.Unsubscribe()
+		if len(part.Calls) != 1 || !strings.Contains(fmt.Sprint(part.Calls[0].Steps), c.says) {
+			t.Errorf("%s %v: the story of %s is %+v, want %q in it", c.subject, c.header, d.Event.RequestID, part.Calls, c.says)
 		}
 	}
 	if n := len(b.worker.started("f")) + len(b.worker.started("tenants")); n != 0 {
