@@ -187,7 +187,10 @@ func (m *Manager) turnAway(c *claim, g *generation, d *pool.Decision) {
 	largest := m.peers.largest(now)
 	heard := m.peers.heard(now, v.ring.Managers()...) // whose status is late may have room all the same
 	m.mu.Lock()
-	here, hot := m.pool.Room()+m.pool.Soon() >= d.Places, m.pool.Hot() >= d.Places || m.peers.anyHot(d.Places, now)
+	here, hot := m.pool.Room()+m.pool.Soon() >= d.Places, m.pool.Hot() >= d.Places
+	if !hot {
+		_, hot = m.peers.anybody(d.Places, now)
+	}
 	full, grow := a.Judge(pace.Look{Now: now, Here: here, First: first, Length: length, Heard: heard, Hot: hot, Delivered: c.ack.Delivered})
 	m.mu.Unlock()
 	switch most := max(largest, m.Capacity()); {

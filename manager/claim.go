@@ -194,12 +194,16 @@ func (m *Manager) decide(c *claim, g *generation) {
 	m.decided(c, g, &d, now)
 }
 
-// choose has the pool decide on a claim for which nothing is warm. Manager.mu is held.
+// choose has the pool decide on a claim for which nothing is warm. Where it came back often enough and nobody else tells room, hot ones
+// make way. Manager.mu is held.
 func (m *Manager) choose(now time.Time, c *claim, spec *pool.Spec) pool.Decision {
-	if c.ack.Delivered >= pace.PressAfter {
-		return m.pool.Press(now, c.home, spec, c)
+	d := m.pool.Claim(now, c.home, spec, c)
+	if d.Action == pool.Refuse && c.ack.Delivered >= pace.PressAfter {
+		if room, _ := m.peers.anybody(d.Places, m.now()); pace.Presses(c.ack.Delivered, room) {
+			d = m.pool.Press(now, c.home, spec, c)
+		}
 	}
-	return m.pool.Claim(now, c.home, spec, c)
+	return d
 }
 
 // warm has the pool run a claim in what is warm here. On a reserved arc members that still start are nothing to wait for: their

@@ -44,7 +44,7 @@ func TestHotMakesNoWay(t *testing.T) {
 	natstest.Eventually(t, patience, c.holds("m1", "m2"), "both are on the ring")
 	a := c.deploy("a")
 	arc := func(name string) int { return subjects.UnreservedArc(subjects.DefaultAccount, name, "", f.Arcs) }
-	for try := 0; ; {
+	for try, wrong := 0, 0; ; {
 		name := fmt.Sprint("b", try)
 		if try++; arc(name) != arc("a") {
 			continue // its first rank may be the other's
@@ -53,16 +53,16 @@ func TestHotMakesNoWay(t *testing.T) {
 		at := c.invoke("a", a).Header.Get(schema.HeaderManager)
 		before, began := sum(nodes, evicted), time.Now()
 		other := c.invoke(name, b).Header.Get(schema.HeaderManager)
-		if time.Since(began) >= 2*init { // it was not hot for so long
+		if time.Since(began) >= 3*init/2 { // it was not hot for so long
 			continue
 		}
-		if n := sum(nodes, evicted) - before; other == at || n > 1 {
-			t.Errorf("the call ran at %s, where the other function's had just ended; %d were evicted", other, n)
+		n, again := sum(nodes, evicted)-before, start(c.invoke("a", a))
+		if other != at && n <= 1 && again == schema.StartWarm {
+			return
 		}
-		if got := start(c.invoke("a", a)); got != schema.StartWarm {
-			t.Errorf("a call of what was hot is %s", got)
+		if wrong++; wrong == 3 { // once it may be that a manager was held up until the other's status counted for nothing
+			t.Fatalf("the call ran at %s, where another function's had just ended, whose next is %s; %d were evicted", other, again, n)
 		}
-		return
 	}
 }
 

@@ -139,16 +139,16 @@ func (p *peers) withRoom(managers []string, order []int, places int, now time.Du
 	return -1
 }
 
-// anyHot reports whether one of the others tells this many places of hot environments.
-func (p *peers) anyHot(places int, now time.Duration) bool {
+// anybody reports whether one of the others tells this much room, and whether one tells as many places of hot environments.
+func (p *peers) anybody(places int, now time.Duration) (room, hot bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id := range p.byID {
-		if s := p.valid(id, now); s != nil && s.hot >= places {
-			return true
+		if s := p.valid(id, now); s != nil {
+			room, hot = room || s.room >= places, hot || s.hot >= places
 		}
 	}
-	return false
+	return room, hot
 }
 
 // largest is the capacity of the largest of the others, in places.

@@ -65,9 +65,10 @@ func (m *manager) turnAway(c *call, g *generation, d *pool.Decision) {
 	a := g.side.seat
 	order := m.s.orders[a.arc.number]
 	length := subjects.UnreservedLength(len(m.s.managers), a.arc.stored)
+	_, hot := m.anybody(d.Places)
 	look := pace.Look{
 		Now: m.s.now, Here: m.pool.Room()+m.pool.Soon() >= d.Places, First: m.withRoom(order, d.Places), Length: length,
-		Heard: m.heardAll(), Delivered: c.delivered, Hot: m.pool.Hot() >= d.Places || m.anyHot(d.Places),
+		Heard: m.heardAll(), Delivered: c.delivered, Hot: hot || m.pool.Hot() >= d.Places,
 	}
 	full, grow := a.Judge(look)
 	switch {

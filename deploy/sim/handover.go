@@ -107,14 +107,14 @@ func (m *manager) withRoom(order []int, places int) int {
 	return -1
 }
 
-// anyHot reports whether another manager tells this many places of hot environments.
-func (m *manager) anyHot(places int) bool {
+// anybody reports whether another manager tells this much room, and whether one tells as many places of hot environments.
+func (m *manager) anybody(places int) (room, hot bool) {
 	for i := range m.peers {
-		if i != m.at && m.valid(i) && m.peers[i].told.hot >= places {
-			return true
+		if i != m.at && m.valid(i) {
+			room, hot = room || m.peers[i].told.room >= places, hot || m.peers[i].told.hot >= places
 		}
 	}
-	return false
+	return room, hot
 }
 
 // warmPeer is the first other manager that tells an idle environment of this home. With take it counts as taken until its next status.

@@ -86,10 +86,10 @@ func (m *manager) decide(c *call, g *generation) {
 			d = m.refusedReserved(now, home, c)
 		} else {
 			spec := c.of.spec(c.lies)
-			if c.delivered >= pace.PressAfter {
-				d = m.pool.Press(now, home, &spec, c)
-			} else {
-				d = m.pool.Claim(now, home, &spec, c)
+			if d = m.pool.Claim(now, home, &spec, c); d.Action == pool.Refuse {
+				if room, _ := m.anybody(spec.Places); pace.Presses(c.delivered, room) {
+					d = m.pool.Press(now, home, &spec, c)
+				}
 			}
 		}
 	}

@@ -39,6 +39,11 @@ const (
 	PressAfter = 8
 )
 
+// Presses reports whether hot environments make way for a call that was delivered so often; room is that another manager tells enough of it.
+func Presses(delivered uint64, room bool) bool {
+	return delivered >= PressAfter && (!room || delivered >= LastCatch)
+}
+
 // Credit is how many room pulls each of so many arcs gets: room, in places, is shared by all in which a manager has a rank.
 func Credit(room, arcs int) int {
 	if room <= 0 || arcs <= 0 {

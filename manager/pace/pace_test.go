@@ -16,6 +16,19 @@ func TestCredit(t *testing.T) {
 	}
 }
 
+// Whoever waits has what is hot, unless there is room elsewhere, which it does not find for ever.
+func TestPresses(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		delivered  uint64
+		room, want bool
+	}{{1, false, false}, {pace.PressAfter - 1, false, false}, {pace.PressAfter, false, true}, {pace.PressAfter, true, false}, {pace.LastCatch, true, true}} {
+		if got := pace.Presses(c.delivered, c.room); got != c.want {
+			t.Errorf("after %d deliveries, room elsewhere %t: %t", c.delivered, c.room, got)
+		}
+	}
+}
+
 // DESIGN 2: 10 ms at first, and the longer the more often it came back.
 func TestAgain(t *testing.T) {
 	t.Parallel()
