@@ -41,7 +41,7 @@ func openData(dir string) (*data, error) {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	if err := os.MkdirAll(dir, closedDir); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
+		return nil, fmt.Errorf("make the data folder: %w; choose another folder with --data", err)
 	}
 	if err := os.Chmod(dir, closedDir); err != nil {
 		return nil, fmt.Errorf("close the data folder to others: %w", err)

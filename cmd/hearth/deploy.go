@@ -179,6 +179,11 @@ func (d *deployment) read(f deployFlags) error {
 		}
 		bad = in.ValidateCreate()
 	}
+	for i := range bad {
+		if bad[i].Field == "Runtime" {
+			bad[i].Allowed += didYouMean(d.runtime, []string{"provided", "nodejs", "python"})
+		}
+	}
 	return inFlags(schema.Invalid(bad...))
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // readyFile is the file by which programs learn that this process serves, where and as whom: it is there while that is so.
@@ -16,7 +17,13 @@ type readyFile string
 // clear removes at the start what a process left that was killed. The file of one that lives is left alone until this one
 // serves: who replaces a process may have both tell it at one place.
 func (f readyFile) clear() error {
-	if info, err := os.Lstat(string(f)); f == "" || err != nil || !info.Mode().IsRegular() {
+	if f == "" {
+		return nil
+	}
+	if info, err := os.Stat(filepath.Dir(string(f))); err != nil || !info.IsDir() {
+		return usagef("--ready-file: %s is no folder that is there; make it, or name a file in another", filepath.Dir(string(f)))
+	}
+	if info, err := os.Lstat(string(f)); err != nil || !info.Mode().IsRegular() {
 		return nil // write says what cannot be
 	}
 	content, err := os.ReadFile(string(f))

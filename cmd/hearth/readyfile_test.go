@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hearth-run/hearth/internal/natstest"
@@ -32,6 +33,9 @@ func TestReadyFile(t *testing.T) {
 		if _, err := os.Stat(string(file)); err == nil != stays {
 			t.Errorf("%s: %v", content, err)
 		}
+	}
+	if err := readyFile(filepath.Join(t.TempDir(), "none", "ready.json")).clear(); err == nil || !strings.Contains(err.Error(), "make it") {
+		t.Errorf("a folder that is not there: %v", err)
 	}
 	withdraw, err := file.write(nodeReady{ID: "m1", PID: os.Getpid()})
 	if err != nil {

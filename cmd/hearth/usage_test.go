@@ -171,6 +171,7 @@ func TestBadUsage(t *testing.T) {
 		{"trace 17", "REQUEST-ID is \"17\"; a UUID"},
 		{"deploy a/b . --runtime provided", "NAME: is"},
 		{"deploy x . --runtime wasm", "--runtime: is \"wasm\""},
+		{"deploy x . --runtime pyton", "python3.13), did you mean python?"},
 		{"deploy x . --runtime provided --memory 1", "--memory: is \"1\""},
 		{"deploy x . --runtime provided --timeout 1500ms", "--timeout: is \"1.5s\""},
 		{"deploy x . --runtime provided --timeout 1h", "--timeout: is \"3600\""},

@@ -114,7 +114,7 @@ func arc(durable, filter string) jetstream.ConsumerConfig {
 // against the events of others (DESIGN 4).
 func Events(names subjects.Names, account string) jetstream.StreamConfig {
 	c := queue(names.Events(account), eventsMaxBytes, names.EventsOf(account))
-	c.MaxMsgSize = schema.MaxEventPayload + schema.MaxHeader
+	c.MaxMsgSize = schema.MaxEventPayload + schema.MaxHeader // the server counts headers in, so it cannot bound the payload alone: the poller does
 	c.MaxConsumers = eventsConsumers
 	c.DenyPurge = true
 	return c

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -72,6 +73,26 @@ func (s *Service) putProvisioned(ctx context.Context, account string, request []
 		return nil, err
 	}
 	return provisioned(s.look().told(r)), nil
+}
+
+// published names the versions that there are, the last few of many.
+func published(rec *schema.FunctionRecord) string {
+	const most = 10
+	all := rec.Versions
+	switch {
+	case len(all) == 0:
+		return "none is published"
+	case len(all) > most:
+		all = all[len(all)-most:]
+	}
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Version
+	}
+	if len(all) < len(rec.Versions) {
+		return fmt.Sprintf("the last of %d are %s", len(rec.Versions), strings.Join(names, ", "))
+	}
+	return "there is " + strings.Join(names, ", ")
 }
 
 func has(rec *schema.FunctionRecord, version string) bool {
@@ -197,6 +218,9 @@ func (s *Service) reservable(ctx context.Context, account string, in *schema.Pro
 	switch alias, is := rec.Aliases[qualifier]; {
 	case qualifier == "":
 		return nil, nil, schema.Invalid(schema.FieldError{Field: "Qualifier", Allowed: "required: a published version, or an alias of one"})
+	case !ok && schema.ValidateAlias(qualifier) != nil:
+		return nil, nil, schema.Errorf(schema.CodeNotFound, "%s (the function is there, this version is not; %s)", notFound(account, name, qualifier).Message,
+			published(rec))
 	case !ok:
 		return nil, nil, notFound(account, name, qualifier)
 	case v.Version == schema.Latest:

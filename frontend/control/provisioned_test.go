@@ -144,7 +144,7 @@ func TestReserveRefused(t *testing.T) {
 		{reserve("", 1), schema.CodeInvalidParameter, "Qualifier"},
 		{reserve("$LATEST", 1), schema.CodeInvalidParameter, "unpublished function versions"},
 		{reserve("head", 1), schema.CodeInvalidParameter, "unpublished function versions"},
-		{reserve("2", 1), schema.CodeNotFound, "resize:2"},
+		{reserve("2", 1), schema.CodeNotFound, "resize:2 (the function is there, this version is not; there is 1)"},
 		{object{"FunctionName": "nosuch", "Qualifier": "1", "ProvisionedConcurrentExecutions": 1}, schema.CodeNotFound, "nosuch"},
 		{reserve("1", 21), schema.CodeInvalidParameter, "at most 20"},
 	} {
