@@ -2,11 +2,13 @@ package deploy
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hearth-run/hearth/schema"
@@ -149,10 +151,52 @@ func TestReach(t *testing.T) {
 	if _, err := os.Stat(first); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what a data folder that is gone has left: %v", err)
 	}
+	if err := os.Mkdir(filepath.Join(base, gonePrefix+"half"), passable); err != nil { // of one that was killed on the way
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(base, "stranger"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := open("e").reach(base, true); err != nil {
 		t.Errorf("beside a stranger's file: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(base, gonePrefix+"half")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was half removed: %v", err)
+	}
+}
+
+// Many start at once, as tests do, while there is much to remove: none fails by what another removes.
+func TestReachSweptByMany(t *testing.T) {
+	t.Parallel()
+	base := filepath.Join(t.TempDir(), "shared")
+	for round := range 20 {
+		for i := range 10 {
+			left := filepath.Join(base, fmt.Sprintf("left%d", i))
+			for _, dir := range []string{"code/a", "code/b", "tree"} {
+				if err := os.MkdirAll(filepath.Join(left, dir), passable); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(left, ownerFile), []byte("/nobody/there\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var starts sync.WaitGroup
+		for i := range 8 {
+			starts.Go(func() {
+				d, err := openData(filepath.Join(t.TempDir(), fmt.Sprint(round, i)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := d.reach(base, true); err != nil {
+					t.Error(err)
+				}
+				if err := d.close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		starts.Wait()
 	}
 }

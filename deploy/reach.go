@@ -19,6 +19,8 @@ const shared = "/var/lib/hearth-environments"
 const (
 	passable  = 0o711  // others pass through such a folder without listing it
 	ownerFile = "data" // in each folder below shared: the path of its data folder
+
+	gonePrefix = ".gone-" // of folders that are being removed
 )
 
 // reach gives the folder for unpacked code and scratch space. Functions that run as this user reach the data folder; those
@@ -104,8 +106,19 @@ func passableDir(dir string) error {
 
 // sweep removes the folders below base whose data folder is gone and which nobody holds: of tests, of demos that were killed. A data
 // folder that cannot be seen from here may be there all the same: in another mount namespace, on a disk that is not mounted now. One
-// whose owner cannot be told is left alone.
+// whose owner cannot be told is left alone. One process sweeps at a time, and the others need not wait for it.
 func sweep(base string) error {
+	lock, err := os.OpenFile(filepath.Join(base, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	switch err := tryLock(lock); {
+	case errors.Is(err, errLocked):
+		return nil
+	case err != nil:
+		return err
+	}
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return err
@@ -113,6 +126,10 @@ func sweep(base string) error {
 	var errs []error
 	for _, e := range entries {
 		dir := filepath.Join(base, e.Name())
+		if strings.HasPrefix(e.Name(), gonePrefix) { // by one that was killed on the way
+			errs = append(errs, removeAll(dir))
+			continue
+		}
 		owner, err := os.ReadFile(filepath.Join(dir, ownerFile))
 		if err != nil {
 			continue
@@ -127,7 +144,13 @@ func sweep(base string) error {
 			}
 			continue
 		}
-		errs = append(errs, removeAll(dir), held.Close())
+		// Moved first: whoever starts with this data folder in this moment makes a folder that is whole.
+		gone := filepath.Join(base, gonePrefix+e.Name())
+		if err := os.Rename(dir, gone); err != nil {
+			errs = append(errs, err, held.Close())
+			continue
+		}
+		errs = append(errs, removeAll(gone), held.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/frontend/control"
+	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -59,6 +60,13 @@ func TestRing(t *testing.T) {
 	}
 
 	out := b.ring(t, "{}")
+	natstest.Eventually(t, patience, func() bool { // the server counts what waits for a consumer after it has taken it in
+		if out.Arcs[nn].Pending == 2 {
+			return true
+		}
+		out = b.ring(t, "{}")
+		return false
+	}, "two calls wait")
 	want := []schema.RingManager{
 		{ID: "m1", State: schema.MemberActive, Capacity: 40, Environments: schema.RingEnvironments{Idle: 2, Busy: 1, Starting: 3}},
 		{ID: "m2", State: schema.MemberActive, Capacity: 20}, {ID: "m3", State: control.MemberSilent},
