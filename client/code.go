@@ -31,17 +31,17 @@ const (
 	codeIdle     = 30 * time.Second // bounds the wait for its next step: a server that could not write it down says nothing
 )
 
-// errIdle ends an upload of which nothing was heard for [codeIdle].
-var errIdle = errors.New("nothing was heard for " + codeIdle.String())
+// errIdle ends an upload of which nothing was heard for too long.
+var errIdle = errors.New("nothing was heard")
 
 // moving is a package that is being read: each piece that is taken shows that the upload goes on.
 type moving struct {
 	r    io.Reader
-	idle *time.Timer
+	goes func()
 }
 
 func (m *moving) Read(b []byte) (int, error) {
-	m.idle.Reset(codeIdle)
+	m.goes()
 	return m.r.Read(b)
 }
 
@@ -50,6 +50,10 @@ func (m *moving) Read(b []byte) (int, error) {
 // when nothing is heard of the server for 30 seconds: [schema.CodeUnavailable]; a store without room is a
 // [schema.CodeStorageExceeded].
 func (c *Client) PutCode(ctx context.Context, zip []byte) (sha256hex string, err error) {
+	return c.putCode(ctx, zip, codeIdle)
+}
+
+func (c *Client) putCode(ctx context.Context, zip []byte, idle time.Duration) (sha256hex string, err error) {
 	if len(zip) == 0 || len(zip) > MaxZip {
 		return "", schema.Invalid(schema.FieldError{
 			Field: "Code", Got: fmt.Sprintf("%d bytes", len(zip)), Allowed: fmt.Sprintf("1 to %d bytes of zip", MaxZip),
@@ -65,8 +69,9 @@ func (c *Client) PutCode(ctx context.Context, zip []byte) (sha256hex string, err
 	for _, subject := range []string{"$JS.API.", "$O." + c.names.Bucket("code") + "."} {
 		defer c.denied.watch(&waiter{subject: subject, prefix: true, cancel: cancel})()
 	}
-	idle := time.AfterFunc(codeIdle, func() { cancel(errIdle) })
-	defer idle.Stop()
+	still := time.AfterFunc(idle, func() { cancel(fmt.Errorf("%w for %v", errIdle, idle)) })
+	defer still.Stop()
+	goes := func() { still.Reset(idle) }
 	sum := sha256.Sum256(zip)
 	name := hex.EncodeToString(sum[:])
 	js, err := jetstream.New(c.nc)
@@ -77,7 +82,7 @@ func (c *Client) PutCode(ctx context.Context, zip []byte) (sha256hex string, err
 	if err != nil {
 		return "", c.storeError(ctx, name, err)
 	}
-	idle.Reset(codeIdle)
+	goes()
 	info, err := store.GetInfo(ctx, name)
 	if err == nil && info.Digest == "SHA-256="+base64.URLEncoding.EncodeToString(sum[:]) && info.Size == uint64(len(zip)) {
 		return name, nil
@@ -85,8 +90,8 @@ func (c *Client) PutCode(ctx context.Context, zip []byte) (sha256hex string, err
 	if err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
 		return "", c.storeError(ctx, name, err)
 	}
-	idle.Reset(codeIdle)
-	if _, err := store.Put(ctx, jetstream.ObjectMeta{Name: name}, &moving{bytes.NewReader(zip), idle}); err != nil {
+	goes()
+	if _, err := store.Put(ctx, jetstream.ObjectMeta{Name: name}, &moving{bytes.NewReader(zip), goes}); err != nil {
 		return "", c.storeError(ctx, name, err)
 	}
 	return name, nil

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -317,6 +318,27 @@ func TestFullCodeStore(t *testing.T) {
 	noise := make([]byte, 200_000)
 	rand.NewChaCha8([32]byte{1}).Read(noise)
 	if _, err := c.PutCode(t.Context(), packed(t, string(noise))); schema.CodeOf(err) != schema.CodeStorageExceeded {
+		t.Errorf("%v", err)
+	}
+}
+
+// A server that could not write a piece down says nothing of it, and the upload does not wait for that until its time is over.
+//
+// Broken to see it fail: no bound on the wait for the next step.
+func TestCodeStoreSaysNothing(t *testing.T) {
+	t.Parallel()
+	f, _ := fabric(t)
+	proxy := natstest.StartProxy(t, f.URL)
+	c, err := client.Connect(t.Context(), client.Options{URL: proxy.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	proxy.Swallow(func(subject string) bool { return strings.HasPrefix(subject, "$O."+f.Names.Bucket("code")+".C.") })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err = c.PutCodeWithin(ctx, packed(t, "one"), time.Second)
+	if schema.CodeOf(err) != schema.CodeUnavailable || !strings.Contains(err.Error(), "nothing was heard for 1s") {
 		t.Errorf("%v", err)
 	}
 }

@@ -79,14 +79,15 @@ func (d *data) path(name string) string { return filepath.Join(d.dir, name) }
 
 // close gives the folder back. The lock file stays: removing it would let two others lock two files of one name.
 func (d *data) close() error {
+	var errs []error
 	for _, lock := range []*os.File{d.reached, d.lock} {
-		if lock == nil {
-			continue
+		if lock != nil {
+			// By name, for a process that was just begun elsewhere in this one holds the file too, for a moment.
+			errs = append(errs, unlock(lock), lock.Close())
 		}
-		// By name, for a process that was just begun elsewhere in this one holds the file too, for a moment.
-		if err := errors.Join(unlock(lock), lock.Close()); err != nil {
-			return fmt.Errorf("unlock the data folder: %w", err)
-		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("unlock the data folder: %w", err)
 	}
 	return nil
 }

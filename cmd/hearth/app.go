@@ -127,7 +127,11 @@ func between(n int, names ...string) cobra.PositionalArgs {
 // flagError is what stands in place of pflag's own errors, which fill a page.
 func flagError(cmd *cobra.Command, err error) error {
 	hint := fmt.Sprintf("`%s --help` lists the flags", cmd.CommandPath())
-	if unknown, ok := err.(*pflag.NotExistError); ok && unknown.GetSpecifiedShortnames() == "" {
+	unknown, ok := err.(*pflag.NotExistError)
+	switch {
+	case !ok:
+		return usagef("%v; %s", err, hint)
+	case unknown.GetSpecifiedShortnames() == "":
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if !f.Hidden {
@@ -137,8 +141,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		slices.Sort(names)
 		name := "--" + unknown.GetSpecifiedName()
 		return usagef("there is no flag %s of %s%s; %s", name, cmd.CommandPath(), didYouMean(name, names), hint)
-	}
-	if unknown, ok := err.(*pflag.NotExistError); ok && strings.Trim(unknown.GetSpecifiedShortnames()[:1], "0123456789") == "" { // `limit count -1`
+	case strings.Trim(unknown.GetSpecifiedShortnames()[:1], "0123456789") == "": // `limit count -1`
 		return usagef("-%s is below 0, which %s does not take; use: %s", unknown.GetSpecifiedShortnames(), cmd.CommandPath(), cmd.UseLine())
 	}
 	return usagef("%v; %s", err, hint)

@@ -16,6 +16,9 @@ import (
 	"github.com/hearth-run/hearth/subjects"
 )
 
+// runtimeNames are the runtimes by their names without a version.
+var runtimeNames = []string{"provided", "nodejs", "python"}
+
 // deployFlags are what was asked for.
 type deployFlags struct {
 	runtime, handler    string
@@ -74,7 +77,7 @@ environment. Links must stay inside the folder; .git is left out.`,
 			return a.completeFunction(cmd, nil, part)
 		})
 	}
-	_ = cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions([]string{"provided", "nodejs", "python"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions(runtimeNames, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("tenancy", cobra.FixedCompletions([]string{"per-tenant"}, cobra.ShellCompDirectiveNoFileComp))
 	jsonFlag(cmd)
 	return cmd
@@ -181,7 +184,7 @@ func (d *deployment) read(f deployFlags) error {
 	}
 	for i := range bad {
 		if bad[i].Field == "Runtime" {
-			bad[i].Allowed += didYouMean(d.runtime, []string{"provided", "nodejs", "python"})
+			bad[i].Allowed += didYouMean(d.runtime, runtimeNames)
 		}
 	}
 	return inFlags(schema.Invalid(bad...))
