@@ -75,7 +75,7 @@ func TestPubAcksOfClientsReachNothing(t *testing.T) {
 		t.Errorf("the PubAck of an event says %+v, %v; want sequence 5", got, err)
 	}
 	for stream, want := range map[string]uint64{
-		d.names.Stream(topology.DeadLetters): 1, d.names.Stream(topology.Retries): 1, d.names.CallsU(): 0,
+		d.names.Stream(topology.DeadLetters): 1, d.names.Stream(topology.Retries): 1, d.names.CallsU(0): 0,
 		topology.BucketStream(d.names, topology.Functions): 0, d.names.Events(subjects.DefaultAccount): 5,
 	} {
 		s, err := js.Stream(ctx, stream)

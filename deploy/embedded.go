@@ -27,8 +27,8 @@ const (
 	// answers of many callers (measured: with the server's 64 MB, 24 answers of 6 MB at once ended it).
 	maxPending = 256 << 20
 	// maxMemory bounds what streams in memory promise to hold, not what they hold: calls leave at their claim. It lets
-	// CALLS_U and every shard of CALLS_R be made.
-	maxMemory = (1 + subjects.MaxShards) * topology.CallsMaxBytes
+	// every stream of CALLS_U and every shard of CALLS_R be made.
+	maxMemory = subjects.UnreservedStreams*topology.UnreservedBytes + subjects.MaxShards*topology.CallsMaxBytes
 )
 
 // leastStore is what streams on disk may always promise to hold together, and more than what those of a fabric do. The server's

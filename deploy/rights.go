@@ -100,8 +100,10 @@ func (r *rights) putsCode() {
 
 // calls are all streams of calls: those of reserved arcs from the start, though they are made when needed.
 func (r *rights) calls() []string {
-	all := make([]string, 0, 1+subjects.MaxShards)
-	all = append(all, r.names.CallsU())
+	all := make([]string, 0, subjects.UnreservedStreams+subjects.MaxShards)
+	for stream := range subjects.UnreservedStreams {
+		all = append(all, r.names.CallsU(stream))
+	}
 	for shard := range subjects.MaxShards {
 		all = append(all, r.names.CallsR(shard))
 	}

@@ -319,7 +319,7 @@ func TestManagersMayMakeTheWholeTopology(t *testing.T) {
 		has[s] = true
 	}
 	streams := []string{
-		names.CallsU(), names.CallsR(0), names.CallsR(subjects.MaxShards - 1), names.Events(subjects.DefaultAccount),
+		names.CallsU(0), names.CallsU(subjects.UnreservedStreams - 1), names.CallsR(0), names.CallsR(subjects.MaxShards - 1), names.Events(subjects.DefaultAccount),
 		names.Stream(topology.Retries), names.Stream(topology.DeadLetters), names.Stream(topology.Logs), topology.CodeStream(names),
 	}
 	for _, kind := range topology.Buckets() {

@@ -47,7 +47,7 @@ func TestNothingIsWrittenForAWorker(t *testing.T) {
 	victims := map[string]string{ // and the stream of each
 		"$KV." + d.names.Bucket(topology.Functions) + ".default.f": topology.BucketStream(d.names, topology.Functions),
 		"$KV." + d.names.Bucket(topology.Arcs) + ".u.1":            topology.BucketStream(d.names, topology.Arcs),
-		d.names.UnreservedCall(1, "default", "f", "1", ""):         d.names.CallsU(),
+		d.names.UnreservedCall(1, "default", "f", "1", ""):         d.names.CallsOf(1),
 		d.names.Log("default", "f", "1", "written by the server"):  d.names.Stream(topology.Logs),
 		"$O." + d.names.Bucket(topology.Code) + ".C.x":             code,
 	}
@@ -78,8 +78,8 @@ func TestNothingIsWrittenForAWorker(t *testing.T) {
 	// And after a message that a stream takes now, none of an answer is before it.
 	marks := map[string]string{
 		topology.BucketStream(d.names, topology.Arcs): "$KV." + d.names.Bucket(topology.Arcs) + ".u.2",
-		d.names.CallsU():              d.names.UnreservedCall(2, "default", "f", "1", ""),
-		d.names.Stream(topology.Logs): d.names.Log("default", "f", "1", ""),
+		d.names.CallsOf(1):                            d.names.UnreservedCall(9, "default", "f", "1", ""),
+		d.names.Stream(topology.Logs):                 d.names.Log("default", "f", "1", ""),
 	}
 	for stream, subject := range marks {
 		if _, err := js.Publish(ctx, subject, nil); err != nil {

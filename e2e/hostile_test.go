@@ -167,7 +167,8 @@ func (h *hostile) unanswered() {
 	}
 	for _, name := range []string{
 		"KV_HEARTH_functions", "KV_HEARTH_ring", "KV_HEARTH_secrets", "OBJ_HEARTH_code", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS",
-		"HEARTH_EVENTS_default", "HEARTH_CALLS_U",
+		"HEARTH_EVENTS_default", "HEARTH_CALLS_U", "HEARTH_CALLS_U1", "HEARTH_CALLS_U2", "HEARTH_CALLS_U3", "HEARTH_CALLS_U4", "HEARTH_CALLS_U5",
+		"HEARTH_CALLS_U6", "HEARTH_CALLS_U7",
 	} {
 		s, err := h.js.Stream(withDeadline(h.t), name)
 		if err != nil {
@@ -197,7 +198,7 @@ func (h *hostile) internal() []string {
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.mine", "$SYS.REQ.SERVER.PING",
 	}
 	for _, stream := range []string{
-		"HEARTH_CALLS_U", "HEARTH_CALLS_R0", "HEARTH_EVENTS_default", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS", "KV_HEARTH_functions",
+		"HEARTH_CALLS_U", "HEARTH_CALLS_U7", "HEARTH_CALLS_R0", "HEARTH_EVENTS_default", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS", "KV_HEARTH_functions",
 		"KV_HEARTH_secrets", "KV_HEARTH_keys", "KV_HEARTH_members", "KV_HEARTH_ring", "KV_HEARTH_arcs",
 	} {
 		for _, verb := range []string{"STREAM.INFO", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "CONSUMER.LIST"} {

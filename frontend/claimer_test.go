@@ -32,7 +32,7 @@ type claimer struct {
 func (b *bundle) claimer(t testing.TB, function string) *claimer {
 	t.Helper()
 	nn := subjects.UnreservedArc(subjects.DefaultAccount, function, "", natstest.Arcs)
-	return b.claimerOf(t, b.Names.CallsU(), b.Names.UnreservedDurable(nn))
+	return b.claimerOf(t, b.Names.CallsOf(nn), b.Names.UnreservedDurable(nn))
 }
 
 // claimerOf is a claimer that pulls from this consumer.

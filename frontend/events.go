@@ -100,10 +100,12 @@ func (f *Frontend) try(t *events.Try, v *version) error {
 func (f *Frontend) join(ctx context.Context, t *events.Try, v *version) bool {
 	token, _ := f.random.draw()
 	asked := make(chan struct{})
+	arc, _ := f.unreserved(v, t.Request.Tenant, f.view.fabric.Load().Arcs)
+	stream := f.streamOf(arc)
 	c := &call{
 		token: token, version: v, tenant: t.Request.Tenant, requestID: t.Request.RequestID, attempt: 1, startBy: events.MaxStartBy,
 		hopeless:  time.Now().Add(events.MaxStartBy + v.record.Timeout + initTime + ttlGrace*time.Second),
-		published: f.clock.now(), stream: f.stream(0), floor: f.stream(0).floor(), waiter: resultTo(t), asked: asked,
+		published: f.clock.now(), stream: stream, floor: stream.floor(), waiter: resultTo(t), asked: asked,
 		repeats: true, tries: triesOf(t.Event), feed: f.feed(),
 	}
 	if len(t.Request.Payload) > schema.MaxCarried {

@@ -242,12 +242,20 @@ func (b *bundle) nothingInFlight(t testing.TB) {
 	natstest.Eventually(t, patience, func() bool { return b.f.Counters().InFlight == 0 }, "calls stay in flight")
 }
 
-// waiting is how many calls stand in the stream.
-func (b *bundle) waiting(t testing.TB) uint64 {
+// waiting is how many calls stand in the streams of unreserved arcs.
+func (b *bundle) waiting(t testing.TB) (n uint64) {
 	t.Helper()
-	stream, err := b.JetStream(t).Stream(t.Context(), b.Names.CallsU())
-	if err != nil {
-		t.Fatal(err)
+	for number := range subjects.UnreservedStreams {
+		stream, err := b.JetStream(t).Stream(t.Context(), b.Names.CallsU(number))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += stream.CachedInfo().State.Msgs
 	}
-	return stream.CachedInfo().State.Msgs
+	return n
+}
+
+// streamOf is the stream of a function's unreserved arc.
+func (b *bundle) streamOf(function string) string {
+	return b.Names.CallsOf(subjects.UnreservedArc(subjects.DefaultAccount, function, "", natstest.Arcs))
 }

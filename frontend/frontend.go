@@ -145,7 +145,9 @@ func New(nc *nats.Conn, cfg Config) (*Frontend, error) {
 	f.inbox = subjects.FrontendInbox(id, "")
 	f.publishInbox, f.answerInbox = f.inbox+string(kindPublish)+".", subjects.FrontendInbox(id, subjects.AnswerKind+".")
 	f.statusPrefix, f.shardPrefix = f.names.Prefix()+".status.", shardPrefix(f.names)
-	f.stream(0)           // is always needed
+	for number := range subjects.UnreservedStreams {
+		f.stream(number) // is always needed
+	}
 	f.clock.tick.Store(1) // 0 means never
 	pollers, err := events.New(nc, eventRunner{f}, events.Config{Names: f.names, Inbox: subjects.EventInbox(id, ""), Logger: f.log})
 	if err != nil {

@@ -39,9 +39,10 @@ func (f *Frontend) stored(token uint64, s *stream, sequence uint64) {
 		case c.stream == s:
 			c.sequence, c.fallback = sequence, nil
 			c.story.Add(story.Stored(c.publication(), s.name, sequence))
-		case c.onShard() && s == f.stream(0):
+		case c.onShard() && !s.reserved:
 			moved, late, span = true, c.expired, c.span
 			c.unreserve(f, schema.ReasonOverflow)
+			c.stream, c.floor = s, s.floor() // the catcher's, should it know of another number of arcs
 			c.sequence, c.fallback, c.seen = sequence, nil, f.clock.now()
 			arc = c.arc
 			c.story.Add(story.Overflowed(c.publication(), arc, s.name, sequence))
@@ -57,13 +58,14 @@ func (f *Frontend) stored(token uint64, s *stream, sequence uint64) {
 	}
 }
 
-// unreserve notes that a call goes to its unreserved arc. Its shard is locked.
-func (c *call) unreserve(f *Frontend, reason schema.Reason) {
-	u := f.stream(0)
-	c.arc, _ = f.unreserved(c.version, c.tenant, f.view.fabric.Load().Arcs)
+// unreserve notes that a call goes to its unreserved arc, and gives its subject there. Its shard is locked.
+func (c *call) unreserve(f *Frontend, reason schema.Reason) (subject string) {
+	c.arc, subject = f.unreserved(c.version, c.tenant, f.view.fabric.Load().Arcs)
+	u := f.streamOf(c.arc)
 	c.reserved, c.reason = nil, reason
 	c.stream, c.floor, c.sequence = u, u.floor(), 0
 	c.gone, c.deleting = 0, false
+	return subject
 }
 
 // spill publishes a call that its reserved arc has refused on the unreserved one, and reports whether the call was such a one.
@@ -72,6 +74,8 @@ func (c *call) unreserve(f *Frontend, reason schema.Reason) {
 func (f *Frontend) spill(token uint64, crowded bool) bool {
 	var c *call
 	var next *fallback
+	var number int
+	var subject string
 	f.pending.with(token, func(found *call) bool {
 		if found.fallback == nil || found.beat != 0 || found.over != 0 {
 			return false
@@ -83,8 +87,8 @@ func (f *Frontend) spill(token uint64, crowded bool) bool {
 			found.reserved.doubt()
 			found.stream.asked.Store(true) // others may have been published there, and heard nothing
 		}
-		found.unreserve(f, reason)
-		found.fallback = nil
+		subject = found.unreserve(f, reason)
+		number, found.fallback = found.arc, nil
 		next.env.Reason = reason
 		c.story.Add(story.Spilled(c.publication(), reason, c.arc))
 		return false
@@ -98,7 +102,6 @@ func (f *Frontend) spill(token uint64, crowded bool) bool {
 		f.refuseUnstarted(token, full("its start-by had passed when its reserved arc refused it"))
 		return true
 	}
-	number, subject := f.unreserved(c.version, c.tenant, f.view.fabric.Load().Arcs)
 	tell(c.span, number, env.Reason)
 	span := f.spanPublication(c, env, subject)
 	tell(span, number, env.Reason)

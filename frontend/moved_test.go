@@ -186,7 +186,7 @@ func TestFullReservedArc(t *testing.T) {
 	b.nothingInFlight(t)
 }
 
-// Start-by, claims and ends on a shard are as on CALLS_U.
+// Start-by, claims and ends on a shard are as on an unreserved arc.
 func TestStartByOnAShard(t *testing.T) {
 	t.Parallel()
 	b, r := reservedBundle(t)
@@ -297,7 +297,7 @@ func TestMovedCall(t *testing.T) {
 	t.Run("the unreserved arc is full", func(t *testing.T) {
 		t.Parallel()
 		b, r := reservedBundle(t)
-		s, err := r.js.Stream(t.Context(), b.Names.CallsU())
+		s, err := r.js.Stream(t.Context(), b.streamOf("f"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -322,7 +322,7 @@ func TestMovedCall(t *testing.T) {
 	})
 }
 
-// empty checks that no message is left in CALLS_U: what is refused at its start-by has been deleted before.
+// empty checks that no message is left on an unreserved arc: what is refused at its start-by has been deleted before.
 func (b *bundle) empty(t testing.TB) {
 	t.Helper()
 	if n := b.waiting(t); n != 0 {

@@ -83,7 +83,7 @@ func TestFullIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t, settings{})
 	js := b.JetStream(t)
-	stream, err := js.Stream(t.Context(), b.Names.CallsU())
+	stream, err := js.Stream(t.Context(), b.streamOf("echo"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestNobodyThere(t *testing.T) {
 	t.Run("the stream is gone", func(t *testing.T) {
 		t.Parallel()
 		b := setup(t, settings{})
-		if err := b.JetStream(t).DeleteStream(t.Context(), b.Names.CallsU()); err != nil {
+		if err := b.JetStream(t).DeleteStream(t.Context(), b.streamOf("echo")); err != nil {
 			t.Fatal(err)
 		}
 		wantRefusal(t, b.request(t, "echo", nil, nil), schema.CodeUnavailable, "stream")

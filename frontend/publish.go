@@ -190,8 +190,8 @@ func (f *Frontend) launch(c *call, env *schema.Call, fabric *schema.Fabric) erro
 	if decision.Reserved {
 		c.reserved, c.stream, subject, header = reserved, reserved.stream, reserved.subject, reserved.header(c.startBy)
 	} else {
-		c.stream, header = f.stream(0), f.publication.header(c.startBy)
 		c.arc, subject = f.unreserved(c.version, c.tenant, fabric.Arcs)
+		c.stream, header = f.streamOf(c.arc), f.publication.header(c.startBy)
 	}
 	c.published, c.floor = f.clock.now(), c.stream.floor()
 	f.spanDecision(c, &decision)

@@ -104,8 +104,7 @@ func (f *Frontend) loadSetUp(ctx context.Context, js jetstream.JetStream, waits 
 	if err := await(ctx, haveRing, waits, "key ring, which the controller writes"); err != nil {
 		return err
 	}
-	waits.on("stream " + f.names.CallsU())
-	return f.awaitStream(ctx)
+	return f.awaitStreams(ctx, waits)
 }
 
 // stop ends the watches that were begun.
@@ -151,24 +150,32 @@ func (f *Frontend) bucket(ctx context.Context, js jetstream.JetStream, waits *wa
 	}
 }
 
-// awaitStream waits for the stream of calls. A server that answers nothing at all, as one does that does not let this
-// frontend ask, is not waited for for ever: the stream's identity then stays unknown, and calls that a restart of the
+// awaitStreams waits for the streams of unreserved arcs. A server that answers nothing at all, as one does that does not let this
+// frontend ask, is not waited for for ever: a stream's identity then stays unknown, and calls that a restart of the
 // server swallows are told as lost instead of not started.
-func (f *Frontend) awaitStream(ctx context.Context) error {
-	u := f.stream(0)
-	for tries := 0; u.first.Load() == 0; tries++ {
-		if tries%streamAgain == 0 {
-			f.ask(u)
-		}
-		if tries == 3*streamAgain {
-			f.log.Warn("the stream of calls cannot be asked for; going on without", "stream", u.name)
+func (f *Frontend) awaitStreams(ctx context.Context, waits *waiting) error {
+	for tries := 0; ; tries++ {
+		var unknown *stream
+		f.eachStream(func(s *stream) {
+			if s.reserved || s.first.Load() != 0 {
+				return
+			}
+			if unknown = s; tries%streamAgain == 0 {
+				f.ask(s)
+			}
+		})
+		if unknown == nil {
 			return nil
 		}
+		if tries == 3*streamAgain {
+			f.log.Warn("a stream of calls cannot be asked for; going on without", "stream", unknown.name)
+			return nil
+		}
+		waits.on("stream " + unknown.name)
 		if err := pause(ctx, setUpAgain/2); err != nil {
-			return fmt.Errorf("wait for stream %s, which managers make: %w", u.name, err)
+			return fmt.Errorf("wait for stream %s, which managers make: %w", unknown.name, err)
 		}
 	}
-	return nil
 }
 
 // awaitRound waits until every manager on the ring has told its status, for two rounds at most: who is silent then

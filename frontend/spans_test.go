@@ -158,7 +158,7 @@ func TestSpansNameTheSubTenant(t *testing.T) {
 	const acme = "acme/eu 1"
 	number := subjects.UnreservedArc(subjects.DefaultAccount, "shop", acme, natstest.Arcs)
 	for function, claims := range map[string]*claimer{
-		"shop": b.claimerOf(t, b.Names.CallsU(), b.Names.UnreservedDurable(number)), "echo": b.claimer(t, "echo"),
+		"shop": b.claimerOf(t, b.Names.CallsOf(number), b.Names.UnreservedDurable(number)), "echo": b.claimer(t, "echo"),
 	} {
 		h := nats.Header{}
 		if function == "shop" {

@@ -71,7 +71,7 @@ func TestStories(t *testing.T) {
 		{"door": "nats", "bytes": "2", "start_by": "10s"},
 		{"arc": c.arc.ArcName(), "reason": "unreserved", "L": "0", "S": "0", "B": "0", "C": "1"},
 		{"arc": c.arc.ArcName(), "attempt": "1"},
-		{"stream": b.Names.CallsU()},
+		{"stream": b.streamOf("echo")},
 		{"manager": "m1"},
 	} {
 		for key, value := range want {

@@ -15,11 +15,12 @@ import (
 // gone is the first sequence of a stream that is not there: whatever was in it is lost.
 const gone = math.MaxUint64
 
-// stream is one stream of calls as this frontend knows it: CALLS_U, or a shard of reserved arcs. It is known from the first
-// reservation or call that needs it, and for ever: there are at most 65. Safe for concurrent use.
+// stream is one stream of calls as this frontend knows it: one of unreserved arcs, or a shard of reserved ones. The former are known
+// from the start, a shard from the first reservation that needs it, all for ever: there are at most 72. Safe for concurrent use.
 type stream struct {
 	name                                    string
-	number                                  uint64 // 0 is CALLS_U, 1 and more are the shards
+	number                                  uint64 // its place in streams
+	reserved                                bool   // it is a shard
 	deleteSubject, lookSubject, infoSubject string
 	deleteInbox, lookInbox, infoInbox       string // the first two go on with a call's token
 
@@ -31,20 +32,21 @@ type stream struct {
 	asked atomic.Bool // a question for it is open
 }
 
-// streams are all that may be, by number.
-type streams [1 + subjects.MaxShards]atomic.Pointer[stream]
+// streams are all that may be: those of unreserved arcs, then the shards.
+type streams [subjects.UnreservedStreams + subjects.MaxShards]atomic.Pointer[stream]
 
 // stream gives the stream of a number.
 func (f *Frontend) stream(number int) *stream {
 	if s := f.streams[number].Load(); s != nil {
 		return s
 	}
-	name, deleted, looked := f.names.CallsU(), kindDelete, kindLook
-	if number > 0 {
-		name, deleted, looked = f.names.CallsR(number-1), kindDeleteReserved, kindLookReserved
+	name, deleted, looked := f.names.CallsU(number), kindDelete, kindLook
+	reserved := number >= subjects.UnreservedStreams
+	if reserved {
+		name, deleted, looked = f.names.CallsR(number-subjects.UnreservedStreams), kindDeleteReserved, kindLookReserved
 	}
 	f.streams[number].CompareAndSwap(nil, &stream{
-		name: name, number: uint64(number),
+		name: name, number: uint64(number), reserved: reserved,
 		deleteSubject: deleteAPI + name, lookSubject: lookAPI + name, infoSubject: streamAPI + name,
 		deleteInbox: f.inbox + string(deleted) + ".", lookInbox: f.inbox + string(looked) + ".",
 		infoInbox: tokenSubject(f.inbox+string(kindStream)+".", uint64(number)),
@@ -53,12 +55,17 @@ func (f *Frontend) stream(number int) *stream {
 }
 
 // shard is the stream of a shard of reserved arcs.
-func (f *Frontend) shard(n int) *stream { return f.stream(1 + n) }
+func (f *Frontend) shard(n int) *stream { return f.stream(subjects.UnreservedStreams + n) }
+
+// streamOf is the stream of an unreserved arc.
+func (f *Frontend) streamOf(arc int) *stream { return f.stream(arc % subjects.UnreservedStreams) }
 
 // streamNamed is the stream of this name, nil if it is none of calls. For those of calls in flight it allocates nothing.
 func (f *Frontend) streamNamed(name []byte) *stream {
-	if u := f.stream(0); u.name == string(name) {
-		return u
+	for number := range subjects.UnreservedStreams {
+		if u := f.stream(number); u.name == string(name) {
+			return u
+		}
 	}
 	prefix := len(f.shardPrefix)
 	if len(name) <= prefix || len(name) > prefix+2 || string(name[:prefix]) != f.shardPrefix {
@@ -145,8 +152,8 @@ func (f *Frontend) streamSeen(number uint64, m *nats.Msg) {
 	}
 	switch {
 	case info.Error != nil:
-		// CALLS_U is made by managers on their reconnect and always will be; a shard may never be again. What it held is lost.
-		if info.Error.ErrCode == jsStreamNotFound && s.number > 0 {
+		// Those of unreserved arcs are made by managers on their reconnect and always will be; a shard may never be again. What it held is lost.
+		if info.Error.ErrCode == jsStreamNotFound && s.reserved {
 			f.found(s, gone)
 			s.asked.Store(false)
 		}
@@ -166,7 +173,7 @@ func (f *Frontend) found(s *stream, first uint64) {
 }
 
 // deleteMessage sends the delete of a call's message at its start-by, lookAt the question whether it is still there. The
-// inboxes of the answers say whether they are of a shard: a call that was moved has another message in CALLS_U.
+// inboxes of the answers say whether they are of a shard: a call that was moved has another message on its unreserved arc.
 func (f *Frontend) deleteMessage(s *stream, sequence, token uint64) {
 	body := append(strconv.AppendUint([]byte(`{"seq":`), sequence, 10), `,"no_erase":true}`...)
 	if err := f.nc.PublishMsg(&nats.Msg{Subject: s.deleteSubject, Reply: tokenSubject(s.deleteInbox, token), Data: body}); err != nil {

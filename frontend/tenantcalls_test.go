@@ -38,7 +38,7 @@ func TestTenantLimit(t *testing.T) {
 		return b.send(t, "shop", h)
 	}
 	arc := subjects.UnreservedArc(subjects.DefaultAccount, "shop", "noisy", natstest.Arcs)
-	claims := b.claimerOf(t, b.Names.CallsU(), b.Names.UnreservedDurable(arc))
+	claims := b.claimerOf(t, b.Names.CallsOf(arc), b.Names.UnreservedDurable(arc))
 	admitted := func(n int) {
 		t.Helper()
 		natstest.Eventually(t, patience, func() bool { return b.f.Counters().InFlight == n }, fmt.Sprint(n, " calls are in flight"))

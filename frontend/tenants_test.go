@@ -31,7 +31,7 @@ func TestTenantsCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored, err := b.caller.SubscribeSync(b.Names.UnreservedAll())
+	stored, err := b.caller.SubscribeSync(b.Names.Prefix() + ".arc.u.>")
 	if err != nil {
 		t.Fatal(err)
 	}

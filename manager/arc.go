@@ -48,7 +48,7 @@ func (o *offers) arc(m *Manager, name string) *arc {
 	}
 	a := &arc{
 		name: name, number: nn, rank: subjects.OffArc,
-		next: "$JS.API.CONSUMER.MSG.NEXT." + m.names.CallsU() + "." + m.names.UnreservedDurable(nn),
+		next: "$JS.API.CONSUMER.MSG.NEXT." + m.names.CallsOf(nn) + "." + m.names.UnreservedDurable(nn),
 	}
 	m.view.Load().place(m.cfg.ID, a)
 	o.arcs[name] = a

@@ -295,7 +295,7 @@ type pulls struct {
 func (c *caller) hearPulls(nn int) *pulls {
 	c.t.Helper()
 	p := &pulls{batch: make(map[int]int)}
-	subject := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsU() + "." + c.names.UnreservedDurable(nn)
+	subject := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsOf(nn) + "." + c.names.UnreservedDurable(nn)
 	_, err := c.nc.Subscribe(subject, func(msg *nats.Msg) {
 		var req struct {
 			Batch    int    `json:"batch"`

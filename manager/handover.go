@@ -207,7 +207,7 @@ func (m *Manager) lies(t *subjects.ArcCall, ack subjects.Ack) bool {
 	if t.Reserved {
 		return t.Number < subjects.MaxShards && ack.Stream == m.names.CallsR(t.Number) && ack.Consumer == m.names.ReservedDurable(t.Epoch)
 	}
-	return t.Number < subjects.MaxArcs && ack.Stream == m.names.CallsU() && ack.Consumer == m.names.UnreservedDurable(t.Number)
+	return t.Number < subjects.MaxArcs && ack.Stream == m.names.CallsOf(t.Number) && ack.Consumer == m.names.UnreservedDurable(t.Number)
 }
 
 // lapse takes back what was promised for claims that did not come.

@@ -93,7 +93,7 @@ func (c *caller) steal(nn int, call *schema.Call, a *answers) *nats.Msg {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	next := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsU() + "." + c.names.UnreservedDurable(nn)
+	next := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsOf(nn) + "." + c.names.UnreservedDurable(nn)
 	body := fmt.Sprintf(`{"batch":1,"expires":%d,"group":%q,"priority":0}`, int64(time.Hour), topology.PriorityGroup)
 	if err := c.nc.PublishRequest(next, sub.Subject, []byte(body)); err != nil {
 		c.t.Fatal(err)
@@ -281,7 +281,7 @@ func TestForgedClaims(t *testing.T) {
 	call := c.call("resize", key, c.nc.NewInbox())
 	subject := c.subject(call)
 	nn := subjects.UnreservedArc(subjects.DefaultAccount, "resize", "", natstest.Arcs)
-	ack := fmt.Sprintf("$JS.ACK.%s.%s.1.5.5.1.0", c.names.CallsU(), c.names.UnreservedDurable(nn))
+	ack := fmt.Sprintf("$JS.ACK.%s.%s.1.5.5.1.0", c.names.CallsOf(nn), c.names.UnreservedDurable(nn))
 	change := func(f func(*schema.Call)) []byte {
 		call := *call
 		f(&call)
@@ -293,7 +293,7 @@ func TestForgedClaims(t *testing.T) {
 		"both":                       {Ask: &schema.PromiseAsk{}, Claim: &schema.HandedClaim{Subject: subject, Ack: ack, Call: good}},
 		"ack of another stream":      {Claim: &schema.HandedClaim{Subject: subject, Ack: "$JS.ACK.ORDERS.u-1.1.5.5.1.0", Call: good}},
 		"ack that is no ack":         {Claim: &schema.HandedClaim{Subject: subject, Ack: "$JS.API.STREAM.DELETE.X", Call: good}},
-		"ack of another arc":         {Claim: &schema.HandedClaim{Subject: subject, Ack: fmt.Sprintf("$JS.ACK.%s.u-%d.1.5.5.1.0", c.names.CallsU(), (nn+1)%64), Call: good}},
+		"ack of another arc":         {Claim: &schema.HandedClaim{Subject: subject, Ack: fmt.Sprintf("$JS.ACK.%s.u-%d.1.5.5.1.0", c.names.CallsOf(nn+1), nn+1), Call: good}},
 		"subject of another call":    {Claim: &schema.HandedClaim{Subject: c.names.UnreservedCall(nn, "default", "other", "$LATEST", ""), Ack: ack, Call: good}},
 		"subject that is none":       {Claim: &schema.HandedClaim{Subject: "hearth.m.m0.ctl", Ack: ack, Call: good}},
 		"a reply to JetStream":       {Claim: &schema.HandedClaim{Subject: subject, Ack: ack, Call: change(func(c *schema.Call) { c.Reply = "$JS.API.STREAM.DELETE.X" })}},

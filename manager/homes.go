@@ -76,7 +76,10 @@ func (k *keeper) homesLoop(ctx context.Context) {
 
 // callStreams are the streams of calls that are there, as far as is known.
 func (k *keeper) callStreams() []string {
-	names := []string{k.m.names.CallsU()}
+	var names []string
+	for stream := range subjects.UnreservedStreams {
+		names = append(names, k.m.names.CallsU(stream))
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	used := k.used()
@@ -178,12 +181,13 @@ func (k *keeper) rehome(ctx context.Context, stream string) error {
 	}
 	m.log.Warn("the NATS server of a stream of calls is gone: the stream is made again, and the calls that it held are answered",
 		"stream", stream)
-	if stream != m.names.CallsU() {
+	number, unreserved := m.names.UnreservedNumber(stream)
+	if !unreserved {
 		signal(k.sweep) // sees that it is gone, and opens its arcs anew
 		return nil
 	}
 	// Nothing else is made sure of here: other streams may have to find a new leader, which takes seconds.
-	if err := topology.EnsureArcs(ctx, m.js, m.names, m.view.Load().fabric); err != nil {
+	if err := topology.EnsureCallsU(ctx, m.js, m.names, number, m.view.Load().fabric.Arcs); err != nil {
 		return err
 	}
 	m.offerAnew()

@@ -43,7 +43,7 @@ func TestLineOfClaimsLooksAgain(t *testing.T) {
 		c := &claim{ackReply: "acks." + id, reconnects: m.reconnects(), came: m.now(), touched: m.now(), line: l}
 		c.call = schema.Call{RequestID: id, Frontend: "f1", StartBy: time.Hour}
 		c.age = c.call.StartBy - left
-		c.ack.Stream, c.ack.StreamSeq = f.Names.CallsU(), 1
+		c.ack.Stream, c.ack.StreamSeq = f.Names.CallsU(0), 1
 		m.begin(c, "e-"+id, schema.StartWarm, 0)
 		return c
 	}

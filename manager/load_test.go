@@ -145,9 +145,13 @@ func TestServerRestart(t *testing.T) {
 	f.Restart(t)
 	c := newCaller(t, f, "f1")
 	natstest.Eventually(t, patience, func() bool {
-		_, err := c.js.Stream(t.Context(), c.names.CallsU())
-		return err == nil
-	}, "the managers made the stream again")
+		for stream := range subjects.UnreservedStreams {
+			if _, err := c.js.Stream(t.Context(), c.names.CallsU(stream)); err != nil {
+				return false
+			}
+		}
+		return true
+	}, "the managers made the streams again")
 	natstest.Eventually(t, patience, c.holds("m0", "m1"), "both are on the ring")
 	natstest.Eventually(t, patience, func() bool { return start(c.invoke("resize", key)) == schema.StartWarm },
 		"idle environments are offered again")

@@ -25,7 +25,7 @@ func (c *caller) waitingPulls(nn int) int {
 
 func (c *caller) consumer(nn int) *jetstream.ConsumerInfo {
 	c.t.Helper()
-	cons, err := c.js.Consumer(c.t.Context(), c.names.CallsU(), c.names.UnreservedDurable(nn))
+	cons, err := c.js.Consumer(c.t.Context(), c.names.CallsOf(nn), c.names.UnreservedDurable(nn))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func (c *caller) taken(arcs ...int) {
 	defer func() { _ = sub.Unsubscribe() }()
 	body := fmt.Appendf(nil, `{"batch":1,"no_wait":true,"group":%q,"priority":9}`, topology.PriorityGroup)
 	for _, nn := range arcs {
-		next := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsU() + "." + c.names.UnreservedDurable(nn)
+		next := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsOf(nn) + "." + c.names.UnreservedDurable(nn)
 		if err := c.nc.PublishRequest(next, sub.Subject, body); err != nil {
 			c.t.Fatal(err)
 		}
@@ -63,18 +63,17 @@ func (c *caller) taken(arcs ...int) {
 	}
 }
 
-// stored is how many calls the stream holds.
-func (c *caller) stored() uint64 {
+// stored is how many calls the streams of unreserved arcs hold.
+func (c *caller) stored() (n uint64) {
 	c.t.Helper()
-	s, err := c.js.Stream(c.t.Context(), c.names.CallsU())
-	if err != nil {
-		c.t.Fatal(err)
+	for stream := range subjects.UnreservedStreams {
+		s, err := c.js.Stream(c.t.Context(), c.names.CallsU(stream))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		n += s.CachedInfo().State.Msgs
 	}
-	info, err := s.Info(c.t.Context())
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return info.State.Msgs
+	return n
 }
 
 // gate holds calls until it is opened, and counts those inside.

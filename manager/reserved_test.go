@@ -190,7 +190,7 @@ func TestCatcherMovesOnce(t *testing.T) {
 				r.publishReserved(r.reserved(a.inbox))
 				natstest.Eventually(t, patience, func() bool { return g.held() == i+1 }, "both members are busy")
 			}
-			copies, err := r.nc.SubscribeSync(r.names.UnreservedAll())
+			copies, err := r.nc.SubscribeSync(r.names.Prefix() + ".arc.u.>")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -230,8 +230,9 @@ func TestCatcherMovesOnce(t *testing.T) {
 			if string(schema.EncodeCall(nil, &got)) != string(schema.EncodeCall(nil, &want)) {
 				t.Errorf("the copy is %+v, the call was %+v", got, call)
 			}
+			arc := subjects.UnreservedArc(call.Account, call.Function, "", natstest.Arcs)
 			natstest.Eventually(t, patience, func() bool {
-				return slices.Equal(acked.of(call), []string{r.names.CallsR(0), r.names.CallsU()})
+				return slices.Equal(acked.of(call), []string{r.names.CallsR(0), r.names.CallsOf(arc)})
 			}, "the frontend hears where the call lies, and where it lies now")
 			close(g.open)
 			for _, msg := range a.want(3) {

@@ -39,7 +39,7 @@ func (c *caller) thief() *theft {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	next := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsU() + "." + c.names.UnreservedDurable(stolenArc)
+	next := "$JS.API.CONSUMER.MSG.NEXT." + c.names.CallsOf(stolenArc) + "." + c.names.UnreservedDurable(stolenArc)
 	body := fmt.Sprintf(`{"batch":10000,"expires":%d,"group":%q,"priority":0}`, int64(time.Hour), topology.PriorityGroup)
 	if err := c.nc.PublishRequest(next, sub.Subject, []byte(body)); err != nil {
 		c.t.Fatal(err)
@@ -126,7 +126,7 @@ func TestFrontendTakesBack(t *testing.T) {
 	c := newCaller(t, f, "f1")
 	key := c.deploy("resize")
 	th := c.thief()
-	stream, err := c.js.Stream(t.Context(), c.names.CallsU())
+	stream, err := c.js.Stream(t.Context(), c.names.CallsOf(stolenArc))
 	if err != nil {
 		t.Fatal(err)
 	}

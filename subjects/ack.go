@@ -78,14 +78,13 @@ func (n Names) AckAllowed(subject string) bool {
 	if !ok || len(subject) > MaxReply || !literal(subject) {
 		return false
 	}
+	if stream, ok := n.UnreservedNumber(a.Stream); ok {
+		digits, ok := strings.CutPrefix(a.Consumer, "u-")
+		nn, is := number64(digits)
+		return ok && is && nn < MaxArcs && int(nn)%UnreservedStreams == stream
+	}
 	calls, ok := strings.CutPrefix(a.Stream, n.upper)
-	if !ok {
-		return false
-	}
-	if calls == "CALLS_U" {
-		return numbered(a.Consumer, "u-", MaxArcs-1)
-	}
-	return numbered(calls, "CALLS_R", MaxShards-1) && numbered(a.Consumer, "r-", math.MaxUint64)
+	return ok && numbered(calls, "CALLS_R", MaxShards-1) && numbered(a.Consumer, "r-", math.MaxUint64)
 }
 
 // numbered reports whether s is the prefix and one number, at most most.

@@ -6,6 +6,11 @@ const (
 	MaxArcs     = 256 // unreserved
 	MaxShards   = 64  // streams of reserved arcs
 	DefaultT    = 16
+
+	// UnreservedStreams is how many streams the unreserved arcs share, arc nn in stream nn mod 8, however many arcs there are: raising
+	// their number makes none. The server walks all consumers of a stream for each ack, with the stream locked: of the 64 of one stream
+	// that took a seventh of what a fabric spends on a call.
+	UnreservedStreams = 8
 )
 
 // UnreservedArc picks the unreserved arc, 0 to arcs-1, of a group of calls: account and function, and the sub-tenant

@@ -131,9 +131,6 @@ func (n Names) reserved(kind string, shard int, account, function, version strin
 		Escape(version) + "." + strconv.FormatUint(epoch, 10)
 }
 
-// UnreservedAll is the filter of all calls on unreserved arcs: what CALLS_U takes.
-func (n Names) UnreservedAll() string { return n.prefix + ".arc.u.>" }
-
 // ReservedAll is the filter of all calls of one shard.
 func (n Names) ReservedAll(shard int) string {
 	return n.prefix + ".arc.r." + strconv.Itoa(shard) + ".>"
@@ -150,8 +147,31 @@ func (n Names) UnreservedDurable(nn int) string { return "u-" + strconv.Itoa(nn)
 // ReservedDurable is the durable consumer of the reserved arc that was opened at this epoch, which never repeats.
 func (n Names) ReservedDurable(epoch uint64) string { return "r-" + strconv.FormatUint(epoch, 10) }
 
-// CallsU is the stream of all unreserved arcs.
-func (n Names) CallsU() string { return n.upper + "CALLS_U" }
+// CallsU is a stream of unreserved arcs, 0 to [UnreservedStreams]-1: CALLS_U, CALLS_U1 to CALLS_U7.
+func (n Names) CallsU(stream int) string {
+	if stream == 0 {
+		return n.upper + callsU
+	}
+	return n.upper + callsU + strconv.Itoa(stream)
+}
+
+const callsU = "CALLS_U"
+
+// UnreservedNumber is which stream of unreserved arcs has this name. It allocates nothing.
+func (n Names) UnreservedNumber(stream string) (number int, ok bool) {
+	digits, ok := strings.CutPrefix(stream, n.upper)
+	if ok {
+		digits, ok = strings.CutPrefix(digits, callsU)
+	}
+	if !ok || digits == "" {
+		return 0, ok
+	}
+	v, ok := number64(digits)
+	return int(v), ok && 0 < v && v < UnreservedStreams
+}
+
+// CallsOf is the stream of unreserved arc nn.
+func (n Names) CallsOf(nn int) string { return n.CallsU(nn % UnreservedStreams) }
 
 // CallsR is the stream of one shard of reserved arcs, 0 to [MaxShards]-1.
 func (n Names) CallsR(shard int) string { return n.upper + "CALLS_R" + strconv.Itoa(shard) }

@@ -68,9 +68,9 @@ func FuzzReplyAllowed(f *testing.F) {
 func TestParseAck(t *testing.T) {
 	t.Parallel()
 	want := subjects.Ack{
-		Stream: "HEARTH_CALLS_U", Consumer: "u-17", Delivered: 2, StreamSeq: 1764000000000001, ConsumerSeq: 9, Timestamp: 1764000000123456789, Pending: 3,
+		Stream: "HEARTH_CALLS_U1", Consumer: "u-17", Delivered: 2, StreamSeq: 1764000000000001, ConsumerSeq: 9, Timestamp: 1764000000123456789, Pending: 3,
 	}
-	const tail = "HEARTH_CALLS_U.u-17.2.1764000000000001.9.1764000000123456789.3"
+	const tail = "HEARTH_CALLS_U1.u-17.2.1764000000000001.9.1764000000123456789.3"
 	for _, s := range []string{"$JS.ACK." + tail, "$JS.ACK._.AbC123." + tail, "$JS.ACK.hub.AbC123." + tail + ".rAnD"} {
 		if got, ok := subjects.ParseAck(s); !ok || got != want {
 			t.Errorf("ParseAck(%q) = %+v, %v", s, got, ok)
@@ -91,21 +91,26 @@ func TestAckAllowed(t *testing.T) {
 	t.Parallel()
 	n := fabricNames(t, "")
 	for s, want := range map[string]bool{
-		"$JS.ACK.HEARTH_CALLS_U.u-17.1.5.1.9.0":                                   true,
-		"$JS.ACK._.hash.HEARTH_CALLS_U.u-17.1.5.1.9.0.rnd":                        true,
-		"$JS.ACK.HEARTH_CALLS_R63.r-99.1.5.1.9.0":                                 true,
-		"$JS.ACK.HEARTH_CALLS_R64.r-99.1.5.1.9.0":                                 false,
-		"$JS.ACK.HEARTH_CALLS_R063.r-9.1.5.1.9.0":                                 false,
-		"$JS.ACK.HEARTH_CALLS_R1.u-9.1.5.1.9.0":                                   false,
-		"$JS.ACK.HEARTH_CALLS_U.u-256.1.5.1.9.0":                                  false,
-		"$JS.ACK.HEARTH_CALLS_U.r-1.1.5.1.9.0":                                    false,
-		"$JS.ACK.HEARTH_CALLS_U.u-1*.1.5.1.9.0":                                   false,
-		"$JS.ACK.*.hash.HEARTH_CALLS_U.u-1.1.5.1.9.0":                             false,
-		"$JS.ACK.HEARTH_EVENTS_default.x.1.5.1.9.0":                               false,
-		"$JS.ACK.OTHER_CALLS_U.u-17.1.5.1.9.0":                                    false,
-		"$JS.API.STREAM.DELETE.HEARTH_CALLS_U":                                    false,
-		"_INBOX.a":                                                                false,
-		"$JS.ACK." + strings.Repeat("d", 256) + ".h.HEARTH_CALLS_U.u-1.1.5.1.9.0": false,
+		"$JS.ACK.HEARTH_CALLS_U1.u-17.1.5.1.9.0":                                   true,
+		"$JS.ACK._.hash.HEARTH_CALLS_U1.u-17.1.5.1.9.0.rnd":                        true,
+		"$JS.ACK.HEARTH_CALLS_U.u-248.1.5.1.9.0":                                   true,
+		"$JS.ACK.HEARTH_CALLS_U.u-17.1.5.1.9.0":                                    false, // which lies in another
+		"$JS.ACK.HEARTH_CALLS_U0.u-8.1.5.1.9.0":                                    false,
+		"$JS.ACK.HEARTH_CALLS_U01.u-9.1.5.1.9.0":                                   false,
+		"$JS.ACK.HEARTH_CALLS_U8.u-8.1.5.1.9.0":                                    false,
+		"$JS.ACK.HEARTH_CALLS_R63.r-99.1.5.1.9.0":                                  true,
+		"$JS.ACK.HEARTH_CALLS_R64.r-99.1.5.1.9.0":                                  false,
+		"$JS.ACK.HEARTH_CALLS_R063.r-9.1.5.1.9.0":                                  false,
+		"$JS.ACK.HEARTH_CALLS_R1.u-9.1.5.1.9.0":                                    false,
+		"$JS.ACK.HEARTH_CALLS_U.u-256.1.5.1.9.0":                                   false,
+		"$JS.ACK.HEARTH_CALLS_U.r-1.1.5.1.9.0":                                     false,
+		"$JS.ACK.HEARTH_CALLS_U1.u-1*.1.5.1.9.0":                                   false,
+		"$JS.ACK.*.hash.HEARTH_CALLS_U1.u-1.1.5.1.9.0":                             false,
+		"$JS.ACK.HEARTH_EVENTS_default.x.1.5.1.9.0":                                false,
+		"$JS.ACK.OTHER_CALLS_U1.u-17.1.5.1.9.0":                                    false,
+		"$JS.API.STREAM.DELETE.HEARTH_CALLS_U":                                     false,
+		"_INBOX.a":                                                                 false,
+		"$JS.ACK." + strings.Repeat("d", 256) + ".h.HEARTH_CALLS_U1.u-1.1.5.1.9.0": false,
 	} {
 		if got := n.AckAllowed(s); got != want {
 			t.Errorf("AckAllowed(%q) = %v", s, got)
@@ -115,7 +120,7 @@ func TestAckAllowed(t *testing.T) {
 
 func TestReadingAClaimAllocatesNothing(t *testing.T) {
 	n := fabricNames(t, "")
-	const ack = "$JS.ACK._.AbC123.HEARTH_CALLS_U.u-17.2.1764000000000001.9.1764000000123456789.3.rAnD"
+	const ack = "$JS.ACK._.AbC123.HEARTH_CALLS_U1.u-17.2.1764000000000001.9.1764000000123456789.3.rAnD"
 	const call = "hearth.arc.u.17.default.resize.12._"
 	for name, read := range map[string]func(){
 		"ParseAck":           func() { subjects.ParseAck(ack) },
@@ -131,8 +136,8 @@ func TestReadingAClaimAllocatesNothing(t *testing.T) {
 }
 
 func FuzzParseAck(f *testing.F) {
-	f.Add("$JS.ACK.HEARTH_CALLS_U.u-17.1.5.1.9.0")
-	f.Add("$JS.ACK._.hash.HEARTH_CALLS_U.u-17.1.5.1.9.0.rnd")
+	f.Add("$JS.ACK.HEARTH_CALLS_U1.u-17.1.5.1.9.0")
+	f.Add("$JS.ACK._.hash.HEARTH_CALLS_U1.u-17.1.5.1.9.0.rnd")
 	f.Add("$JS.ACK...........")
 	n := fabricNames(f, "")
 	f.Fuzz(func(t *testing.T, subject string) {
@@ -149,7 +154,7 @@ func FuzzParseAck(f *testing.F) {
 func BenchmarkParseAck(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		subjects.ParseAck("$JS.ACK.HEARTH_CALLS_U.u-17.2.1764000000000001.9.1764000000123456789.3")
+		subjects.ParseAck("$JS.ACK.HEARTH_CALLS_U1.u-17.2.1764000000000001.9.1764000000123456789.3")
 	}
 }
 

@@ -21,7 +21,7 @@ func TestEnsureBesideAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := func(change func(*jetstream.StreamConfig)) jetstream.StreamConfig {
-		c := topology.CallsU(names, time.Now())
+		c := topology.CallsU(names, 3, time.Now())
 		change(&c)
 		return c
 	}
@@ -58,13 +58,13 @@ func TestEnsureBesideAnother(t *testing.T) {
 	}{
 		"a stream in a file": {
 			stream: other(func(c *jetstream.StreamConfig) { c.Storage = jetstream.FileStorage }),
-			says:   []string{"HEARTH_CALLS_U", "storage is File, must be Memory"},
+			says:   []string{"HEARTH_CALLS_U3", "storage is File, must be Memory"},
 		},
 		"no work queue, other subjects": {
 			stream: other(func(c *jetstream.StreamConfig) {
-				c.Retention, c.Subjects = jetstream.LimitsPolicy, []string{"hearth.arc.u.>", "orders.>"}
+				c.Retention, c.Subjects = jetstream.LimitsPolicy, []string{"hearth.arc.u.3.>", "orders.>"}
 			}),
-			says: []string{"HEARTH_CALLS_U", "retention is Limits, must be WorkQueue", "subjects is hearth.arc.u.> orders.>"},
+			says: []string{"HEARTH_CALLS_U3", "retention is Limits, must be WorkQueue", "subjects is hearth.arc.u.3.> orders.>"},
 		},
 		"usage of an older version":       {stream: usage(400*24*time.Hour, 2*time.Minute), check: usageHas(24 * time.Hour)},
 		"usage that somebody keeps short": {stream: usage(time.Hour, 2*time.Minute), check: usageHas(2 * time.Minute)},
@@ -81,7 +81,7 @@ func TestEnsureBesideAnother(t *testing.T) {
 			consumer: otherArc(func(c *jetstream.ConsumerConfig) {
 				c.PriorityPolicy, c.PriorityGroups = jetstream.PriorityPolicyNone, nil
 			}),
-			says: []string{"consumer u-3 of stream HEARTH_CALLS_U", "priority policy"},
+			says: []string{"consumer u-3 of stream HEARTH_CALLS_U3", "priority policy"},
 		},
 		"an arc's consumer with the server's 512 waiting pulls": {
 			stream:   plain,
@@ -89,9 +89,9 @@ func TestEnsureBesideAnother(t *testing.T) {
 			says:     []string{"max waiting is 512, must be 65536"},
 		},
 		"bounds of an operator are left": {
-			stream: other(func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxMsgsPerSubject = 64<<20, 10 }),
+			stream: other(func(c *jetstream.StreamConfig) { c.MaxBytes, c.MaxMsgsPerSubject = 32<<20, 10 }),
 			check: func(t *testing.T, l layout) {
-				if c := l.streams["HEARTH_CALLS_U"]; c.MaxBytes != 64<<20 || c.MaxMsgsPerSubject != 10 {
+				if c := l.streams["HEARTH_CALLS_U3"]; c.MaxBytes != 32<<20 || c.MaxMsgsPerSubject != 10 {
 					t.Errorf("bytes %d, per subject %d", c.MaxBytes, c.MaxMsgsPerSubject)
 				}
 			},
@@ -115,7 +115,7 @@ func TestEnsureBesideAnother(t *testing.T) {
 		"missing abilities are turned on": {
 			stream: other(func(c *jetstream.StreamConfig) { c.AllowMsgTTL, c.AllowDirect, c.MaxConsumers = false, false, 8 }),
 			check: func(t *testing.T, l layout) {
-				if c := l.streams["HEARTH_CALLS_U"]; !c.AllowMsgTTL || !c.AllowDirect || c.MaxConsumers != 320 {
+				if c := l.streams["HEARTH_CALLS_U3"]; !c.AllowMsgTTL || !c.AllowDirect || c.MaxConsumers != 96 {
 					t.Errorf("TTL %v, direct %v, consumers %d", c.AllowMsgTTL, c.AllowDirect, c.MaxConsumers)
 				}
 			},

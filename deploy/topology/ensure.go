@@ -47,7 +47,7 @@ func EnsureStores(ctx context.Context, js jetstream.JetStream, names subjects.Na
 	return p.Wait()
 }
 
-// EnsureCalls makes the stream of unreserved arcs with one consumer for each of fabric.Arcs (0 means the default), and the
+// EnsureCalls makes the streams of unreserved arcs with one consumer for each of fabric.Arcs (0 means the default), and the
 // streams EVENTS of the account default, RETRIES, DEADLETTERS, LOGS and USAGE, where they are missing. Consumers of higher arcs, left over from a larger number,
 // stay until they are empty. It behaves as [EnsureStores] does.
 func EnsureCalls(ctx context.Context, js jetstream.JetStream, names subjects.Names, fabric schema.Fabric) error {
@@ -58,12 +58,12 @@ func EnsureCalls(ctx context.Context, js jetstream.JetStream, names subjects.Nam
 	} {
 		p.Go(func(ctx context.Context) error { return ensureStream(ctx, js, fixed(kept(js, c))) })
 	}
-	p.Go(func(ctx context.Context) error { return EnsureArcs(ctx, js, names, fabric) })
+	p.Go(func(ctx context.Context) error { return ensureArcs(ctx, js, names, fabric) })
 	return p.Wait()
 }
 
-// EnsureArcs is the part of [EnsureCalls] that sync calls rest on: the stream of unreserved arcs and its consumers.
-func EnsureArcs(ctx context.Context, js jetstream.JetStream, names subjects.Names, fabric schema.Fabric) error {
+// ensureArcs is the part of [EnsureCalls] that sync calls rest on: the streams of unreserved arcs and their consumers.
+func ensureArcs(ctx context.Context, js jetstream.JetStream, names subjects.Names, fabric schema.Fabric) error {
 	arcs := fabric.Arcs
 	if arcs == 0 {
 		arcs = subjects.DefaultArcs
@@ -71,12 +71,22 @@ func EnsureArcs(ctx context.Context, js jetstream.JetStream, names subjects.Name
 	if arcs < 0 || arcs > subjects.MaxArcs {
 		return schema.Errorf(schema.CodeInvalidParameter, "arcs: is %d; 1 to %d", arcs, subjects.MaxArcs)
 	}
-	callsU := func() jetstream.StreamConfig { return CallsU(names, time.Now()) }
+	p := together(ctx)
+	for stream := range subjects.UnreservedStreams {
+		p.Go(func(ctx context.Context) error { return EnsureCallsU(ctx, js, names, stream, arcs) })
+	}
+	return p.Wait()
+}
+
+// EnsureCallsU makes one stream of unreserved arcs and the consumers of those of its arcs that a fabric of so many has. It behaves as
+// [EnsureStores] does.
+func EnsureCallsU(ctx context.Context, js jetstream.JetStream, names subjects.Names, stream, arcs int) error {
+	callsU := func() jetstream.StreamConfig { return CallsU(names, stream, time.Now()) }
 	if err := ensureStream(ctx, js, callsU); err != nil {
 		return err
 	}
 	p := together(ctx)
-	for nn := range arcs {
+	for nn := stream; nn < arcs; nn += subjects.UnreservedStreams {
 		p.Go(func(ctx context.Context) error { return ensureConsumer(ctx, js, callsU, Arc(names, nn)) })
 	}
 	return p.Wait()

@@ -48,7 +48,7 @@ func TestReplicas(t *testing.T) {
 	}
 	for name, want := range map[string]int{
 		before.Name: topology.Replicas, topology.Bucket(f.Names, topology.Members).Name: topology.Replicas, topology.Events(f.Names, "default").Name: topology.Replicas,
-		topology.CodeStore(f.Names).Name: topology.Replicas, f.Names.CallsU(): 1,
+		topology.CodeStore(f.Names).Name: topology.Replicas, f.Names.CallsU(0): 1, f.Names.CallsU(7): 1,
 	} {
 		s, err := js.Stream(ctx, name)
 		if err != nil {

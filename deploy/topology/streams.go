@@ -22,7 +22,8 @@ const (
 
 // Bounds of the streams.
 const (
-	CallsMaxBytes   = 256 << 20 // of each CALLS stream
+	CallsMaxBytes   = 256 << 20 // of each stream of reserved arcs
+	UnreservedBytes = 64 << 20  // of each of unreserved arcs: as many calls as may wait on one subject, each as large as it may be
 	CallsPerSubject = 1000      // calls that wait on one subject
 	eventsMaxBytes  = 1 << 30   // of each account's EVENTS
 	deadMaxBytes    = 256 << 20
@@ -46,24 +47,28 @@ const (
 	Usage       = "USAGE"
 )
 
-// CallsU is the stream of all unreserved arcs, with the first sequence that a creator at this moment gives it: Unix
+// CallsU is a stream of unreserved arcs (names.CallsU), with the first sequence that a creator at this moment gives it: Unix
 // microseconds, so that the sequences of a stream made again lie above those of the lost one, and no start-by, lock or
 // marker of then meets a message of now. Its calls live in memory: whoever waits for their answer is told at once when
 // the server goes.
-func CallsU(names subjects.Names, now time.Time) jetstream.StreamConfig {
-	return calls(names.CallsU(), subjects.MaxArcs, now, names.UnreservedAll())
+func CallsU(names subjects.Names, stream int, now time.Time) jetstream.StreamConfig {
+	var taken []string
+	for nn := stream; nn < subjects.MaxArcs; nn += subjects.UnreservedStreams {
+		taken = append(taken, names.UnreservedFilter(nn))
+	}
+	return calls(names.CallsU(stream), UnreservedBytes, len(taken), now, taken...)
 }
 
 // CallsR is the stream of one shard of reserved arcs and of their open markers. It is made when a reservation needs it.
 func CallsR(names subjects.Names, shard int, now time.Time) jetstream.StreamConfig {
-	return calls(names.CallsR(shard), ReservedArcs, now, names.ReservedAll(shard), names.MarkersAll(shard))
+	return calls(names.CallsR(shard), CallsMaxBytes, ReservedArcs, now, names.ReservedAll(shard), names.MarkersAll(shard))
 }
 
 // ReservedArcs is how many reserved arcs a shard holds at most: every ack walks all consumers of its stream (64 cost
 // nothing, 1,000 cost five times).
 const ReservedArcs = 64
 
-func calls(name string, consumers int, now time.Time, taken ...string) jetstream.StreamConfig {
+func calls(name string, maxBytes int64, consumers int, now time.Time, taken ...string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:      name,
 		Subjects:  taken,
@@ -74,7 +79,7 @@ func calls(name string, consumers int, now time.Time, taken ...string) jetstream
 		Discard:              jetstream.DiscardNew,
 		DiscardNewPerSubject: true,
 		MaxMsgsPerSubject:    CallsPerSubject,
-		MaxBytes:             CallsMaxBytes,
+		MaxBytes:             maxBytes,
 		MaxMsgs:              unlimited,
 		// Explicit: the server's own limit is 1,000, and -1 does not lift it.
 		MaxConsumers: consumers + spareConsumers,

@@ -46,16 +46,22 @@ func read(t testing.TB, js jetstream.JetStream, names subjects.Names) layout {
 	if err := streams.Err(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := js.Stream(within(t), names.CallsU())
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumers := s.ListConsumers(within(t))
-	for info := range consumers.Info() {
-		l.consumers[info.Name] = info.Config
-	}
-	if err := consumers.Err(); err != nil {
-		t.Fatal(err)
+	for stream := range subjects.UnreservedStreams {
+		s, err := js.Stream(within(t), names.CallsU(stream))
+		if err != nil {
+			t.Fatal(err)
+		}
+		consumers := s.ListConsumers(within(t))
+		for info := range consumers.Info() {
+			var nn int
+			if _, err := fmt.Sscanf(info.Name, "u-%d", &nn); err != nil || nn%subjects.UnreservedStreams != stream {
+				t.Errorf("consumer %s lies on %s", info.Name, info.Stream)
+			}
+			l.consumers[info.Name] = info.Config
+		}
+		if err := consumers.Err(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return l
 }
@@ -67,10 +73,13 @@ func TestEnsureMakesTheLayoutOfTheDesign(t *testing.T) {
 	before := uint64(time.Now().Add(-time.Hour).UnixMicro())
 	got := read(t, js, f.Names)
 
-	want := []string{"HEARTH_CALLS_U", "HEARTH_EVENTS_default", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS", "HEARTH_USAGE",
+	want := []string{"HEARTH_EVENTS_default", "HEARTH_RETRIES", "HEARTH_DEADLETTERS", "HEARTH_LOGS", "HEARTH_USAGE",
 		"OBJ_HEARTH_code"}
 	for _, kind := range []string{"functions", "reservations", "members", "ring", "arcs", "limits", "secrets", "keys"} {
 		want = append(want, "KV_HEARTH_"+kind)
+	}
+	for stream := range subjects.UnreservedStreams {
+		want = append(want, f.Names.CallsU(stream))
 	}
 	for _, name := range want {
 		if _, ok := got.streams[name]; !ok {
@@ -81,18 +90,22 @@ func TestEnsureMakesTheLayoutOfTheDesign(t *testing.T) {
 		t.Errorf("%d streams, want %d", len(got.streams), len(want))
 	}
 
-	calls := got.streams[f.Names.CallsU()]
+	calls := got.streams["HEARTH_CALLS_U7"]
 	if calls.FirstSeq < before {
 		t.Errorf("first sequence %d is not Unix microseconds", calls.FirstSeq)
 	}
 	calls.FirstSeq, calls.Metadata, calls.ConsumerLimits = 0, nil, jetstream.StreamConsumerLimits{}
+	var taken []string
+	for nn := 7; nn < 256; nn += 8 {
+		taken = append(taken, fmt.Sprintf("hearth.arc.u.%d.>", nn))
+	}
 	if want := (jetstream.StreamConfig{
-		Name: "HEARTH_CALLS_U", Subjects: []string{"hearth.arc.u.>"}, Retention: jetstream.WorkQueuePolicy,
+		Name: "HEARTH_CALLS_U7", Subjects: taken, Retention: jetstream.WorkQueuePolicy,
 		Storage: jetstream.MemoryStorage, Replicas: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
-		MaxMsgsPerSubject: 1000, MaxBytes: 256 << 20, MaxMsgs: -1, MaxMsgSize: -1, MaxConsumers: 320, AllowMsgTTL: true, AllowDirect: true,
+		MaxMsgsPerSubject: 1000, MaxBytes: 64 << 20, MaxMsgs: -1, MaxMsgSize: -1, MaxConsumers: 96, AllowMsgTTL: true, AllowDirect: true,
 		Duplicates: 100 * time.Millisecond,
 	}); !reflect.DeepEqual(calls, want) {
-		t.Errorf("CALLS_U is\n%+v\nwant\n%+v", calls, want)
+		t.Errorf("CALLS_U7 is\n%+v\nwant\n%+v", calls, want)
 	}
 
 	if len(got.consumers) != subjects.DefaultArcs {
@@ -208,7 +221,7 @@ func TestEnsureBySeveralAtOnce(t *testing.T) {
 	if err := p.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if got := read(t, f.JetStream(t), f.Names); len(got.streams) != 15 || len(got.consumers) != subjects.DefaultArcs {
+	if got := read(t, f.JetStream(t), f.Names); len(got.streams) != 14+subjects.UnreservedStreams || len(got.consumers) != subjects.DefaultArcs {
 		t.Errorf("%d streams, %d consumers", len(got.streams), len(got.consumers))
 	}
 }
@@ -234,9 +247,11 @@ func TestEnsureRestoresWhatARestartTook(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := read(t, js, f.Names)
-	was, is := before.streams[f.Names.CallsU()], after.streams[f.Names.CallsU()]
-	if is.FirstSeq <= was.FirstSeq {
-		t.Errorf("first sequence %d after %d: sequences come again", is.FirstSeq, was.FirstSeq)
+	for stream := range subjects.UnreservedStreams {
+		was, is := before.streams[f.Names.CallsU(stream)], after.streams[f.Names.CallsU(stream)]
+		if is.FirstSeq <= was.FirstSeq {
+			t.Errorf("first sequence %d after %d: sequences come again", is.FirstSeq, was.FirstSeq)
+		}
 	}
 	if !reflect.DeepEqual(after.consumers, before.consumers) {
 		t.Errorf("consumers after the restart:\n%+v\nbefore:\n%+v", after.consumers, before.consumers)
@@ -308,8 +323,10 @@ func BenchmarkEnsure(b *testing.B) {
 	b.Run("64 arcs", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
-			if err := js.DeleteStream(within(b), f.Names.CallsU()); err != nil {
-				b.Fatal(err)
+			for stream := range subjects.UnreservedStreams {
+				if err := js.DeleteStream(within(b), f.Names.CallsU(stream)); err != nil {
+					b.Fatal(err)
+				}
 			}
 			b.StartTimer()
 			if err := topology.EnsureCalls(within(b), js, f.Names, schema.DefaultFabric()); err != nil {

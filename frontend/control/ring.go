@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sourcegraph/conc/iter"
 
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -40,7 +41,11 @@ func (s *Service) getRing(ctx context.Context, _ string, request []byte) (any, e
 	if err != nil {
 		return nil, err
 	}
-	waiting := s.waiting(ctx, s.cfg.Names.CallsU())
+	var streams []string
+	for _, nn := range numbers {
+		streams = append(streams, s.cfg.Names.CallsOf(nn))
+	}
+	waiting := s.waiting(ctx, streams)
 	ring := subjects.NewRing(fabric.Vnodes, record.Members)
 	out := schema.RingOutput{Epoch: record.Epoch, Managers: ringManagers(record, managers), Arcs: []schema.RingArc{}}
 	var places []int
@@ -53,7 +58,7 @@ func (s *Service) getRing(ctx context.Context, _ string, request []byte) (any, e
 		for rank, i := range places {
 			arc.Ranks[rank] = ring.Managers()[i]
 		}
-		if w, ok := waiting[s.cfg.Names.UnreservedDurable(nn)]; ok {
+		if w, ok := waiting[s.cfg.Names.CallsOf(nn)][s.cfg.Names.UnreservedDurable(nn)]; ok {
 			arc.Pending, arc.Claimed = w.pending, w.claimed
 		}
 		out.Arcs = append(out.Arcs, arc)
@@ -79,13 +84,16 @@ func (s *Service) reservedArcs(ctx context.Context, account, functionName string
 		return nil, err
 	}
 	var out []schema.RingArc
-	waiting := make(map[int]map[string]waiting) // by shard
+	var streams []string
+	for _, r := range all {
+		if r.Marker != 0 {
+			streams = append(streams, s.cfg.Names.CallsR(r.Shard))
+		}
+	}
+	waiting := s.waiting(ctx, streams)
 	for _, r := range all {
 		if r.Marker == 0 {
 			continue
-		}
-		if waiting[r.Shard] == nil {
-			waiting[r.Shard] = s.waiting(ctx, s.cfg.Names.CallsR(r.Shard))
 		}
 		arc := schema.RingArc{
 			Subject: s.cfg.Names.ReservedCall(r.Shard, r.Account, r.Function, r.Version, r.Epoch), Kind: "reserved", Ranks: []string{},
@@ -95,7 +103,7 @@ func (s *Service) reservedArcs(ctx context.Context, account, functionName string
 			arc.Ranks = append(arc.Ranks, p.Manager)
 		}
 		arc.Length = len(arc.Ranks)
-		if w, ok := waiting[r.Shard][s.cfg.Names.ReservedDurable(r.Epoch)]; ok {
+		if w, ok := waiting[s.cfg.Names.CallsR(r.Shard)][s.cfg.Names.ReservedDurable(r.Epoch)]; ok {
 			arc.Pending, arc.Claimed = w.pending, w.claimed
 		}
 		out = append(out, arc)
@@ -176,9 +184,21 @@ func ringManagers(record schema.RingRecord, statuses []schema.ManagerStatus) []s
 
 type waiting struct{ pending, claimed int }
 
-// waiting asks a stream of calls for all its consumers, which is one request while there are at most 256, and gives what waits
-// by the durable's name: nothing where the stream does not tell in time, as it may not be there.
-func (s *Service) waiting(ctx context.Context, name string) map[string]waiting {
+// waiting asks these streams of calls at once what waits on their consumers, and gives it by stream and by the durable's name:
+// nothing where one does not tell in time.
+func (s *Service) waiting(ctx context.Context, streams []string) map[string]map[string]waiting {
+	slices.Sort(streams)
+	streams = slices.Compact(streams)
+	told := iter.Map(streams, func(name *string) map[string]waiting { return s.waitingOn(ctx, *name) })
+	all := make(map[string]map[string]waiting, len(streams))
+	for i, name := range streams {
+		all[name] = told[i]
+	}
+	return all
+}
+
+// waitingOn asks one, which is one request while it has at most 256 consumers.
+func (s *Service) waitingOn(ctx context.Context, name string) map[string]waiting {
 	ctx, cancel := context.WithTimeout(ctx, tellTime)
 	defer cancel()
 	out := make(map[string]waiting)

@@ -43,7 +43,7 @@ func TestRing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	consumer, err := b.js.Consumer(t.Context(), b.Names.CallsU(), b.Names.UnreservedDurable(nn))
+	consumer, err := b.js.Consumer(t.Context(), b.Names.CallsOf(nn), b.Names.UnreservedDurable(nn))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestRing(t *testing.T) {
 	if m.Header.Get(schema.HeaderErrorCode) != "404" {
 		t.Errorf("ring of no function: %v", m.Header)
 	}
-	if err := b.js.DeleteStream(t.Context(), b.Names.CallsU()); err != nil {
+	if err := b.js.DeleteStream(t.Context(), b.Names.CallsOf(nn)); err != nil {
 		t.Fatal(err)
 	}
 	if a := b.ring(t, `{"FunctionName":"f"}`).Arcs[0]; a.Pending != control.Unknown || a.Claimed != control.Unknown {

@@ -14,7 +14,7 @@ func TestStart(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)
 	js := f.JetStream(t)
-	if _, err := js.Stream(t.Context(), f.Names.CallsU()); err != nil {
+	if _, err := js.Stream(t.Context(), f.Names.CallsU(0)); err != nil {
 		t.Fatal(err)
 	}
 	kv, err := js.KeyValue(t.Context(), f.Names.Bucket(topology.Ring))
@@ -55,7 +55,7 @@ func TestRestartKeepsPortAndFiles(t *testing.T) {
 	if e, err := kv.Get(t.Context(), "ring"); err != nil || string(e.Value()) != "x" {
 		t.Errorf("key ring after the restart: %v, %v", e, err)
 	}
-	if _, err := js.Stream(t.Context(), f.Names.CallsU()); err == nil {
+	if _, err := js.Stream(t.Context(), f.Names.CallsU(0)); err == nil {
 		t.Error("a stream in memory outlived the server")
 	}
 }
