@@ -64,8 +64,8 @@ func CallsR(names subjects.Names, shard int, now time.Time) jetstream.StreamConf
 	return calls(names.CallsR(shard), CallsMaxBytes, ReservedArcs, now, names.ReservedAll(shard), names.MarkersAll(shard))
 }
 
-// ReservedArcs is how many reserved arcs a shard holds at most: every ack walks all consumers of its stream (64 cost
-// nothing, 1,000 cost five times).
+// ReservedArcs is how many reserved arcs a shard holds at most: every ack walks all consumers of its stream (1,000
+// cost five times what 64 do).
 const ReservedArcs = 64
 
 func calls(name string, maxBytes int64, consumers int, now time.Time, taken ...string) jetstream.StreamConfig {
