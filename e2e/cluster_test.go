@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hearth-run/hearth/e2e/fabric"
+	"github.com/hearth-run/hearth/subjects"
 )
 
 // TestClusterLosesAServer is S54: of three NATS servers the one is killed that has the calls. Calls that ran are answered, others are
@@ -25,8 +26,12 @@ func TestClusterLosesAServer(t *testing.T) {
 	t.Run("S54", func(t *testing.T) {
 		f := fabric.StartSpread(t, fabric.SpreadOptions{Servers: 3, Frontends: 2, Capacity: 8})
 		f.DeployFn("fn", "--timeout", "60s")
+		names, err := subjects.NewNames("")
+		if err != nil {
+			t.Fatal(err)
+		}
 		for range kills {
-			victim := f.ServerNamed(homeOf(t, f, "HEARTH_CALLS_U"))
+			victim := f.ServerNamed(homeOf(t, f, names.CallsOf(subjects.UnreservedArc(subjects.DefaultAccount, "fn", "", subjects.DefaultArcs))))
 			survivor := f.Servers[0]
 			if survivor == victim {
 				survivor = f.Servers[1]
@@ -43,6 +48,21 @@ func TestClusterLosesAServer(t *testing.T) {
 			killed := time.Now()
 			eventually(t, "a call is answered", func() bool { return l.call("fn", "", 2*time.Second) == fine })
 			t.Logf("a call was answered %v after %s was killed", time.Since(killed), victim.ID)
+			js, err := jetstream.New(survivor.Connect())
+			if err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "every stream of calls is there again", func() bool {
+				for number := range subjects.UnreservedStreams {
+					ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+					_, err := js.Stream(ctx, names.CallsU(number))
+					cancel()
+					if err != nil {
+						return false
+					}
+				}
+				return true
+			})
 			g.open()
 			for _, e := range running {
 				if got := l.await(withDeadline(t), e); got != fine {
