@@ -270,7 +270,9 @@ func TestReserved(t *testing.T) {
 		r, g := reserve(t, f, "s33", 10), newGate(t)
 		ten := r.send(10, g.payload())
 		held := g.wait(t, 10)
-		r.f.MustCLI("reserve", "s33:1", "--delete")
+		if out := r.f.MustCLI("reserve", "s33:1", "--delete"); out != "s33:1: 10 left, each goes when it is idle\n" {
+			t.Errorf("it says %q", out)
+		}
 		r.becomes("it drains with ten that are held", func(v *schema.ReservationOutput) bool {
 			return v.State == schema.ReservationDraining && v.Size == 10 && v.Busy == 10
 		})

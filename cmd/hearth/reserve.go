@@ -98,6 +98,8 @@ func (a *app) runReserve(cmd *cobra.Command, name, qualifier string, n int, wait
 		return a.printJSON(schema.ReservationOutput{Function: name, Version: version, State: reservationGone, Arc: []schema.ReservationMember{}})
 	case r == nil:
 		a.println(name + ":" + version + " has no reservation any more")
+	case n == 0:
+		a.println(fmt.Sprintf("%s:%s: %d left, each goes when it is idle", name, version, r.Size))
 	default:
 		a.println(fmt.Sprintf("%s:%s: %d of %d ready, %s", name, version, r.Size, r.Limit, r.Status))
 	}
