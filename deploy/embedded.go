@@ -28,7 +28,7 @@ const (
 	maxPending = 256 << 20
 	// maxMemory bounds what streams in memory promise to hold, not what they hold: calls leave at their claim. It lets
 	// every stream of CALLS_U and every shard of CALLS_R be made.
-	maxMemory = subjects.UnreservedStreams*topology.UnreservedBytes + subjects.MaxShards*topology.CallsMaxBytes
+	maxMemory = (subjects.UnreservedStreams + subjects.MaxShards) * topology.CallsMaxBytes
 )
 
 // leastStore is what streams on disk may always promise to hold together, and more than what those of a fabric do. The server's

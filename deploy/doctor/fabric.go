@@ -153,18 +153,18 @@ func (f *Fabric) limits(l *list) {
 		}
 		return
 	}
-	const shard = int64(topology.CallsMaxBytes)
-	const memory = int64(subjects.UnreservedStreams * topology.UnreservedBytes)
+	const stream = int64(topology.CallsMaxBytes)
+	const memory = stream * subjects.UnreservedStreams
 	store := topology.StoreBytes()
 	account := func(key string, bytes int64) string {
 		return fmt.Sprintf("give the account more: `%s: %d` in its `jetstream {…}`, or `nsc edit account --js-…`", key, bytes)
 	}
-	switch all := memory + shard*subjects.MaxShards; {
+	switch all := memory + stream*subjects.MaxShards; {
 	case m.Memory >= 0 && m.Memory < memory:
 		l.add("memory of streams", Missing, fmt.Sprintf("at most %s; calls need %s", bytesText(uint64(m.Memory)), bytesText(uint64(memory))), account("max_memory", all))
 	case m.Memory >= 0 && m.Memory < all:
 		l.add("memory of streams", Warning, fmt.Sprintf("at most %s: room for %d of the %d streams of reservations, 64 reservations each",
-			bytesText(uint64(m.Memory)), (m.Memory-memory)/shard, subjects.MaxShards), account("max_memory", all))
+			bytesText(uint64(m.Memory)), (m.Memory-memory)/stream, subjects.MaxShards), account("max_memory", all))
 	default:
 		l.ok("memory of streams", "%s", limitText(m.Memory, m.MemoryUsed))
 	}

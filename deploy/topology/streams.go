@@ -22,10 +22,9 @@ const (
 
 // Bounds of the streams.
 const (
-	CallsMaxBytes   = 256 << 20 // of each stream of reserved arcs
-	UnreservedBytes = 64 << 20  // of each of unreserved arcs: as many calls as may wait on one subject, each as large as it may be
-	CallsPerSubject = 1000      // calls that wait on one subject
-	eventsMaxBytes  = 1 << 30   // of each account's EVENTS
+	CallsMaxBytes   = 64 << 20 // of each CALLS stream: as many calls as may wait on one subject, each as large as it may be
+	CallsPerSubject = 1000     // calls that wait on one subject
+	eventsMaxBytes  = 1 << 30  // of each account's EVENTS
 	deadMaxBytes    = 256 << 20
 	logsMaxBytes    = 512 << 20
 	logsMaxAge      = 7 * 24 * time.Hour
@@ -56,19 +55,19 @@ func CallsU(names subjects.Names, stream int, now time.Time) jetstream.StreamCon
 	for nn := stream; nn < subjects.MaxArcs; nn += subjects.UnreservedStreams {
 		taken = append(taken, names.UnreservedFilter(nn))
 	}
-	return calls(names.CallsU(stream), UnreservedBytes, len(taken), now, taken...)
+	return calls(names.CallsU(stream), len(taken), now, taken...)
 }
 
 // CallsR is the stream of one shard of reserved arcs and of their open markers. It is made when a reservation needs it.
 func CallsR(names subjects.Names, shard int, now time.Time) jetstream.StreamConfig {
-	return calls(names.CallsR(shard), CallsMaxBytes, ReservedArcs, now, names.ReservedAll(shard), names.MarkersAll(shard))
+	return calls(names.CallsR(shard), ReservedArcs, now, names.ReservedAll(shard), names.MarkersAll(shard))
 }
 
 // ReservedArcs is how many reserved arcs a shard holds at most: every ack walks all consumers of its stream (1,000
 // cost five times what 64 do).
 const ReservedArcs = 64
 
-func calls(name string, maxBytes int64, consumers int, now time.Time, taken ...string) jetstream.StreamConfig {
+func calls(name string, consumers int, now time.Time, taken ...string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:      name,
 		Subjects:  taken,
@@ -79,7 +78,7 @@ func calls(name string, maxBytes int64, consumers int, now time.Time, taken ...s
 		Discard:              jetstream.DiscardNew,
 		DiscardNewPerSubject: true,
 		MaxMsgsPerSubject:    CallsPerSubject,
-		MaxBytes:             maxBytes,
+		MaxBytes:             CallsMaxBytes,
 		MaxMsgs:              unlimited,
 		// Explicit: the server's own limit is 1,000, and -1 does not lift it.
 		MaxConsumers: consumers + spareConsumers,
