@@ -17,7 +17,7 @@ const (
 	deletesPerTurn = 100
 
 	askAgain  = time.Second            // an unanswered delete is sent again
-	unheard   = 2                      // ticks without a PubAck from a shard: who publishes to a stream that is being deleted hears nothing
+	unheard   = 2                      // ticks without a PubAck: who publishes to a stream that is being deleted, or whose server is gone, hears nothing
 	notNow    = 100 * time.Millisecond // a delete that cannot be sent yet is tried again
 	deleteAPI = "$JS.API.STREAM.MSG.DELETE."
 	lookAPI   = "$JS.API.STREAM.MSG.GET."
@@ -169,7 +169,7 @@ func (c *call) judge(now moment) verdict {
 		c.gone = now.tick
 	case c.sequence != 0 && !c.deleting && since(max(c.published, c.seen)) >= twoSeconds:
 		return look
-	case c.sequence == 0 && c.onShard() && since(c.published) >= unheard:
+	case c.sequence == 0 && since(c.published) >= unheard:
 		return askStream
 	}
 	return wait
@@ -204,17 +204,14 @@ func (f *Frontend) sweep() {
 	}
 	var questions []question
 	var verdicts []verdict
-	clustered := f.nc.ConnectedClusterName() != ""
 	out := f.pending.each(func(c *call) bool {
 		switch v := c.judge(now); v {
 		case askStream:
 			c.stream.asked.Store(true) // by the next sweep
 		case look:
 			if len(questions) < looksPerTick {
-				c.seen = now.tick // not again for a while, whatever becomes of the question
-				if clustered {
-					c.stream.asked.Store(true) // where its server is gone nobody answers, until there is another stream
-				}
+				c.seen = now.tick          // not again for a while, whatever becomes of the question
+				c.stream.asked.Store(true) // where its server is gone, or somebody deleted it, there may be another by now
 				questions = append(questions, question{c.stream, c.sequence, c.token})
 			}
 		case lost, notStarted:

@@ -69,8 +69,9 @@ func newCrowded(t *testing.T, arcs, members, most int) *crowded {
 	now := m.now()
 	m.pulse.last.Store(int64(now + time.Hour))
 	m.flow.heard.Store(int64(now + time.Hour))
-	m.ages = ages{this: int64(now) - time.Now().UnixNano(), has: true, turned: now}
-	m.ages.base = m.ages.this
+	clock := &m.clocks.by[0]
+	clock.this, clock.has, clock.turned = int64(now)-time.Now().UnixNano(), true, now
+	clock.base = clock.this
 	m.offering, m.crowd.came = true, make(chan *nats.Msg, most)
 	c := &crowded{t: t, m: m, w: w, js: m.js}
 	for class := range m.offers.body { // no pull expires: a status in its place would be taken for a delivery

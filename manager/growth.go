@@ -153,7 +153,7 @@ func (p *permits) window(ctx context.Context, key string, most int) (began time.
 // serverNow is the time on the server's clock, as the claims of the last minute tell it: clocks of two hosts are never compared
 // (DESIGN 3). Before the first claim it is this host's.
 func (m *Manager) serverNow() time.Time {
-	if stamp, ok := m.ages.stamp(m.now()); ok {
+	if stamp, ok := m.clocks.stamp(m.now()); ok {
 		return time.Unix(0, stamp)
 	}
 	return time.Now()

@@ -65,11 +65,15 @@ func (k *keeper) homesLoop(ctx context.Context) {
 			continue
 		}
 		streams := k.callStreams()
+		var again conc.WaitGroup // side by side, while what was found of them is true
 		for _, stream := range h.gone(streams, k.m.now()) {
-			if err := k.rehome(ctx, stream); err != nil && ctx.Err() == nil {
-				k.m.log.Warn("make a stream of calls again whose NATS server is gone", "stream", stream, "error", err)
-			}
+			again.Go(func() {
+				if err := k.rehome(ctx, stream); err != nil && ctx.Err() == nil {
+					k.m.log.Warn("make a stream of calls again whose NATS server is gone", "stream", stream, "error", err)
+				}
+			})
 		}
+		again.Wait()
 		rounds.Go(func() { h.round(ctx, streams) })
 	}
 }

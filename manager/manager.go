@@ -115,7 +115,7 @@ type Manager struct {
 
 	view    atomic.Pointer[view]
 	viewing sync.Mutex // orders new views
-	ages    ages
+	clocks  clocks
 	fetches fetches
 	pulse   pulse
 	flow    flow
@@ -256,6 +256,7 @@ func (m *Manager) start(ctx context.Context) error {
 	m.flow.heard.Store(int64(m.now()))
 	m.reconnect = m.nc.StatusChanged(nats.CONNECTED)
 	m.connected()
+	m.clocks.reset(m.nc.ConnectedClusterName() != "")
 	if err := m.hear(); err != nil {
 		return err
 	}

@@ -172,9 +172,12 @@ func (m *Manager) connectionLoop(ctx context.Context) {
 			m.acknowledgeAgain()
 			m.nameEverything()
 			m.pulse.doubt(m.now())
-			m.ages.reset()
+			m.clocks.reset(m.nc.ConnectedClusterName() != "")
 			m.log.Info("connected again", "manager", m.cfg.ID, "server", m.nc.ConnectedUrlRedacted())
 		case <-m.setUpKick:
+			if m.clocks.clustered.Load() {
+				m.clocks.reset(true) // what is missing may be made on another server
+			}
 		}
 		m.setUpAgain(ctx)
 	}

@@ -90,7 +90,7 @@ func (a *ages) stamp(now time.Duration) (int64, bool) {
 	return int64(now) - a.base, a.has || a.had
 }
 
-// reset forgets everything, for another server may keep another time.
+// reset forgets everything.
 func (a *ages) reset() {
 	a.mu.Lock()
 	a.has, a.had = false, false

@@ -84,7 +84,7 @@ func samples() map[string]any {
 		"manager_claim": &schema.ManagerClaim{
 			V: 1, Ask: &schema.PromiseAsk{FunctionID: "6f1e", Version: "1", CodeSHA256: "ab", ConfigRevision: 9, Tenant: "t", Reservation: 7},
 			Claim: &schema.HandedClaim{
-				Promise: 3, Subject: "hearth.arc.u.17.default.resize.1._", Ack: "$JS.ACK.HEARTH_CALLS_U.u-17.1.5.5.1.0", Age: time.Millisecond,
+				Promise: 3, Subject: "hearth.arc.u.17.default.resize.1._", Ack: "$JS.ACK.HEARTH_CALLS_U1.u-17.1.5.5.1.0", Age: time.Millisecond,
 				Untouched: time.Millisecond, Call: []byte{1},
 			},
 			Way: &schema.WayAsk{Account: "default", Function: "resize", Idle: time.Second, For: &schema.PromiseAsk{FunctionID: "6f1e", Version: "2", Tenant: "t"}},

@@ -22,7 +22,7 @@ const MemberSilent schema.MemberState = "silent"
 // Unknown stands for the number of waiting or claimed calls of an arc of which the stream said nothing in time.
 const Unknown = -1
 
-// tellTime bounds the one request that asks the stream what waits.
+// tellTime bounds the questions to the streams what waits, which are asked at once.
 const tellTime = 2 * time.Second
 
 // getRing answers with the managers, and the arcs with their managers by rank and what waits on them: of all, or of one
@@ -189,7 +189,8 @@ type waiting struct{ pending, claimed int }
 func (s *Service) waiting(ctx context.Context, streams []string) map[string]map[string]waiting {
 	slices.Sort(streams)
 	streams = slices.Compact(streams)
-	told := iter.Map(streams, func(name *string) map[string]waiting { return s.waitingOn(ctx, *name) })
+	asks := iter.Mapper[string, map[string]waiting]{MaxGoroutines: len(streams)}
+	told := asks.Map(streams, func(name *string) map[string]waiting { return s.waitingOn(ctx, *name) })
 	all := make(map[string]map[string]waiting, len(streams))
 	for i, name := range streams {
 		all[name] = told[i]
