@@ -68,7 +68,7 @@ func TestAges(t *testing.T) {
 			var a ages
 			for i, j := range script {
 				stamp := server + int64(j.at+j.shift-j.age)
-				age, sure := a.judge(stamp, j.at, budget)
+				age, sure := a.judge(stamp, 1, j.at, budget)
 				if age != j.want || sure != j.sure {
 					t.Fatalf("message %d: age %v, sure %v; want %v, %v", i, age, sure, j.want, j.sure)
 				}

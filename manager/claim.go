@@ -141,7 +141,7 @@ func (m *Manager) arcName(t subjects.ArcCall) string {
 
 // judge decides whether a claim is in doubt (DESIGN 3).
 func (m *Manager) judge(c *claim, now time.Duration) {
-	age, sure := m.clocks.of(&c.target).judge(c.ack.Timestamp, now, c.call.StartBy)
+	age, sure := m.clocks.of(&c.target).judge(c.ack.Timestamp, c.ack.StreamSeq, now, c.call.StartBy)
 	c.came, c.touched, c.age = now, now, max(0, age)
 	c.doubt = !sure || c.ack.Delivered > 1 || m.doubtful(now) || c.call.StartBy-c.age < nearStart
 	if !sure {

@@ -26,6 +26,17 @@ func (c *clocks) of(t *subjects.ArcCall) *ages {
 	return &c.by[t.Number%subjects.UnreservedStreams]
 }
 
+// claimed is the highest sequence that was claimed from a stream of unreserved arcs, 0 if none was or where streams are not told apart.
+func (c *clocks) claimed(stream int) uint64 {
+	if !c.clustered.Load() {
+		return 0
+	}
+	a := &c.by[stream]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.last
+}
+
 // stamp is the time of the server whose clock is ahead of all others of which something is known, Unix ns.
 func (c *clocks) stamp(now time.Duration) (latest int64, known bool) {
 	for i := range c.by {

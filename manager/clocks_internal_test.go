@@ -25,7 +25,7 @@ func TestClocks(t *testing.T) {
 					if clustered && arc.Number%subjects.UnreservedStreams == 3 && !arc.Reserved {
 						stamp += int64(ahead)
 					}
-					age, sure := c.of(&arc).judge(stamp, now, budget)
+					age, sure := c.of(&arc).judge(stamp, uint64(100*i+second), now, budget)
 					if age != 0 {
 						t.Errorf("at %v: a call on %s that just came is %v old", now, arc.ArcName(), age)
 					}
@@ -35,6 +35,9 @@ func TestClocks(t *testing.T) {
 					}
 				}
 			}
+			if got, want := c.claimed(3), uint64(402); clustered && got != want || !clustered && got != 0 {
+				t.Errorf("claimed up to %d", got)
+			}
 			latest := server + int64(time.Minute)
 			if clustered {
 				latest += int64(ahead)
@@ -43,8 +46,8 @@ func TestClocks(t *testing.T) {
 				t.Errorf("the latest clock says %d, %v; want %d", at, known, latest)
 			}
 			if c.reset(clustered); !clustered {
-				_, _ = c.of(&arcs[0]).judge(server, 0, budget)
-				if _, sure := c.of(&arcs[3]).judge(server+int64(2*time.Second), 2*time.Second, budget); !sure {
+				_, _ = c.of(&arcs[0]).judge(server, 1, 0, budget)
+				if _, sure := c.of(&arcs[3]).judge(server+int64(2*time.Second), 1, 2*time.Second, budget); !sure {
 					t.Error("a stream of a server whose clock is known is in doubt")
 				}
 			}

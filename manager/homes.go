@@ -24,6 +24,9 @@ import (
 // A home that is slow is not gone: every question may be answered until homeGone is over, and one answer is enough. The cluster's leader
 // is asked as well: while it does not answer nothing could be made again, and this manager may be the one that is cut off. So a stream is
 // missed only from the first question on that the leader answers and nobody else does.
+//
+// A server that is back sooner has the stream again, empty and from its first sequence on: a start-by or a lock of a call of before would
+// take one of now. So a stream whose last sequence goes back is made again, too.
 const (
 	homeLook = 500 * time.Millisecond // between questions
 	homeGone = 2 * time.Second        // without an answer, of which for homeSure the cluster's leader answers
@@ -46,6 +49,9 @@ type homes struct {
 type home struct {
 	heard  time.Duration // when the last question was sent that was answered, or the first one
 	missed time.Duration // when the first one was sent after that which the leader alone answered; 0: none was
+	last   uint64        // the highest sequence that the stream was known to have had
+	lastAt time.Duration // when that was heard
+	anew   bool          // it has begun anew
 }
 
 // homesLoop looks after the homes of the streams of calls until ctx ends. On a server that is none of a cluster it does nothing.
@@ -65,6 +71,7 @@ func (k *keeper) homesLoop(ctx context.Context) {
 			continue
 		}
 		streams := k.callStreams()
+		h.claimed()
 		var again conc.WaitGroup // side by side, while what was found of them is true
 		for _, stream := range h.gone(streams, k.m.now()) {
 			again.Go(func() {
@@ -106,6 +113,9 @@ func (h *homes) gone(streams []string, now time.Duration) (gone []string) {
 		switch {
 		case at == nil:
 			h.by[stream] = &home{heard: now}
+		case at.anew:
+			delete(h.by, stream)
+			gone = append(gone, stream)
 		case !led:
 			at.missed = 0
 		case at.missed > 0 && now-at.missed >= homeSure && now-at.heard >= homeGone:
@@ -123,18 +133,32 @@ func (h *homes) round(ctx context.Context, streams []string) {
 	sent := h.m.now()
 	p := pool.New().WithMaxGoroutines(homesAsk)
 	p.Go(func() {
-		if h.asks(ctx, h.absent(streams)) {
+		if _, ok := h.asks(ctx, h.absent(streams)); ok {
 			h.leads(sent)
 		}
 	})
 	for _, stream := range streams {
 		p.Go(func() {
-			if h.asks(ctx, stream) {
-				h.answers(stream, sent)
+			if last, ok := h.asks(ctx, stream); ok {
+				h.answers(stream, sent, h.m.now(), last)
 			}
 		})
 	}
 	p.Wait()
+}
+
+// claimed takes in what this manager has claimed from the streams of unreserved arcs: one may begin anew between two questions, and before
+// this manager was the controller. Reserved arcs have their markers.
+func (h *homes) claimed() {
+	now := h.m.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for stream := range subjects.UnreservedStreams {
+		at := h.by[h.m.names.CallsU(stream)]
+		if last := h.m.clocks.claimed(stream); at != nil && last > at.last {
+			at.last, at.lastAt = last, now
+		}
+	}
 }
 
 // leads notes that the leader answered what was sent then.
@@ -149,12 +173,22 @@ func (h *homes) leads(sent time.Duration) {
 	}
 }
 
-// answers notes that somebody answered for a stream what was sent then.
-func (h *homes) answers(stream string, sent time.Duration) {
+// answers notes that somebody answered now for a stream what was sent then, and its last sequence; 0: it is not there.
+func (h *homes) answers(stream string, sent, now time.Duration, last uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if at := h.by[stream]; at != nil && sent >= at.heard {
+	at := h.by[stream]
+	if at == nil {
+		return
+	}
+	if sent >= at.heard {
 		at.heard, at.missed = sent, 0
+	}
+	switch {
+	case last >= at.last:
+		at.last, at.lastAt = last, now
+	case last > 0 && sent >= at.lastAt: // and no answer that others overtook
+		at.anew = true
 	}
 }
 
@@ -168,11 +202,12 @@ func (h *homes) absent(streams []string) string {
 	return streams[0]
 }
 
-// asks reports whether somebody who can tell answers for a stream.
-func (h *homes) asks(ctx context.Context, stream string) bool {
-	err := h.m.api(ctx, "STREAM.INFO."+stream, struct{}{}, nil)
+// asks reports whether somebody who can tell answers for a stream, and the last sequence of one that is there.
+func (h *homes) asks(ctx context.Context, stream string) (last uint64, ok bool) {
+	var info jetstream.StreamInfo
+	err := h.m.api(ctx, "STREAM.INFO."+stream, struct{}{}, &info)
 	var api *jetstream.APIError
-	return err == nil || errors.As(err, &api) && api.ErrorCode != errCodeOffline && api.Code != 503
+	return info.State.LastSeq, err == nil || errors.As(err, &api) && api.ErrorCode != errCodeOffline && api.Code != 503
 }
 
 // rehome makes a stream of calls again on another server.
@@ -183,7 +218,7 @@ func (k *keeper) rehome(ctx context.Context, stream string) error {
 	if err := m.js.DeleteStream(ctx, stream); err != nil && !is(err, errCodeNoStream) {
 		return fmt.Errorf("delete it: %w", err)
 	}
-	m.log.Warn("the NATS server of a stream of calls is gone: the stream is made again, and the calls that it held are answered",
+	m.log.Warn("the NATS server of a stream of calls is gone, or was: the stream is made again, and the calls that it held are answered",
 		"stream", stream)
 	number, unreserved := m.names.UnreservedNumber(stream)
 	if !unreserved {

@@ -37,7 +37,7 @@ func TestHomeGone(t *testing.T) {
 			first := time.Duration(0)
 			for now := homeLook; now < 30*time.Second; now += homeLook {
 				for len(late) > 0 && late[0].at <= now {
-					h.answers("U", late[0].sent)
+					h.answers("U", late[0].sent, now, 7)
 					late = late[1:]
 				}
 				gone := h.gone(streams, now)
@@ -54,13 +54,46 @@ func TestHomeGone(t *testing.T) {
 				if test.led(now) {
 					h.leads(now)
 				}
-				h.answers("R0", now)
+				h.answers("R0", now, now, uint64(now))
 				if test.u(now) {
 					late = append(late, answer{now + test.late, now})
 				}
 			}
 			if first != test.gone {
 				t.Errorf("gone at %v, want %v", first, test.gone)
+			}
+		})
+	}
+}
+
+// A stream that begins anew has a lower last sequence than it had; an answer that another overtook says nothing.
+func TestHomeComesBack(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for name, test := range map[string]struct {
+		sent []time.Duration // answered half a second later
+		last []uint64
+		anew bool
+	}{
+		"it grows":                       {[]time.Duration{500 * ms, 1000 * ms, 1500 * ms}, []uint64{100, 100, 109}, false},
+		"it begins anew":                 {[]time.Duration{500 * ms, 1000 * ms, 1500 * ms}, []uint64{100, 109, 99}, true},
+		"it is not there":                {[]time.Duration{500 * ms, 1000 * ms, 1500 * ms}, []uint64{100, 109, 0}, false},
+		"what was asked before, is late": {[]time.Duration{500 * ms, 1000 * ms, 900 * ms}, []uint64{100, 109, 105}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := homes{by: make(map[string]*home)}
+			h.gone([]string{"U", "R0"}, homeLook)
+			for i, sent := range test.sent {
+				h.answers("U", sent, max(sent, 1000*ms), test.last[i])
+				h.answers("R0", sent, max(sent, 1000*ms), 5)
+			}
+			var want []string
+			if test.anew {
+				want = []string{"U"}
+			}
+			if gone := h.gone([]string{"U", "R0"}, 2*time.Second); !slices.Equal(gone, want) {
+				t.Errorf("gone: %v, want %v", gone, want)
 			}
 		})
 	}

@@ -50,14 +50,16 @@ type ages struct {
 	turned    time.Duration // when this half began
 	base      int64         // as the last call was judged by
 	unsure    time.Duration // until then the base is not trusted, for it is new or moved
+	last      uint64        // highest sequence of a claim; kept by reset
 }
 
 // judge gives the age of a message with this timestamp, at this moment of the own monotonic clock, and whether it can be
 // relied on. budget is the longest that a message lives.
-func (a *ages) judge(stamp int64, now, budget time.Duration) (age time.Duration, sure bool) {
+func (a *ages) judge(stamp int64, sequence uint64, now, budget time.Duration) (age time.Duration, sure bool) {
 	diff := int64(now) - stamp
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.last = max(a.last, sequence)
 	switch half := now - a.turned; {
 	case half > ageWindow:
 		a.has, a.had, a.turned = false, false, now
