@@ -83,6 +83,9 @@ func TestHotMakesWayInTheEnd(t *testing.T) {
 		}
 	})
 	msg := c.invoke("b", b)
+	for try := 1; try < 3 && refused(msg) != nil; try++ { // each of its deliveries may have met it in use, which is no turn
+		msg = c.invoke("b", b)
+	}
 	stop.Store(true)
 	calls.Wait()
 	if refused(msg) != nil || start(msg) != schema.StartCold {
