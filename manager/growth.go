@@ -90,8 +90,9 @@ func (p *permits) grow(ctx context.Context, account, function string) error {
 
 // grown is why a function gets no environment more in the window that began then.
 func (p *permits) grown(function string, most int, began time.Time) error {
+	left := began.Add(growthEvery).Sub(p.m.serverNow()) // too much where another manager, which knows the server's clock better, began it
 	return &schema.Error{
-		Code: schema.CodeThrottled, Reason: schema.ThrottleRate, Retry: max(time.Second, began.Add(growthEvery).Sub(p.m.serverNow())),
+		Code: schema.CodeThrottled, Reason: schema.ThrottleRate, Retry: min(growthEvery, max(time.Second, left)),
 		Message: fmt.Sprintf("function %s got all %d environments that it may get in %v; `hearth fabric set growth=N` sets another limit",
 			function, most, growthEvery),
 	}
