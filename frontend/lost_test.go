@@ -44,20 +44,7 @@ func TestLostWhenBeatsStop(t *testing.T) {
 		got <- result{a, err}
 	}()
 	c := claims.next(t).ack(t)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		beat := time.NewTicker(100 * time.Millisecond)
-		defer beat.Stop()
-		for {
-			c.beat(t)
-			select {
-			case <-stop:
-				return
-			case <-beat.C:
-			}
-		}
-	})
+	stop := c.beats(t)
 	// Another call that is started and never named marks the time: it is lost after two seconds, the beaten one is not.
 	other := b.send(t, "echo", nil)
 	claims.claim(t).ack(t)
@@ -65,8 +52,7 @@ func TestLostWhenBeatsStop(t *testing.T) {
 	if n := b.f.Counters().InFlight; n != 1 {
 		t.Errorf("%d calls in flight, want the beaten one", n)
 	}
-	close(stop)
-	wg.Wait()
+	stop()
 	r := <-got
 	if r.err != nil {
 		t.Fatal(r.err)
@@ -202,20 +188,7 @@ func TestServerRestart(t *testing.T) {
 	running := b.send(t, "echo", nil)
 	c := claims.claim(t).ack(t)
 	c.beat(t)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() { // all the time: those of the restart wait in the connection until it is back
-		beat := time.NewTicker(100 * time.Millisecond)
-		defer beat.Stop()
-		for {
-			c.beat(t)
-			select {
-			case <-stop:
-				return
-			case <-beat.C:
-			}
-		}
-	})
+	stop := c.beats(t) // all the time: those of the restart wait in the connection until it is back
 	waits := b.send(t, "echo", nats.Header{schema.HeaderTimeout: {"1m"}})
 	natstest.Eventually(t, patience, func() bool { return b.waiting(t) == 1 }, "the call is not stored")
 	b.Restart(t)
@@ -224,8 +197,7 @@ func TestServerRestart(t *testing.T) {
 	if n := b.f.Counters().InFlight; n != 1 {
 		t.Errorf("%d calls in flight, want the running one", n)
 	}
-	close(stop)
-	wg.Wait()
+	stop()
 	c.answer(t, []byte("1"), nil)
 	if m := next(t, running); string(m.Data) != "1" {
 		t.Errorf("answer %q with %v", m.Data, m.Header)
@@ -328,4 +300,45 @@ func TestStatusCountsReconnects(t *testing.T) {
 	}
 	b.Restart(t)
 	natstest.Eventually(t, patience, func() bool { return reconnects() > 0 }, "it says that it has come back") // nats.go counts tries that failed late
+}
+
+// beats has a claim beat until stop is called.
+func (c *claim) beats(t testing.TB) (stop func()) {
+	end := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		beat := time.NewTicker(100 * time.Millisecond)
+		defer beat.Stop()
+		for {
+			c.beat(t)
+			select {
+			case <-end:
+				return
+			case <-beat.C:
+			}
+		}
+	})
+	return func() { close(end); wg.Wait() }
+}
+
+// One stream of unreserved arcs is deleted and made again under a call that waits in it, and this frontend is not cut off: the call is told
+// that it did not start, as after a restart of the server.
+func TestStreamMadeAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	running := b.send(t, "echo", nil)
+	c := b.claimer(t, "echo").claim(t).ack(t)
+	stop := c.beats(t) // the manager speaks
+	waits := b.send(t, "echo", nats.Header{schema.HeaderTimeout: {"1m"}})
+	natstest.Eventually(t, patience, func() bool { return b.waiting(t) == 1 }, "the call is not stored")
+	if err := b.JetStream(t).DeleteStream(t.Context(), b.streamOf("echo")); err != nil {
+		t.Fatal(err)
+	}
+	b.Ensure(t, schema.DefaultFabric())
+	wantRefusal(t, next(t, waits), schema.CodeUnavailable, "deleted it")
+	stop()
+	c.answer(t, []byte("1"), nil)
+	next(t, running)
+	c.end(t)
+	b.nothingInFlight(t)
 }

@@ -204,7 +204,11 @@ func (h *homes) absent(streams []string) string {
 
 // asks reports whether somebody who can tell answers for a stream, and the last sequence of one that is there.
 func (h *homes) asks(ctx context.Context, stream string) (last uint64, ok bool) {
-	var info jetstream.StreamInfo
+	var info struct { // of which nothing else is read: it is asked for often
+		State struct {
+			LastSeq uint64 `json:"last_seq"`
+		} `json:"state"`
+	}
 	err := h.m.api(ctx, "STREAM.INFO."+stream, struct{}{}, &info)
 	var api *jetstream.APIError
 	return info.State.LastSeq, err == nil || errors.As(err, &api) && api.ErrorCode != errCodeOffline && api.Code != 503

@@ -22,7 +22,7 @@ const (
 
 // Bounds of the streams.
 const (
-	CallsMaxBytes   = 64 << 20 // of each CALLS stream: as many calls as may wait on one subject, each as large as it may be
+	CallsMaxBytes   = 64 << 20 // of each CALLS stream: about what may wait on one subject
 	CallsPerSubject = 1000     // calls that wait on one subject
 	eventsMaxBytes  = 1 << 30  // of each account's EVENTS
 	deadMaxBytes    = 256 << 20
