@@ -196,6 +196,7 @@ func FuzzGet(f *testing.F) {
 		f.Add(bad.zip)
 	}
 	f.Add(pack(f, entry{"bootstrap", 0o755, "x"}, entry{"l", 0o777 | fs.ModeSymlink, "bootstrap"}))
+	f.Add(pack(f, entry{"caf\xe9/bootstrap", 0o755, "x"}, entry{"caf\xe9/l\xff", 0o777 | fs.ModeSymlink, "bootstrap"}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		parent := t.TempDir()
 		c := newCache(t, unpack.Config{Dir: filepath.Join(parent, "code")})
@@ -218,12 +219,16 @@ func FuzzGet(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		err = fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
+		// Not over root.FS: it knows no name that is not UTF-8, and zips may have such.
+		err = filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
 			info, err := e.Info()
 			if err != nil {
+				return err
+			}
+			if path, err = filepath.Rel(folder, path); err != nil {
 				return err
 			}
 			switch mode := info.Mode(); {
