@@ -19,11 +19,16 @@ type claim struct {
 	bytes  int
 
 	// Below: guarded by poller.mu.
+	came       time.Time // when it was delivered
+	began      time.Time // when its try began; zero while it waits for its turn
 	touched    time.Time // when the server last heard that it is in hands
 	over       bool      // acknowledged or given back: whatever still comes for it means nothing
 	stale      bool      // not touched for so long that another may have it
 	prev, next *claim
 }
+
+// lost reports whether another may have it by now. poller.mu is held.
+func (c *claim) lost(now time.Time) bool { return c.stale || now.Sub(c.touched) >= AckWait }
 
 // claims is a list of claims, the one that was touched longest ago first. poller.mu guards it.
 type claims struct {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type poller struct {
 	share    int       // events that may run at once
 	throttle throttle  // holds the share back while the fabric refuses
 	active   time.Time // when something last came
+	quick    bool      // the last try was over soon: events are claimed ahead
 	closing  bool      // claims nothing more
 }
 
@@ -59,15 +61,38 @@ func (p *poller) open(ctx context.Context, s *source) error {
 	return nil
 }
 
+// window is how many events of a source may run at once. p.mu is held.
+func (p *poller) window(s *source, now time.Time) int {
+	window := p.throttle.window(p.share, now)
+	if s == p.due {
+		window = (window + 3) / 4 // beside those of EVENTS: neither waits for the other
+	}
+	return window
+}
+
+// begins gives the next of the events that wait whose turn it is, and counts it as begun. p.mu is held.
+func (p *poller) begins(s *source, now time.Time) (next waiting, ok bool) {
+	for len(s.waiting) > 0 && !p.closing && s.begun < p.window(s, now) {
+		next, s.waiting[0] = s.waiting[0], waiting{}
+		if s.waiting = s.waiting[1:]; next.c.over {
+			continue
+		}
+		s.begun++
+		next.c.began = now
+		return next, true
+	}
+	return waiting{}, false
+}
+
 // wanted is the pull that a source lacks: in portions of a quarter of the window, so that several events share one. p.mu is
 // held.
 func (p *poller) wanted(s *source, now time.Time) pull {
 	if s.sub == nil || p.closing || p.all.full() {
 		return pull{}
 	}
-	window := p.throttle.window(p.share, now)
-	if s == p.due {
-		window = (window + 3) / 4 // beside those of EVENTS: neither waits for the other
+	window := p.window(s, now)
+	if p.quick {
+		window *= 2
 	}
 	lacking := window - s.claims.n - s.open
 	if lacking <= 0 || lacking < (window+3)/4 && s.open+s.claims.n > 0 {
@@ -98,7 +123,7 @@ func (p *poller) deliver(s *source, m *nats.Msg) {
 		return // not from a stream
 	}
 	now := time.Now()
-	c := &claim{p: p, src: s, ack: ack, reply: m.Reply, bytes: len(m.Data), touched: now}
+	c := &claim{p: p, src: s, ack: ack, reply: m.Reply, bytes: len(m.Data), came: now, touched: now}
 	p.mu.Lock()
 	s.open = max(0, s.open-1)
 	if p.closing {
@@ -109,10 +134,14 @@ func (p *poller) deliver(s *source, m *nats.Msg) {
 	s.pending, p.active = ack.Pending, now
 	s.claims.add(c)
 	p.all.bytes.Add(int64(c.bytes))
+	s.waiting = append(s.waiting, waiting{c, m})
+	turn, ok := p.begins(s, now)
 	next := p.wanted(s, now)
 	p.mu.Unlock()
 	p.send(next)
-	p.run(c, m)
+	if ok {
+		p.run(turn.c, turn.m)
+	}
 }
 
 func (p *poller) pullEnded(s *source, m *nats.Msg) {
@@ -135,8 +164,15 @@ func (p *poller) pullEnded(s *source, m *nats.Msg) {
 	p.all.forgetSeen()    // whatever is there for the function opens it again
 }
 
-// run begins the try of an event that was just delivered.
+// run begins the try of an event whose turn it is.
 func (p *poller) run(c *claim, m *nats.Msg) {
+	p.mu.Lock()
+	lost := c.lost(time.Now())
+	p.mu.Unlock()
+	if lost {
+		p.release(c, nil)
+		return
+	}
 	fn, _, _ := p.all.runner.Function(p.account, p.function)
 	c.limits = limitsOf(fn)
 	t := &Try{}
@@ -205,8 +241,9 @@ func (p *poller) ended(c *claim, t *Try, r Result) {
 	if p.throttle.hear(v, r.Err, p.share, now); v.next == done {
 		p.all.count.done.Add(1)
 	}
+	p.quick = v.next == done && now.Sub(c.began) < quickTry
 	given := p.closing && r.Err != nil // this frontend stops: the fabric did not refuse it
-	stale := c.stale || now.Sub(c.touched) >= AckWait
+	stale := c.lost(now)
 	p.mu.Unlock()
 	switch {
 	case given:
@@ -237,12 +274,20 @@ func (p *poller) release(c *claim, body []byte) {
 	c.over = true
 	c.src.claims.remove(c)
 	p.all.bytes.Add(-int64(c.bytes))
-	next := p.wanted(c.src, time.Now())
+	if !c.began.IsZero() {
+		c.src.begun--
+	}
+	now := time.Now()
+	turn, ok := p.begins(c.src, now)
+	next := p.wanted(c.src, now)
 	p.mu.Unlock()
 	if body != nil {
 		p.all.publish(c.reply, body)
 	}
 	p.send(next)
+	if ok {
+		p.run(turn.c, turn.m)
+	}
 	if p.all.stopping.Load() {
 		p.all.settled()
 	}
@@ -253,6 +298,8 @@ func (p *poller) release(c *claim, body []byte) {
 func (p *poller) tend(now time.Time, share int) (idle bool) {
 	var touch []string
 	var pulls [2]pull
+	var turns []waiting
+	var back []*claim
 	connected := p.all.nc.IsConnected()
 	p.mu.Lock()
 	p.share = share
@@ -269,6 +316,17 @@ func (p *poller) tend(now time.Time, share int) (idle bool) {
 			}
 			c = following
 		}
+		for {
+			turn, ok := p.begins(s, now)
+			if !ok {
+				break
+			}
+			turns = append(turns, turn)
+		}
+		for len(s.waiting) > 0 && now.Sub(s.waiting[0].c.came) >= aheadFor { // the first waits longest
+			back = append(back, s.waiting[0].c)
+			s.waiting, p.quick = s.waiting[1:], false
+		}
 		if s.open > 0 && now.After(s.expires.Add(pullSlack)) {
 			s.open = 0
 		}
@@ -281,6 +339,12 @@ func (p *poller) tend(now time.Time, share int) (idle bool) {
 	p.mu.Unlock()
 	for _, reply := range touch {
 		p.all.publish(reply, progressBody)
+	}
+	for _, turn := range turns {
+		p.run(turn.c, turn.m)
+	}
+	for _, c := range back {
+		p.release(c, nakBody)
 	}
 	for _, next := range pulls {
 		p.send(next)
@@ -300,7 +364,12 @@ func (p *poller) close() {
 	p.mu.Lock()
 	p.closing = true
 	subs := [...]*nats.Subscription{p.fresh.sub, p.due.sub}
+	back := slices.Concat(p.fresh.waiting, p.due.waiting)
+	p.fresh.waiting, p.due.waiting = nil, nil
 	p.mu.Unlock()
+	for _, w := range back {
+		p.release(w.c, nakBody)
+	}
 	for _, sub := range subs {
 		if sub != nil {
 			_ = sub.Drain() // fails on a closed connection, where nothing comes any more
@@ -325,11 +394,11 @@ func (p *poller) giveBack() (n int) {
 	return n
 }
 
-// running is how many events are in hands.
+// running is how many events run.
 func (p *poller) running() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.fresh.claims.n + p.due.claims.n
+	return p.fresh.begun + p.due.begun
 }
 
 // backlogged reports whether more events wait than were pulled.
