@@ -41,6 +41,7 @@ func TestClaimedAhead(t *testing.T) {
 	t.Parallel()
 	const capacity, share = 8, 4 // one of two parts is left to others
 	b := setupWith(t, capacity, nil)
+	b.deploy(t, "f", func(rec *schema.FunctionRecord) { rec.Latest.Timeout = schema.MaxTimeout })
 	const quick, slow = 40, share + 1
 	for range quick {
 		b.event(t, "f", `{}`)
