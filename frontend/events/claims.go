@@ -3,6 +3,8 @@ package events
 import (
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -12,8 +14,10 @@ type claim struct {
 	p   *poller
 	src *source
 
+	msg    *nats.Msg // until it begins
+	id     string    // of the event, by the stream as it was when it came; "" for one of RETRIES, which says so itself
 	event  schema.Event
-	limits limits // as they were when it came
+	limits limits // as they were when it began
 	ack    subjects.Ack
 	reply  string // where it is acknowledged
 	bytes  int
@@ -25,6 +29,7 @@ type claim struct {
 	over       bool      // acknowledged or given back: whatever still comes for it means nothing
 	stale      bool      // not touched for so long that another may have it
 	prev, next *claim
+	after      *claim // in the queue of those that wait
 }
 
 // lost reports whether another may have it by now. poller.mu is held.

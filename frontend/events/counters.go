@@ -18,7 +18,7 @@ type Counters struct {
 	Retries uint64 // tries that were put off
 	Dead    uint64 // events that were put on DEADLETTERS
 	Told    uint64 // records sent to destinations
-	Running int    // events in hands now
+	Running int    // events that run now
 }
 
 // Counters is a snapshot; its numbers are not all of the same instant.

@@ -11,7 +11,7 @@
 // # States of an event, and who moves them
 //
 //	          discover.go: a function has events and no poller here
-//	EVENTS ──── pull ────► claimed ── read, age ──► running ──────────────── answer ────► acknowledged
+//	EVENTS ──── pull ────► claimed ── its turn ───► running ──────────────── answer ────► acknowledged
 //	   ▲                    │   │                    │   ▲                      OnSuccess: a record first, as an event
 //	   │ no touch for 6 s,  │   │ delivered before   │   │ touched each 2 s
 //	   │ or given back      │   └──► asked ── named ─┼───┘ joined: it runs already
@@ -29,22 +29,24 @@
 //
 // # One function does not slow another
 //
-// Each function has one durable consumer on EVENTS and one on RETRIES, and a poller here (poll.go) that pulls no more than its
-// share of all managers' places (share.go). Refusals hold the share back, so that a backlog does not go round through RETRIES
+// Each function has one durable consumer on EVENTS and one on RETRIES, and a poller here (poll.go) that runs no more than its
+// share of all managers' places (share.go). Where tries are quick it claims as many again ahead of their turn, each for a second at
+// most (ahead.go). Refusals hold the share back, so that a backlog does not go round through RETRIES
 // as fast as it is refused. The consumers are made by the first frontend that finds events of the function and go when nobody
 // has pulled for minutes. What belongs to no function has no consumer at all: it is read, buried and deleted (stray.go).
 //
 // # What an event costs
 //
 // One that succeeds goes from its delivery to its arc on the goroutine of the pull's subscription, and from its answer to its
-// acknowledgement on the goroutine that has the answer: no goroutine, no timer, no look at KV. One loop touches all that run.
-// Pulls bring a quarter of the window at once. Acknowledgements are not confirmed: one that is lost has the event run again.
+// acknowledgement on the goroutine that has the answer: no goroutine, no timer, no look at KV. One that was claimed ahead begins on
+// the goroutine of its poller. One loop touches all that run. Pulls bring a quarter of the window at once. Acknowledgements are not confirmed: one that is lost has the event run again.
 //
 // # What it trusts, and for how long
 //
 // A claim is this poller's for as long as the server heard of it within 6 s; after that (a process that stood still, a
-// connection that was cut) only a good end still counts, for another may have the event. The start-by of a try is 4 s, so that
-// the unstarted call of a dead poller can start no more when its event comes back. Ages and delays go by the server's clock,
+// connection that was cut) only a good end still counts, for another may have the event; nothing is given back then, which the server
+// would take for the other's word. The start-by of a try is 4 s, and none begins 2 s after the server last heard of it, so that the
+// unstarted call of a dead poller can start no more when its event comes back. Ages and delays go by the server's clock,
 // which every answer of its API tells. What callers put into headers is read by the rules of sync calls and never copied;
 // EVENTS refuses those by which a caller could act on the events of others.
 //

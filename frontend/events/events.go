@@ -25,7 +25,7 @@ const (
 	touchAfter = 2 * time.Second        // DESIGN 4: events that run are touched so often
 	touchEvery = 500 * time.Millisecond // what a touch may come late
 
-	maxBytes = 256 << 20 // of events that run at once at this frontend; beyond, nothing is pulled
+	maxBytes = 256 << 20 // of events in hands at once at this frontend; beyond, nothing is pulled
 )
 
 // Config is what pollers are set up with.
@@ -51,7 +51,7 @@ type Pollers struct {
 	ahead         atomic.Int64 // of the server's clock before ours, ns
 	clock         func() time.Time
 	inboxes       atomic.Uint64
-	bytes         atomic.Int64 // of the events that run
+	bytes         atomic.Int64 // of the events in hands
 	trouble       rarely
 	count         counters
 
@@ -234,14 +234,16 @@ func (p *Pollers) poller(account, function string) *poller {
 	if f != nil || p.stopping.Load() {
 		return f
 	}
-	f = &poller{all: p, account: account, function: function, active: time.Now()}
+	f = &poller{all: p, account: account, function: function, wake: make(chan struct{}, 1), active: time.Now()}
+	f.life, f.end = context.WithCancel(p.life)
 	f.fresh, f.due = sources(p.names, account, function, p.retries)
 	f.share = p.shareOf(account, function, p.runner.Places(), len(p.pollers), p.runner.Frontends())
 	p.pollers[function] = f
+	p.loops.Go(f.turns)
 	return f
 }
 
-// full reports whether what runs is as much as this frontend holds.
+// full reports whether what is in hands is as much as this frontend holds.
 func (p *Pollers) full() bool { return p.bytes.Load() >= maxBytes }
 
 // inbox is one for the pulls of one source.

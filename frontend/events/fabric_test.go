@@ -41,15 +41,23 @@ func setup(t testing.TB, functions ...string) *bundle {
 
 func setupWith(t testing.TB, capacity int, functions []string, opts ...natstest.Option) *bundle {
 	t.Helper()
+	b := fabricWith(t, capacity, opts...)
+	for _, name := range functions {
+		b.deploy(t, name, nil)
+	}
+	b.frontend = b.connect(t)
+	b.f = b.startFrontend(t, b.frontend)
+	return b
+}
+
+// fabricWith is a fabric with function "f" and no frontend.
+func fabricWith(t testing.TB, capacity int, opts ...natstest.Option) *bundle {
+	t.Helper()
 	b := &bundle{Fabric: natstest.Start(t, opts...)}
 	b.caller = b.Connect(t)
 	b.js = b.JetStream(t)
-	for _, name := range append(functions, "f") {
-		b.deploy(t, name, nil)
-	}
+	b.deploy(t, "f", nil)
 	b.startManager(t, "m1", capacity)
-	b.frontend = b.connect(t)
-	b.f = b.startFrontend(t, b.frontend)
 	return b
 }
 

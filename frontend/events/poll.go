@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,18 +14,23 @@ import (
 )
 
 // poller claims the events of one function and sees each of them to its end. An event goes from its delivery to its arc on the
-// goroutine of the subscription, and from its answer to its acknowledgement on the goroutine that has the answer: one that
-// succeeds costs no goroutine and no timer of its own.
+// goroutine of the subscription, or, claimed ahead of its turn, on that of turns, and from its answer to its acknowledgement on the
+// goroutine that has the answer: one that succeeds costs no goroutine and no timer of its own.
 type poller struct {
 	all               *Pollers
 	account, function string
 	fresh, due        *source
 
+	wake chan struct{}   // holds one: an event that waits may have its turn
+	life context.Context // of turns; ends with close
+	end  context.CancelFunc
+
 	mu       sync.Mutex
 	share    int       // events that may run at once
 	throttle throttle  // holds the share back while the fabric refuses
 	active   time.Time // when something last came
-	quick    bool      // the last try was over soon: events are claimed ahead
+	pace     pace      // whether events are claimed ahead of their turn
+	cut      bool      // off the server, as of the last look: what waits may be another's by the time that is heard
 	closing  bool      // claims nothing more
 }
 
@@ -70,20 +74,6 @@ func (p *poller) window(s *source, now time.Time) int {
 	return window
 }
 
-// begins gives the next of the events that wait whose turn it is, and counts it as begun. p.mu is held.
-func (p *poller) begins(s *source, now time.Time) (next waiting, ok bool) {
-	for len(s.waiting) > 0 && !p.closing && s.begun < p.window(s, now) {
-		next, s.waiting[0] = s.waiting[0], waiting{}
-		if s.waiting = s.waiting[1:]; next.c.over {
-			continue
-		}
-		s.begun++
-		next.c.began = now
-		return next, true
-	}
-	return waiting{}, false
-}
-
 // wanted is the pull that a source lacks: in portions of a quarter of the window, so that several events share one. p.mu is
 // held.
 func (p *poller) wanted(s *source, now time.Time) pull {
@@ -91,7 +81,7 @@ func (p *poller) wanted(s *source, now time.Time) pull {
 		return pull{}
 	}
 	window := p.window(s, now)
-	if p.quick {
+	if p.pace.ahead(now) && p.all.bytes.Load() < maxBytes/2 { // the other half is for functions that have nothing yet
 		window *= 2
 	}
 	lacking := window - s.claims.n - s.open
@@ -123,7 +113,10 @@ func (p *poller) deliver(s *source, m *nats.Msg) {
 		return // not from a stream
 	}
 	now := time.Now()
-	c := &claim{p: p, src: s, ack: ack, reply: m.Reply, bytes: len(m.Data), came: now, touched: now}
+	c := &claim{p: p, src: s, msg: m, ack: ack, reply: m.Reply, bytes: len(m.Data), came: now, touched: now}
+	if s == p.fresh {
+		c.id = identity(p.account, p.all.created(p.account), ack.StreamSeq)
+	}
 	p.mu.Lock()
 	s.open = max(0, s.open-1)
 	if p.closing {
@@ -134,13 +127,13 @@ func (p *poller) deliver(s *source, m *nats.Msg) {
 	s.pending, p.active = ack.Pending, now
 	s.claims.add(c)
 	p.all.bytes.Add(int64(c.bytes))
-	s.waiting = append(s.waiting, waiting{c, m})
-	turn, ok := p.begins(s, now)
+	s.waiting.push(c)
+	turn := p.begins(s, now)
 	next := p.wanted(s, now)
 	p.mu.Unlock()
 	p.send(next)
-	if ok {
-		p.run(turn.c, turn.m)
+	if turn != nil {
+		p.run(turn)
 	}
 }
 
@@ -151,10 +144,12 @@ func (p *poller) pullEnded(s *source, m *nats.Msg) {
 		return
 	}
 	var old *nats.Subscription
+	now := time.Now()
 	if s.ended(m) {
 		old, s.sub, s.pending = s.sub, nil, 0
+		p.unclaim(s, now, 0) // of a consumer that may be gone: one made anew gives them as if nobody had had them
 	}
-	next := p.wanted(s, time.Now())
+	next := p.wanted(s, now)
 	p.mu.Unlock()
 	p.send(next)
 	if old == nil {
@@ -165,14 +160,15 @@ func (p *poller) pullEnded(s *source, m *nats.Msg) {
 }
 
 // run begins the try of an event whose turn it is.
-func (p *poller) run(c *claim, m *nats.Msg) {
+func (p *poller) run(c *claim) {
 	p.mu.Lock()
-	lost := c.lost(time.Now())
+	over := c.over // given back as it began
 	p.mu.Unlock()
-	if lost {
-		p.release(c, nil)
+	if over {
 		return
 	}
+	m := c.msg
+	c.msg = nil
 	fn, _, _ := p.all.runner.Function(p.account, p.function)
 	c.limits = limitsOf(fn)
 	t := &Try{}
@@ -208,8 +204,7 @@ func (p *poller) run(c *claim, m *nats.Msg) {
 // read makes the event of a delivery.
 func (p *poller) read(c *claim, m *nats.Msg) (err error) {
 	if c.src == p.fresh {
-		id := identity(p.account, p.all.created(p.account), c.ack.StreamSeq)
-		c.event, err = accepted(p.all.runner, p.all.names, p.account, id, time.Unix(0, c.ack.Timestamp), m)
+		c.event, err = accepted(p.all.runner, p.all.names, p.account, c.id, time.Unix(0, c.ack.Timestamp), m)
 		return err
 	}
 	if err = schema.Unmarshal(m.Data, &c.event); err == nil && (c.event.Account != p.account || c.event.Function != p.function) {
@@ -241,7 +236,9 @@ func (p *poller) ended(c *claim, t *Try, r Result) {
 	if p.throttle.hear(v, r.Err, p.share, now); v.next == done {
 		p.all.count.done.Add(1)
 	}
-	p.quick = v.next == done && now.Sub(c.began) < quickTry
+	if !t.Ask { // one that asked first says nothing: it waited for managers
+		p.pace.went(now.Sub(c.began), v.next == done)
+	}
 	given := p.closing && r.Err != nil // this frontend stops: the fabric did not refuse it
 	stale := c.lost(now)
 	p.mu.Unlock()
@@ -266,44 +263,58 @@ func (p *poller) settle(c *claim, v verdict) {
 
 // release lets a claim go: acknowledged, given back, or (nil) left to the server.
 func (p *poller) release(c *claim, body []byte) {
+	now := time.Now()
 	p.mu.Lock()
 	if c.over {
 		p.mu.Unlock()
 		return
 	}
-	c.over = true
-	c.src.claims.remove(c)
-	p.all.bytes.Add(-int64(c.bytes))
-	if !c.began.IsZero() {
-		c.src.begun--
-	}
-	now := time.Now()
-	turn, ok := p.begins(c.src, now)
+	p.drop(c)
+	another := c.lost(now)
+	turn := p.turn(c.src, now)
 	next := p.wanted(c.src, now)
 	p.mu.Unlock()
+	if len(body) > 0 && body[0] == '-' && (another || !p.all.nc.IsConnected()) {
+		body = nil // the server would take it as the word of whoever has it when it arrives
+	}
 	if body != nil {
 		p.all.publish(c.reply, body)
 	}
 	p.send(next)
-	if ok {
-		p.run(turn.c, turn.m)
+	if turn {
+		p.kick()
 	}
 	if p.all.stopping.Load() {
 		p.all.settled()
 	}
 }
 
-// tend looks after what only time changes: claims are touched, lost pulls sent again. It reports whether the poller has had
-// nothing to do for so long that it ends.
+// drop takes a claim off the poller's hands. p.mu is held.
+func (p *poller) drop(c *claim) {
+	c.over = true
+	c.src.claims.remove(c)
+	p.all.bytes.Add(-int64(c.bytes))
+	if !c.began.IsZero() {
+		c.src.begun--
+	}
+}
+
+// tend looks after what only time changes: claims are touched, those that waited too long given back, lost pulls sent again. It reports
+// whether the poller has had nothing to do for so long that it ends.
 func (p *poller) tend(now time.Time, share int) (idle bool) {
-	var touch []string
+	var touch, back []string
 	var pulls [2]pull
-	var turns []waiting
-	var back []*claim
+	turn := false
 	connected := p.all.nc.IsConnected()
 	p.mu.Lock()
-	p.share = share
+	p.share, p.cut = share, !connected
 	for i, s := range [...]*source{p.fresh, p.due} {
+		if had := s.waiting.first; connected {
+			back = append(back, p.unclaim(s, now, aheadFor)...)
+			if s.waiting.first != had {
+				p.pace.gaveBack(now)
+			}
+		}
 		for c := s.claims.first; c != nil && now.Sub(c.touched) >= touchAfter; {
 			following := c.next
 			switch {
@@ -316,17 +327,7 @@ func (p *poller) tend(now time.Time, share int) (idle bool) {
 			}
 			c = following
 		}
-		for {
-			turn, ok := p.begins(s, now)
-			if !ok {
-				break
-			}
-			turns = append(turns, turn)
-		}
-		for len(s.waiting) > 0 && now.Sub(s.waiting[0].c.came) >= aheadFor { // the first waits longest
-			back = append(back, s.waiting[0].c)
-			s.waiting, p.quick = s.waiting[1:], false
-		}
+		turn = turn || p.turn(s, now) // the share may have grown, a pause be over
 		if s.open > 0 && now.After(s.expires.Add(pullSlack)) {
 			s.open = 0
 		}
@@ -340,14 +341,14 @@ func (p *poller) tend(now time.Time, share int) (idle bool) {
 	for _, reply := range touch {
 		p.all.publish(reply, progressBody)
 	}
-	for _, turn := range turns {
-		p.run(turn.c, turn.m)
-	}
-	for _, c := range back {
-		p.release(c, nakBody)
+	for _, reply := range back {
+		p.all.publish(reply, nakBody)
 	}
 	for _, next := range pulls {
 		p.send(next)
+	}
+	if turn {
+		p.kick()
 	}
 	return idle
 }
@@ -361,14 +362,17 @@ func (p *poller) forget() {
 
 // close claims nothing more: what has been pulled by now is given back when it comes.
 func (p *poller) close() {
+	p.end()
+	now, connected := time.Now(), p.all.nc.IsConnected()
 	p.mu.Lock()
 	p.closing = true
 	subs := [...]*nats.Subscription{p.fresh.sub, p.due.sub}
-	back := slices.Concat(p.fresh.waiting, p.due.waiting)
-	p.fresh.waiting, p.due.waiting = nil, nil
+	back := append(p.unclaim(p.fresh, now, 0), p.unclaim(p.due, now, 0)...)
 	p.mu.Unlock()
-	for _, w := range back {
-		p.release(w.c, nakBody)
+	if connected {
+		for _, reply := range back {
+			p.all.publish(reply, nakBody)
+		}
 	}
 	for _, sub := range subs {
 		if sub != nil {

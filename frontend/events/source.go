@@ -19,11 +19,6 @@ const (
 	pullSlack   = 2 * time.Second // after which a pull that has expired and did not say so is taken for lost
 	pullBytes   = 8 << 20         // of one pull: what a burst of large events may bring
 
-	// Of a function whose tries are over quickly as many events are claimed ahead as run at once, so that the next is there when one ends:
-	// a pull is as long on its way as such a try takes. One that waits longer than aheadFor is given back, for others may be idle.
-	quickTry = 100 * time.Millisecond
-	aheadFor = time.Second
-
 	// idleFor is for how long a poller without events goes on pulling; the server removes its consumer as long after that, when
 	// no frontend pulls from it. DESIGN 4.
 	idleFor = 5 * time.Minute
@@ -42,14 +37,8 @@ type source struct {
 	expires time.Time          // by then the last pull is over, whatever became of it
 	pending uint64             // in the stream, as the last delivery told
 	claims  claims
-	begun   int       // of these, how many run
-	waiting []waiting // the others, in their order
-}
-
-// waiting is an event that was claimed ahead of its turn.
-type waiting struct {
-	c *claim
-	m *nats.Msg
+	begun   int   // of these, how many run
+	waiting queue // the others
 }
 
 func newSource(stream, durable string, filters ...string) *source {

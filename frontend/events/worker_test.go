@@ -130,16 +130,26 @@ type gate struct {
 }
 
 func (w *scripted) hold(t testing.TB, function string) *gate {
-	g := &gate{open: make(chan struct{})}
-	t.Cleanup(g.release)
+	g := newGate(t)
 	w.on(function, func(*schema.Call) *schema.FunctionError {
-		select {
-		case <-g.open:
-		case <-time.After(patience):
-		}
+		g.wait()
 		return nil
 	})
 	return g
+}
+
+func newGate(t testing.TB) *gate {
+	g := &gate{open: make(chan struct{})}
+	t.Cleanup(g.release)
+	return g
+}
+
+// wait waits for the gate; it opens by itself in the end, so that a test that fails ends.
+func (g *gate) wait() {
+	select {
+	case <-g.open:
+	case <-time.After(patience):
+	}
 }
 
 func (g *gate) release() { g.once.Do(func() { close(g.open) }) }
