@@ -69,6 +69,9 @@ func (f *Frontend) leave(ctx context.Context) error {
 	if err := f.service.Stop(); err != nil { // begins to drain
 		return err
 	}
+	if !f.nc.IsConnected() {
+		return nil // nothing comes from a server that is away
+	}
 	within, cancel := context.WithTimeout(ctx, leaveWait)
 	defer cancel()
 	if err := f.nc.FlushWithContext(within); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/sourcegraph/conc"
 
 	"github.com/hearth-run/hearth/deploy/topology"
+	"github.com/hearth-run/hearth/internal/watch"
 	"github.com/hearth-run/hearth/schema"
 )
 
@@ -172,16 +173,13 @@ func (c *controller) watch(ctx context.Context, since standing) {
 }
 
 func (c *controller) listen(ctx context.Context, since standing) error {
+	ctx, cancel := context.WithCancel(ctx)
 	w, err := c.lease.kv.Watch(ctx, schema.MemberPrefix+">")
 	if err != nil {
+		cancel()
 		return fmt.Errorf("watch bucket members: %w", err)
 	}
-	defer func() {
-		_ = w.Stop() // the connection may be gone
-		for range w.Updates() {
-			// The watcher sends under its lock: without a reader whoever closes it would hang.
-		}
-	}()
+	defer watch.End(c.m.nc, w, cancel)
 	for {
 		select {
 		case <-ctx.Done():

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hearth-run/hearth/deploy/topology"
 	"github.com/hearth-run/hearth/internal/seal"
+	"github.com/hearth-run/hearth/internal/watch"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -91,11 +92,13 @@ func proposable(ctx context.Context, js jetstream.JetStream, keys jetstream.KeyV
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", topology.Secrets, err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	all, err := secrets.WatchAll(ctx)
 	if err != nil {
+		cancel()
 		return fmt.Errorf("look at the sealed variables: %w", err)
 	}
-	defer func() { _ = all.Stop() }() // fails on a closed connection only
+	defer watch.End(js.Conn(), all, cancel)
 	for {
 		select {
 		case entry := <-all.Updates():

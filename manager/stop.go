@@ -108,7 +108,10 @@ func (m *Manager) giveUp() {
 	for _, i := range left {
 		m.withdraw(i)
 	}
-	if err := m.nc.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	if !m.nc.IsConnected() {
+		return
+	}
+	if err := m.nc.FlushWithContext(ctx); err != nil {
 		m.log.Debug("last flush", "error", err)
 	}
 }

@@ -73,6 +73,9 @@ func TestUsageRatesSeeEachCallOnce(t *testing.T) {
 			call("f", fmt.Sprint("t", tenant))
 			calls++
 		}
+		if tenant%7 != 6 && tenant != 3*telemetry.MaxTenants-1 {
+			continue // a look costs as much as there are
+		}
 		all, _ := usageSeries(t, m)
 		for labels, n := range last {
 			if all[labels] < n {

@@ -162,7 +162,7 @@ func (s *Service) Stop(ctx context.Context) error {
 	var err error
 	if s.ready.Load() {
 		err = s.micro.Stop()
-		if !s.nc.IsClosed() {
+		if s.nc.IsConnected() { // a server that is away hands us nothing
 			// After this round trip the server hands us nothing more.
 			flush, cancel := context.WithTimeout(ctx, usualDeadline)
 			err = errors.Join(err, s.nc.FlushWithContext(flush))

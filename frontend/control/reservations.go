@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hearth-run/hearth/internal/watch"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -50,22 +51,19 @@ func (s *Service) reservationsOf(ctx context.Context, account, name string) ([]*
 	if name != "" {
 		filter = subjects.Escape(account) + "." + subjects.Escape(name) + ".*"
 	}
-	watch, err := s.store.reservations.Watch(ctx, filter, jetstream.IgnoreDeletes())
+	ctx, cancel := context.WithCancel(ctx)
+	w, err := s.store.reservations.Watch(ctx, filter, jetstream.IgnoreDeletes())
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("list the reservations: %w", err)
 	}
-	defer func() {
-		_ = watch.Stop() // the connection may be gone
-		for range watch.Updates() {
-			// The watcher sends under its lock: without a reader whoever closes it would hang.
-		}
-	}()
+	defer watch.End(s.nc, w, cancel)
 	var all []*schema.ReservationRecord
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		case entry, ok := <-watch.Updates():
+		case entry, ok := <-w.Updates():
 			switch {
 			case !ok:
 				return nil, errors.New("list the reservations: the watch ended")

@@ -208,11 +208,7 @@ func (c *Cache[T]) watch(ctx context.Context, reconnects <-chan nats.Status, lis
 	if err != nil {
 		return errors.Join(err, context.Cause(once))
 	}
-	defer func() {
-		_ = w.Stop() // the connection may be gone, and the subscription with it
-		// The callback of nats.go sends under its lock: without a reader it, and whoever closes the channel, would hang.
-		drain(w.Updates())
-	}()
+	defer End(c.nc, w, func() { cancel(nil) })
 
 	l := listing[T]{anew: anew, old: maps.Clone(*c.values.Load()), values: make(map[string]entry[T]), deleted: make(map[string]bool)}
 	for !l.complete {
@@ -265,11 +261,6 @@ func reconnected(s nats.Status) error {
 		return nats.ErrConnectionClosed
 	}
 	return errReconnected
-}
-
-func drain[E any](updates <-chan E) {
-	for range updates {
-	}
 }
 
 // listing is the values as they are listed, beside those before.
