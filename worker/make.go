@@ -142,6 +142,10 @@ func (e *environment) make() *schema.FunctionError {
 	e.mu.Unlock()
 	e.logs.open()
 	if err := inside.Start(ctx, command, e.logs); err != nil {
+		if e.wasReady() { // its first next came before Start was over, and then its end
+			e.kill()
+			return nil
+		}
 		return e.unmade(err, dir)
 	}
 	// A function whose init waits, or hangs, must not keep the others from theirs.
@@ -189,18 +193,12 @@ func (e *environment) initialise(dir string) *schema.FunctionError {
 	case <-timer.C:
 	case <-e.life.Done():
 	}
-	// What came first counts, whatever the select saw: it may have been ready, run a call and been killed meanwhile.
-	e.mu.Lock()
-	if e.phase == making {
-		e.phase = failing
+	if e.wasReady() {
+		return nil
 	}
+	e.mu.Lock()
 	failure := e.failure
 	e.mu.Unlock()
-	select {
-	case <-e.ready:
-		return nil
-	default:
-	}
 	switch {
 	case failure != nil:
 		return failure
@@ -211,6 +209,22 @@ func (e *environment) initialise(dir string) *schema.FunctionError {
 	}
 	return &schema.FunctionError{Type: string(schema.CodeInitError),
 		Message: fmt.Sprintf("Init timed out after %.2f seconds", limit.Seconds())}
+}
+
+// wasReady reports whether the first next of one that ends came before its end: it may have run a call then, and did not fail. One that
+// was not ready is not any more.
+func (e *environment) wasReady() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.phase == making {
+		e.phase = failing
+	}
+	select {
+	case <-e.ready:
+		return true
+	default:
+		return false
+	}
 }
 
 // sinceBegan is how long ago its command was started, 0 if it was not.

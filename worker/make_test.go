@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -96,6 +97,44 @@ func TestEnd(t *testing.T) {
 	}
 	b.awaitEvent("busy", schema.EnvironmentGone, 1)
 	b.worker.End("never made")
+}
+
+// slow is a driver whose start of a function goes on until the environment ends.
+type slow struct{ driver.Driver }
+
+func (s slow) New(ctx context.Context, spec driver.Spec) (driver.Environment, error) {
+	e, err := s.Driver.New(ctx, spec)
+	return slowEnvironment{e}, err
+}
+
+type slowEnvironment struct{ driver.Environment }
+
+func (e slowEnvironment) Start(ctx context.Context, cmd driver.Command, to io.Writer) error {
+	if err := e.Environment.Start(ctx, cmd, to); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// TestEndBeforeStartIsOver: a function may be ready, and its environment be ended, before its driver knows that it was started. It has
+// not failed.
+func TestEndBeforeStartIsOver(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(c *worker.Config) {
+		d, err := process.New(process.Config{Dir: filepath.Join(c.CacheDir, "..", "environments")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = d.Close() })
+		c.Driver = slow{d}
+	})
+	b.made("e", b.binding())
+	b.worker.End("e")
+	b.awaitEvent("e", schema.EnvironmentGone, 1)
+	if c := b.worker.Counters(); c.InitFailures != 0 {
+		t.Errorf("counters %+v", c)
+	}
 }
 
 // polite is a driver whose environments can be asked to end by themselves.
