@@ -16,7 +16,8 @@ import (
 const requestIDHeader = "x-amzn-RequestId"
 
 // WriteError answers with the JSON body, status and headers that Lambda's clients read (B2). An empty request id gets a
-// new one: every client prints it. An error without a code says nothing of its cause.
+// new one: every client prints it. It stands under Hearth's name too, as in answers and in refusals over NATS. An error
+// without a code says nothing of its cause.
 func WriteError(w http.ResponseWriter, requestID string, err error) {
 	e := new(schema.Error)
 	if !errors.As(err, &e) {
@@ -28,7 +29,7 @@ func WriteError(w http.ResponseWriter, requestID string, err error) {
 	if requestID == "" {
 		requestID = newRequestID()
 	}
-	h[requestIDHeader] = []string{requestID}
+	h[requestIDHeader], h[schema.HeaderRequestID] = []string{requestID}, []string{requestID}
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	if row.Retriable {

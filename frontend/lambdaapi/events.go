@@ -93,7 +93,7 @@ func eventID(h http.Header) (string, error) {
 }
 
 // writeTaken answers that an event was accepted, or would be. The id of a duplicate is not known here: its first event has
-// one, and clients want one, so it is one of this request alone.
+// one, and clients want one, so it is one of this request alone, and no call or event is known by it.
 func writeTaken(w http.ResponseWriter, status int, accepted schema.Accepted, body []byte) {
 	h := w.Header()
 	id := accepted.RequestID
@@ -101,7 +101,7 @@ func writeTaken(w http.ResponseWriter, status int, accepted schema.Accepted, bod
 		id = newRequestID()
 	}
 	h[requestIDHeader] = []string{id}
-	if accepted.RequestID != "" {
+	if !accepted.Duplicate {
 		h[schema.HeaderRequestID] = []string{id}
 	}
 	if accepted.Duplicate {

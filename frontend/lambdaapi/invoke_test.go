@@ -133,7 +133,14 @@ func TestWireShapes(t *testing.T) {
 			maps.Copy(r.Header, c.header)
 			w := httptest.NewRecorder()
 			lambdaapi.New(&invoker{do: do, take: c.take}).ServeHTTP(w, r)
-			golden(t, c.name, dump(w.Result(), w.Body.Bytes()))
+			resp := w.Result()
+			golden(t, c.name, dump(resp, w.Body.Bytes()))
+			// One id under both names; the golden file says whether both are there.
+			sent := map[string][]string(resp.Header) // as they were spelt
+			aws, ours := sent["x-amzn-RequestId"], sent[schema.HeaderRequestID]
+			if len(ours) > 0 && !slices.Equal(ours, aws) {
+				t.Errorf("%s is %q, x-amzn-RequestId %q", schema.HeaderRequestID, ours, aws)
+			}
 		})
 	}
 }
@@ -144,7 +151,7 @@ func dump(resp *http.Response, body []byte) []byte {
 	fmt.Fprintf(&b, "%d\n", resp.StatusCode)
 	for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
 		value := strings.Join(resp.Header[name], " | ")
-		if strings.EqualFold(name, "x-amzn-RequestId") && value != id {
+		if (strings.EqualFold(name, "x-amzn-RequestId") || name == schema.HeaderRequestID) && value != id {
 			value = "ID"
 		}
 		fmt.Fprintf(&b, "%s: %s\n", name, value)
