@@ -42,9 +42,12 @@ func (c *connection) extension() bool {
 		c.out.accepted(last || !kept)
 		return kept && !last
 	}
+	refusal := `{"errorMessage":"the Telemetry API is not supported","errorType":"Telemetry.NotSupported"}`
+	if c.req.route == routeLogs { // what came before telemetry, with a name of its own for the same refusal
+		refusal = `{"errorMessage":"the Logs API is not supported","errorType":"Logs.NotSupported"}`
+	}
 	last, kept := c.req.close, c.discard()
-	c.out.reply(202, "", "application/json", []byte(`{"errorMessage":"the Telemetry and Logs APIs are not supported","errorType":`+
-		`"Telemetry.NotSupported"}`+"\n"), last || !kept)
+	c.out.reply(202, "", "application/json", []byte(refusal+"\n"), last || !kept)
 	return kept && !last
 }
 

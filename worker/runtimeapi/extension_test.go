@@ -80,7 +80,7 @@ func TestExtensionRefusals(t *testing.T) {
 		"unknown identifier": {event("Lambda-Extension-Identifier: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n"), 403,
 			"Extension.UnknownExtensionIdentifier"},
 		"telemetry": {"PUT /2022-07-01/telemetry HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", 202, "Telemetry.NotSupported"},
-		"logs":      {"PUT /2020-08-15/logs HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", 202, "Telemetry.NotSupported"},
+		"logs":      {"PUT /2020-08-15/logs HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", 202, "Logs.NotSupported"},
 		"init error": {"POST /2020-01-01/extension/init/error HTTP/1.1\r\nLambda-Extension-Identifier: " + registered +
 			"\r\nContent-Length: 2\r\n\r\n{}", 202, "OK"},
 	} {

@@ -26,7 +26,7 @@ func (c *connection) handle() bool {
 		ok := c.discard()
 		c.out.reply(200, "", "text/plain", []byte("pong"), r.close || !ok)
 		return ok && !r.close
-	case routeRegister, routeExtensionNext, routeExtensionError, routeTelemetry:
+	case routeRegister, routeExtensionNext, routeExtensionError, routeLogs, routeTelemetry:
 		return c.extension()
 	case routeToken:
 		if c.server.cfg.TokenAuth != "" {
@@ -42,7 +42,7 @@ func methodOf(r route) (method, bool) {
 		return methodGet, true
 	case routeResponse, routeError, routeInitError, routeRegister, routeExtensionError, routeToken:
 		return methodPost, true
-	case routeTelemetry:
+	case routeLogs, routeTelemetry:
 		return methodPut, true
 	}
 	return methodOther, false

@@ -28,6 +28,7 @@ const (
 	routeRegister
 	routeExtensionNext
 	routeExtensionError
+	routeLogs
 	routeTelemetry
 	routeToken
 )
@@ -201,7 +202,9 @@ func (r *request) parseTarget(target []byte) error {
 		r.route = routeExtensionNext
 	case "/2020-01-01/extension/init/error", "/2020-01-01/extension/exit/error":
 		r.route = routeExtensionError
-	case "/2020-08-15/logs", "/2022-07-01/telemetry":
+	case "/2020-08-15/logs":
+		r.route = routeLogs
+	case "/2022-07-01/telemetry":
 		r.route = routeTelemetry
 	case schema.TokenPath:
 		r.route, r.ask = routeToken, &tokenAsk{odd: len(whole) != len(schema.TokenPath)}
