@@ -152,11 +152,7 @@ func (m *Manager) join(ctx context.Context) error {
 			deadline.Reset(leaseHeld)
 		} else if entry, err = m.lease.kv.Get(ctx, m.lease.key); err == nil {
 			if seen != 0 && entry.Revision() != seen {
-				var other schema.MemberRecord
-				_ = schema.Unmarshal(entry.Value(), &other) // named if it can be read
-				return &schema.Error{Code: schema.CodeConflict, Cause: errHeld, Message: fmt.Sprintf(
-					"manager id %q is held by another process (incarnation %s, build %q): choose another with --id",
-					m.cfg.ID, other.Incarnation, other.Build)}
+				return heldBy(m.cfg.ID, entry)
 			}
 			seen = entry.Revision()
 		}
@@ -169,6 +165,14 @@ func (m *Manager) join(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// heldBy is the error of who wants an id whose lease was renewed by another process.
+func heldBy(id string, lease jetstream.KeyValueEntry) error {
+	var other schema.MemberRecord
+	_ = schema.Unmarshal(lease.Value(), &other) // named if it can be read
+	return &schema.Error{Code: schema.CodeConflict, Cause: errHeld, Message: fmt.Sprintf(
+		"manager id %q is held by another process (incarnation %s, build %q): choose another with --id", id, other.Incarnation, other.Build)}
 }
 
 // memberLoop renews the lease, and tries for the controller's.

@@ -159,6 +159,10 @@ func (r *KeyRequest) ask(ctx context.Context, nc *nats.Conn, js jetstream.JetStr
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", topology.Ring, err)
 	}
+	members, err := js.KeyValue(ctx, r.Names.Bucket(topology.Members))
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", topology.Members, err)
+	}
 	inbox := subjects.ManagerInbox(r.Manager, "key."+random())
 	answers := make(chan *nats.Msg, 64) // nats.go drops what comes beyond; all are asked again
 	sub, err := nc.ChanSubscribe(inbox, answers)
@@ -171,7 +175,11 @@ func (r *KeyRequest) ask(ctx context.Context, nc *nats.Conn, js jetstream.JetStr
 	tick := time.NewTicker(keyAgain)
 	defer tick.Stop()
 	var asked []string
+	var seen uint64
 	for {
+		if seen, err = r.unheld(ctx, members, seen); err != nil {
+			return nil, err
+		}
 		if asked, err = r.askRing(ctx, nc, ring, inbox, body); err != nil {
 			return nil, err
 		}
@@ -195,6 +203,21 @@ func (r *KeyRequest) ask(ctx context.Context, nc *nats.Conn, js jetstream.JetStr
 			}
 		}
 	}
+}
+
+// unheld refuses an id whose lease somebody renews, as [Manager.Start] would later: whoever asks in the name of a manager that is on the
+// ring asks all but that one, which may be the only one that has the key. seen is the lease as it was before, 0 if there was none.
+func (r *KeyRequest) unheld(ctx context.Context, members jetstream.KeyValue, seen uint64) (uint64, error) {
+	lease, err := members.Get(ctx, memberKey(r.Manager))
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("read lease %s: %w", memberKey(r.Manager), err)
+	case seen != 0 && lease.Revision() != seen:
+		return 0, heldBy(r.Manager, lease)
+	}
+	return lease.Revision(), nil
 }
 
 // askRing asks the managers that are on the ring now, and names them.

@@ -97,6 +97,21 @@ func TestProposalOutlivesACrash(t *testing.T) {
 	}
 }
 
+// Who asks under the id of a manager that runs is told so, and not that nobody has the key.
+func TestKeyForAnIDThatIsHeld(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	key, err := agree(t, f, "m1", t.TempDir(), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startNode(t, f, f.Connect(t), "m1", holds(key))
+	_, err = agree(t, f, "m1", t.TempDir(), patience)
+	if schema.CodeOf(err) != schema.CodeConflict || !strings.Contains(err.Error(), `manager id "m1" is held by another process`) {
+		t.Errorf("%v, want that the id is held", err)
+	}
+}
+
 func TestKeyThatNobodyGives(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)

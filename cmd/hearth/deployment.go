@@ -38,18 +38,21 @@ type deployment struct {
 func unsaidHandler(flag string) bool { return flag != "handler" }
 
 // apply makes the function so: it stores the code, creates the function or changes what differs, publishes, and waits
-// until it can be called. Two at once: the revision that was read stands in every change, so that one wins and the
-// other is told.
+// until it can be called. Two at once: the revision that was read before anything else stands in every change, so that one
+// wins and the other is told.
 func (d *deployment) apply(ctx context.Context, c *client.Client) (*deployed, error) {
+	now, err := c.GetFunctionConfiguration(ctx, d.name, "")
+	if err != nil && schema.CodeOf(err) != schema.CodeNotFound {
+		return nil, fmt.Errorf("deploy %s: %w", d.name, err)
+	}
 	if _, err := c.PutCode(ctx, d.pack.Zip); err != nil {
 		return nil, fmt.Errorf("store the code of %s: %w", d.name, err)
 	}
 	out := &deployed{Function: d.name, CodeSHA256: d.pack.SHA256, CodeSize: int64(len(d.pack.Zip)), Files: d.pack.Files}
-	now, err := c.GetFunctionConfiguration(ctx, d.name, "")
 	switch {
 	case err == nil:
 		now, out.Changed, err = d.update(ctx, c, now)
-	case schema.CodeOf(err) == schema.CodeNotFound:
+	default: // there was none
 		if d.runtime == "" {
 			return nil, schema.Invalid(schema.FieldError{Field: "--runtime", Allowed: "needed for a new function: provided, nodejs or python"})
 		}
@@ -157,6 +160,9 @@ func (d *deployment) update(ctx context.Context, c *client.Client, now *schema.F
 	next, err := c.UpdateFunctionCode(ctx, schema.FunctionInput{
 		FunctionName: d.name, RevisionId: &now.RevisionId, Code: &schema.FunctionCode{Sha256: d.pack.SHA256},
 	})
+	if err != nil && changed {
+		err = fmt.Errorf("the configuration is changed, the code is not: %w", err)
+	}
 	return next, true, err
 }
 
