@@ -26,7 +26,9 @@ func TestTwoDeploysAtOnce(t *testing.T) {
 	proxy.HoldSubjects(func(string) bool { return answers.Add(1) > 1 }) // the first is what the function is
 	var slow conc.WaitGroup
 	var late result
-	slow.Go(func() { late = f.run(t, "deploy", "f", folder("late"), "--runtime", "provided", "--server", proxy.URL, "--creds", f.Creds) })
+	slow.Go(func() {
+		late = f.run(t, "deploy", "f", folder("late"), "--runtime", "provided", "--server", proxy.URL, "--creds", f.Creds)
+	})
 	eventually(t, "the slow deploy stores its code", func() bool { return answers.Load() > 1 })
 	f.must(t, "deploy", "f", folder("quick"), "--runtime", "provided")
 	proxy.Release()
