@@ -23,9 +23,12 @@ import (
 // JSON from its standard input and ends when that closes, so that none outlives the measurement.
 
 // targetSpec is a target as it is handed to a part.
-type targetSpec struct{ URL, Creds, Context, Prefix string }
+type targetSpec struct {
+	URL, Creds, Prefix string
+	Context            contextAt
+}
 
-func specOf(t target) targetSpec { return targetSpec{t.url, t.creds, t.context, t.names.Prefix()} }
+func specOf(t target) targetSpec { return targetSpec{t.url, t.creds, t.names.Prefix(), t.context} }
 
 func (s targetSpec) target() (target, error) {
 	names, err := subjects.NewNames(s.Prefix)

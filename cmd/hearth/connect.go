@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
-	"github.com/synadia-io/orbit.go/natscontext"
 
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/schema"
@@ -19,25 +16,22 @@ import (
 
 const defaultServer = "nats://127.0.0.1:4222"
 
-// connectTimeout bounds the wait for a server to greet: a server on this host answers in milliseconds.
-const connectTimeout = 5 * time.Second
-
 // target is the fabric that a client command speaks to.
 type target struct {
 	url     string
-	creds   string // file; "" is nobody in particular
-	context string // of the nats CLI; then url and creds are empty
+	creds   string    // file; "" is nobody in particular
+	context contextAt // of the nats CLI; then url and creds are what stands against it, or empty
 	names   subjects.Names
 	note    *note // of the running fabric of this user, if it is that one
 }
 
-// target finds the fabric: a context, a server or both if they were given; else what a running `hearth up` of this user
+// target finds the fabric: a context, with the server and the credential that were given in place of its own; without a context what a running `hearth up` of this user
 // noted, the one at the default address first; else the default address.
 func (a *app) target(cmd *cobra.Command) (target, error) {
 	value := func(name string) string { return cmd.Flag(name).Value.String() }
-	t := target{url: value("server"), creds: value("creds"), context: value("context")}
+	t := target{url: value("server"), creds: value("creds")}
 	prefix := value("prefix")
-	if t.context == "" {
+	if name := value("context"); name == "" {
 		running, err := a.notes()
 		if err != nil {
 			running = nil // no home, no notes: the credential has to be named
@@ -52,8 +46,14 @@ func (a *app) target(cmd *cobra.Command) (target, error) {
 				t.creds = picked.Creds
 			}
 		}
-	} else if !a.settings.given("server") {
-		t.url = ""
+	} else {
+		var err error
+		if t.context, err = a.contextAt(name); err != nil {
+			return target{}, err
+		}
+		if !a.settings.given("server") {
+			t.url = ""
+		}
 	}
 	var err error
 	if t.names, err = subjects.NewNames(prefix); err != nil {
@@ -101,35 +101,22 @@ func (e *connectError) Unwrap() error { return e.error }
 
 // connect gives a client of the target; its Close ends the connection. Further options are applied last.
 func (t target) connect(ctx context.Context, more ...nats.Option) (*conn, error) {
-	options := append([]nats.Option{nats.MaxReconnects(maxReconnects)}, more...)
-	if t.context == "" {
-		c, err := client.Connect(ctx, client.Options{URL: t.url, Prefix: t.names.Prefix(), Creds: t.creds, Name: "hearth", NATS: options})
-		if err != nil {
-			return nil, &connectError{err}
+	o := client.Options{URL: t.url, Prefix: t.names.Prefix(), Creds: t.creds, Name: "hearth",
+		NATS: append([]nats.Option{nats.MaxReconnects(maxReconnects)}, more...)}
+	if t.context.Name != "" {
+		if err := t.context.into(&o); err != nil {
+			return nil, err
 		}
-		return &conn{c, c.Close}, nil
 	}
-	nc, settings, err := natscontext.Connect(t.context, append([]nats.Option{nats.Name("hearth"), nats.Timeout(connectTimeout)}, options...)...)
-	switch {
-	case err == nil:
-		c := client.New(nc, t.names)
-		nc.SetClosedHandler(c.Closed)
-		return &conn{c, nc.Close}, nil
-	case settings.URL == "" && !errors.Is(err, nats.ErrNoServers):
-		return nil, usagef("NATS context %q: %v; `nats context ls` lists them", t.context, err)
+	c, err := client.Connect(ctx, o)
+	if err != nil {
+		return nil, &connectError{err}
 	}
-	return nil, &connectError{&schema.Error{Code: schema.CodeUnavailable, Cause: err, Message: fmt.Sprintf(
-		"no connection by NATS context %q: %v", t.context, err)}}
+	return &conn{c}, nil
 }
 
-// conn is a client and how to end it: one over a connection that somebody else made does not close that.
-type conn struct {
-	*client.Client
-	close func()
-}
-
-// Close ends the connection.
-func (c *conn) Close() { c.close() }
+// conn is a client over a connection of its own, which its Close ends.
+type conn struct{ *client.Client }
 
 // connect gives a client of the fabric that cmd is about.
 func (a *app) connect(cmd *cobra.Command) (*conn, error) {

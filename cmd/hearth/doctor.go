@@ -132,7 +132,7 @@ func (a *app) lookAtFabric(cmd *cobra.Command, role, id string) (all []doctor.Fi
 	if inbox := doctor.Inbox(role, id); inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(inbox))
 	}
-	where, named := cmp.Or(t.url, "NATS context "+t.context), a.settings.given("server") || t.context != ""
+	where, named := cmp.Or(t.url, "NATS context "+t.context.Name), a.settings.given("server") || t.context.Name != ""
 	c, err := t.connect(cmd.Context(), options...)
 	if unconnected := (*connectError)(nil); errors.As(err, &unconnected) && cmd.Context().Err() == nil {
 		return []doctor.Finding{doctor.Unreachable(where, named, err)}, named && schema.CodeOf(err) == schema.CodeUnavailable, nil

@@ -1,17 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
-	"github.com/synadia-io/orbit.go/natscontext"
 
+	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/deploy"
 )
 
@@ -48,14 +50,30 @@ func (f *roleFlags) logger(a *app) (*slog.Logger, error) {
 func (a *app) server(cmd *cobra.Command) deploy.Server {
 	value := func(name string) string { return cmd.Flag(name).Value.String() }
 	s := deploy.Server{URL: value("server"), Creds: value("creds")}
-	if name := value("context"); name != "" {
-		s.Dial = func(options ...nats.Option) (*nats.Conn, error) {
-			nc, settings, err := natscontext.Connect(name, options...)
-			if err != nil && settings.URL == "" && !errors.Is(err, nats.ErrNoServers) {
-				return nil, usagef("NATS context %q: %v; `nats context ls` lists them", name, err)
-			}
-			return nc, err
+	name := value("context")
+	if name == "" {
+		return s
+	}
+	o := client.Options{Creds: s.Creds}
+	if a.settings.given("server") {
+		o.URL = s.URL
+	}
+	at, err := a.contextAt(name)
+	if err == nil {
+		err = at.into(&o)
+	}
+	s.URL = cmp.Or(o.URL, s.URL) // named in complaints
+	s.Dial = func(options ...nats.Option) (*nats.Conn, error) {
+		if err != nil {
+			return nil, err
 		}
+		o := o
+		o.NATS = append(slices.Clone(o.NATS), options...)
+		c, err := client.Connect(context.Background(), o) // the options bound it
+		if err != nil {
+			return nil, err
+		}
+		return c.Conn(), nil
 	}
 	return s
 }
