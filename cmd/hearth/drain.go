@@ -29,6 +29,11 @@ active, so leave it stopped to keep it out. Ctrl-C ends the waiting, not the dra
 
 		ValidArgsFunction: a.completeManager,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !back {
+				if err := a.confirm(cmd, "Take manager "+args[0]+" off the ring?"); err != nil {
+					return err
+				}
+			}
 			c, err := a.connect(cmd)
 			if err != nil {
 				return err
@@ -49,6 +54,7 @@ active, so leave it stopped to keep it out. Ctrl-C ends the waiting, not the dra
 		},
 	}
 	cmd.Flags().BoolVar(&back, "cancel", false, "let it back onto the ring")
+	yesFlag(cmd)
 	jsonFlag(cmd)
 	return cmd
 }

@@ -43,15 +43,21 @@ not notice.`,
 					return usagef("N is %q; a number of environments is wanted, %d or more", args[1], least)
 				}
 			}
-			run := a.runLimit
+			run, what := a.runLimit, "the limit of "+name
 			if perTenant {
-				run = a.runTenantLimit
+				run, what = a.runTenantLimit, "the limit of each sub-tenant of "+name
+			}
+			if remove {
+				if err := a.confirm(cmd, "Take "+what+" away?"); err != nil {
+					return err
+				}
 			}
 			return run(cmd, name, n, remove)
 		},
 	}
 	cmd.Flags().BoolVar(&remove, "delete", false, "take the limit away")
 	cmd.Flags().BoolVar(&perTenant, "per-tenant", false, "the limit of each sub-tenant")
+	yesFlag(cmd)
 	jsonFlag(cmd)
 	return cmd
 }

@@ -49,12 +49,18 @@ they go as they become idle. With --delete, or N = 0, all of them do. The comman
 					return usagef("N is %q; a number of environments is wanted, 0 or more", args[1])
 				}
 			}
+			if remove {
+				if err := a.confirm(cmd, "End the reservation of "+args[0]+"?"); err != nil {
+					return err
+				}
+			}
 			return a.runReserve(cmd, name, qualifier, n, wait)
 		},
 	}
 	cmd.Flags().SortFlags = false
 	cmd.Flags().BoolVar(&remove, "delete", false, "end the reservation")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until all are ready, or with --delete gone")
+	yesFlag(cmd)
 	jsonFlag(cmd)
 	return cmd
 }
