@@ -183,7 +183,7 @@ func TestRights(t *testing.T) {
 				"$JS.API.STREAM.NAMES", "$JS.API.INFO", "$SYS.REQ.SERVER.PING", "$JS.API.STREAM.PURGE.HEARTH_EVENTS_default",
 				"$JS.API.STREAM.DELETE.HEARTH_EVENTS_default", "$JS.API.STREAM.UPDATE.HEARTH_EVENTS_default", "_HE.f1.x",
 			},
-			listen:    []string{"hearth.invoke.>", "hearth.api.*.GetRing", "hearth.status.>", "$SRV.PING", "_HF.f1.>", "_HE.f1.>"},
+			listen:    []string{"hearth.invoke.>", "hearth.api.*.GetRing", "hearth.api.>", "hearth.status.>", "$SRV.PING", "_HF.f1.>", "_HE.f1.>"},
 			notListen: []string{"_INBOX.>", "_HF.>", "_HE.>", "_HE.f2.>", "_HF.f2.>", "_HM.m1.>", "hearth.m.m1.>", "hearth.arc.>", "$KV.>", "$SYS.>", ">"},
 		},
 		"manager": {

@@ -74,6 +74,9 @@ func (n Names) API(account, operation string) string {
 // APIAny is the filter of one operation for every account.
 func (n Names) APIAny(operation string) string { return n.prefix + ".api.*." + operation }
 
+// APIAll is the filter of everything that is asked of the control service, known or not.
+func (n Names) APIAll() string { return n.prefix + ".api.>" }
+
 // ManagerControl is where a manager hears orders.
 func (n Names) ManagerControl(id string) string { return n.prefix + ".m." + Escape(id) + ".ctl" }
 

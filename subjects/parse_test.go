@@ -28,6 +28,7 @@ func TestNames(t *testing.T) {
 		{n.API("default", "GetFunction"), "hearth.api.default.GetFunction"},
 		{n.API(subjects.FabricAccount, "GetRing"), "hearth.api._.GetRing"},
 		{n.APIAny("GetFunction"), "hearth.api.*.GetFunction"},
+		{n.APIAll(), "hearth.api.>"},
 		{n.UnreservedCall(17, "default", "resize", "$LATEST", ""), "hearth.arc.u.17.default.resize.=24LATEST._"},
 		{n.UnreservedCall(17, "default", "resize", "3", "_"), "hearth.arc.u.17.default.resize.3.=5F"},
 		{n.UnreservedFilter(17), "hearth.arc.u.17.>"},

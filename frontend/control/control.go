@@ -75,8 +75,9 @@ type Service struct {
 	mu      sync.Mutex // guards what follows; held while starting and stopping
 	started bool
 	micro   micro.Service
-	stop    chan struct{}   // closed by Stop: workers empty the queue and end
-	life    context.Context // of who waits for log lines; Stop ends it
+	others  *nats.Subscription // what no endpoint of micro hears
+	stop    chan struct{}      // closed by Stop: workers empty the queue and end
+	life    context.Context    // of who waits for log lines; Stop ends it
 	end     context.CancelFunc
 	workers conc.WaitGroup
 	waiter  conc.WaitGroup // waits for the workers and closes done
@@ -161,7 +162,7 @@ func (s *Service) Stop(ctx context.Context) error {
 	}
 	var err error
 	if s.ready.Load() {
-		err = s.micro.Stop()
+		err = s.deafen()
 		if s.nc.IsConnected() { // a server that is away hands us nothing
 			// After this round trip the server hands us nothing more.
 			flush, cancel := context.WithTimeout(ctx, usualDeadline)

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hearth-run/hearth/frontend/lambdaapi"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
 )
@@ -107,7 +108,7 @@ type later func(ctx context.Context) (any, error)
 func (s *Service) do(ctx context.Context, account, name string, request []byte) (
 	answer []byte, rest func(context.Context) ([]byte, error), err error,
 ) {
-	op, err := find(account, name)
+	op, err := s.find(account, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -171,16 +172,12 @@ func (op *operation) limit() int {
 }
 
 // find is the operation of that name, if the account has it.
-func find(account, name string) (*operation, error) {
+func (s *Service) find(account, name string) (*operation, error) {
 	ops := operations()
 	i := slices.IndexFunc(ops, func(op operation) bool { return op.name == name })
 	switch {
 	case i < 0:
-		all := make([]string, len(ops))
-		for i, op := range ops {
-			all[i] = op.name
-		}
-		return nil, schema.Errorf(schema.CodeUnknownOperation, "no operation %q; there are %s", clip(name), strings.Join(all, ", "))
+		return nil, s.unknown(name)
 	case ops[i].ofFabric && account != subjects.FabricAccount:
 		return nil, schema.Errorf(schema.CodeUnknownOperation, "%s is an operation of the fabric: ask it of account %q, not of %q",
 			name, subjects.FabricAccount, clip(account))
@@ -192,6 +189,23 @@ func find(account, name string) (*operation, error) {
 		return nil, schema.Errorf(schema.CodeNotFound, "no account %q: %q is the only one", clip(account), subjects.DefaultAccount)
 	}
 	return &ops[i], nil
+}
+
+// unknown refuses what is no control operation. Those of Lambda that are not served are refused as over HTTP, so that who wrote the
+// name right is not sent to look for a slip of the pen.
+func (s *Service) unknown(name string) error {
+	if prefix := s.cfg.Names.Prefix(); name == "Invoke" || name == "InvokeAsync" {
+		return schema.Errorf(schema.CodeInvalidParameter, "%s is no control operation: over NATS calls go to %s.invoke.<account>.<function>, "+
+			"events to %s.event.<account>.<function>", name, prefix, prefix)
+	}
+	if err := lambdaapi.NotServed(name); err != nil {
+		return err
+	}
+	var all []string
+	for _, op := range operations() {
+		all = append(all, op.name)
+	}
+	return schema.Errorf(schema.CodeUnknownOperation, "no operation %q; there are %s", clip(name), strings.Join(all, ", "))
 }
 
 // refusal is what callers hear of err. What says nothing to them is logged here and goes no further.

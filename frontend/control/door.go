@@ -3,7 +3,10 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +20,10 @@ import (
 
 // QueueGroup is the group in which frontends share the requests.
 const QueueGroup = "hearth-api"
+
+// otherGroup is the group in which they share what no endpoint hears. It is not [QueueGroup]: the server counts all subscriptions of one
+// group that match a subject as one, and would hand known operations to this one instead of to their endpoints.
+const otherGroup = QueueGroup + "-other"
 
 // counters are what STATS tells beside micro's own numbers, which count a request when it is taken, not when it is done.
 type counters struct {
@@ -37,7 +44,9 @@ func (s *Service) Stats() Stats {
 }
 
 // serve registers the micro service: one endpoint an operation, so that PING, INFO and STATS list them. What they answer
-// is the library's and leaves by the library; the permissions of frontends bound where to.
+// is the library's and leaves by the library; the permissions of frontends bound where to. What no endpoint hears is heard by a plain
+// subscription beside them: an endpoint would be listed, and counts whatever it is handed. It comes last and goes first, so that where
+// it is heard the endpoints are too, and a known name without them still gets the server's "no responders" at once.
 func (s *Service) serve() error {
 	service, err := micro.AddService(s.nc, micro.Config{
 		Name: s.cfg.Names.Prefix() + "-api", Version: s.cfg.Build, QueueGroup: QueueGroup,
@@ -53,11 +62,24 @@ func (s *Service) serve() error {
 			return fmt.Errorf("register %s: %w", op.name, joinStop(err, service))
 		}
 	}
-	if err := s.nc.FlushTimeout(usualDeadline); err != nil {
-		return fmt.Errorf("subscribe: %w", joinStop(err, service))
+	others, err := s.nc.QueueSubscribe(s.cfg.Names.APIAll(), otherGroup, s.other)
+	if err != nil {
+		return fmt.Errorf("subscribe to unknown operations: %w", joinStop(err, service))
 	}
-	s.micro = service
+	s.micro, s.others = service, others
+	if err := s.nc.FlushTimeout(usualDeadline); err != nil {
+		return fmt.Errorf("subscribe: %w", errors.Join(err, s.deafen()))
+	}
 	return nil
+}
+
+// deafen takes no request any more; those that have come are still handed on.
+func (s *Service) deafen() error {
+	err := s.others.Drain()
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		err = nil // as micro sees it
+	}
+	return errors.Join(err, s.micro.Stop())
 }
 
 func joinStop(err error, service micro.Service) error {
@@ -85,6 +107,36 @@ func (s *Service) take(r micro.Request) {
 		err.Reason = "CallerRateLimitExceeded"
 		s.refuse(r.Reply(), err)
 	}
+}
+
+// other hears everything that is asked, and answers what is no endpoint's: each request is answered once, and what is misspelt, of
+// another build or of Lambda alone is told so instead of looking as if no frontend were there.
+func (s *Service) other(m *nats.Msg) {
+	switch {
+	case s.heard(m.Subject):
+		return
+	case !subjects.ReplyAllowed(m.Reply):
+		s.stats.dropped.Add(1)
+		return
+	case !s.ready.Load():
+		s.refuse(m.Reply, schema.Errorf(schema.CodeUnavailable, "this frontend is stopping"))
+		return
+	}
+	account, operation, ok := s.cfg.Names.ParseAPI(m.Subject)
+	if !ok {
+		s.refuse(m.Reply, schema.Errorf(schema.CodeUnknownOperation, "subject %q: ask %s.api.<account>.<Operation>; account %q is the fabric",
+			clip(m.Subject), s.cfg.Names.Prefix(), subjects.FabricAccount))
+		return
+	}
+	if _, err := s.find(account, operation); err != nil {
+		s.refuse(m.Reply, err)
+	}
+}
+
+// heard reports whether an endpoint has the subject, as the server matches it: whatever the account is.
+func (s *Service) heard(subject string) bool {
+	_, name, ok := strings.Cut(strings.TrimPrefix(subject, s.cfg.Names.Prefix()+".api."), ".")
+	return ok && slices.ContainsFunc(operations(), func(op operation) bool { return op.name == name })
 }
 
 // work answers requests until Stop, and then those that still wait.

@@ -92,7 +92,13 @@ func TestHostileReplies(t *testing.T) {
 			}
 		}
 	}
-	natstest.Eventually(t, patience, func() bool { return b.service.Stats().Dropped == uint64(2*len(replies)) }, "all are dropped and counted")
+	for _, reply := range replies { // a refusal of what no operation is called goes nowhere else either
+		m := &nats.Msg{Subject: b.Names.API("default", "NoSuchOp"), Reply: reply}
+		if err := b.nc.PublishMsg(m); err != nil {
+			t.Fatalf("%q: %v", reply, err)
+		}
+	}
+	natstest.Eventually(t, patience, func() bool { return b.service.Stats().Dropped == uint64(3*len(replies)) }, "all are dropped and counted")
 	b.must(t, "GetFunction", object{"FunctionName": "f"})
 	after, _, _ := b.view.Function("default", "f")
 	if before.Latest.RevisionID != after.Latest.RevisionID {
@@ -123,6 +129,84 @@ func TestServiceIsListed(t *testing.T) {
 		if listed[name] != b.Names.APIAny(name) {
 			t.Errorf("%s is listed at %q", name, listed[name])
 		}
+	}
+	if len(listed) != len(control.OperationNames()) {
+		t.Errorf("%d endpoints are listed, there are %d operations", len(listed), len(control.OperationNames()))
+	}
+}
+
+// TestUnknownOperations: what no operation is called is refused by its name, once, and by the table, as over HTTP; it does not look as
+// if nobody were there. Known ones are still answered once, by their endpoints.
+func TestUnknownOperations(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	second, err := control.New(b.Connect(t), b.view, control.Config{Names: b.Names})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := second.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	inbox, err := b.nc.SubscribeSync(b.nc.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused uint64
+	for _, c := range []struct{ subject, code, text string }{
+		{"default.NoSuchOp", "404", `UnknownOperationException: no operation "NoSuchOp"; there are CreateFunction, `},
+		{"default.getfunction", "404", `no operation "getfunction"`},
+		{"default." + strings.Repeat("x", 500), "404", "xxx..."},
+		{"acme.NoSuchOp", "404", `no operation "NoSuchOp"`},
+		{"_.NoSuchOp", "404", `no operation "NoSuchOp"`},
+		{"default.GetAccountSettings", "400", "InvalidParameterValueException: GetAccountSettings is not served"},
+		{"default.ListTags", "400", "ListTags is not served"},
+		{"default.TagResource", "400", "TagResource is not served"},
+		{"default.AddPermission", "400", "AddPermission is not served"},
+		{"default.InvokeWithResponseStream", "400", "InvokeWithResponseStream is not served"},
+		{"default.ListLayers", "400", "ListLayers has no meaning in Hearth"},
+		{"default.Invoke", "400", b.Names.Prefix() + ".invoke.<account>.<function>"},
+		{"default", "404", b.Names.Prefix() + ".api.<account>.<Operation>"},
+		{"default.GetFunction.f", "404", b.Names.Prefix() + ".api.<account>.<Operation>"},
+		{"default.Get=46unction", "404", b.Names.Prefix() + ".api.<account>.<Operation>"},
+		{"default.GetRing", "404", "GetRing is an operation of the fabric"},
+		{"default.ListFunctions", "", ""},
+	} {
+		if err := b.nc.PublishRequest(b.Names.Prefix()+".api."+c.subject, inbox.Subject, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		m, err := inbox.NextMsg(patience)
+		if err != nil {
+			t.Fatalf("%.40s: %v", c.subject, err)
+		}
+		if code, text := m.Header.Get(schema.HeaderErrorCode), m.Header.Get(schema.HeaderError); code != c.code || !strings.Contains(text, c.text) {
+			t.Errorf("%.40s: %s %s, want %s %s", c.subject, code, text, c.code, c.text)
+		}
+		if c.code == "" {
+			continue
+		}
+		refused++
+		var body schema.APIError
+		if err := json.Unmarshal(m.Data, &body); err != nil || body.Message == "" || body.Advice == "" {
+			t.Errorf("%.40s: body %q: %v", c.subject, m.Data, err)
+		}
+	}
+	// After both have ended they have counted everything that they would say.
+	for _, s := range []*control.Service{b.service, second} {
+		if err := s.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two := b.service.Stats(), second.Stats()
+	if one.Refused+two.Refused != refused || one.Answered+two.Answered != 1 {
+		t.Errorf("counted %+v and %+v, want %d refused, 1 answered", one, two, refused)
+	}
+	if _, err := b.nc.Request(b.Names.API("default", "NoSuchOp"), nil, patience); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("after Stop: %v, want %v", err, nats.ErrNoResponders)
 	}
 }
 

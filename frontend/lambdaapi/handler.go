@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/hearth-run/hearth/schema"
@@ -48,6 +49,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = notServed(op)
 	}
 	refuse(w, r, err)
+}
+
+// NotServed refuses an operation of Lambda's API by its name as this door does, for the others. It is nil for names that are not in
+// Lambda's API, as far as this door knows them.
+func NotServed(name string) error {
+	all := operations()
+	if i := slices.IndexFunc(all, func(op operation) bool { return op.name == name }); i >= 0 {
+		return notServed(all[i])
+	}
+	return nil
 }
 
 // notServed refuses an operation by its name, and says what to use instead where there is something.
