@@ -55,6 +55,13 @@ func TestReservationOpensAndEnds(t *testing.T) {
 		}
 		return idle == 2
 	}, "two managers offer their members")
+	for _, n := range nodes {
+		for _, e := range n.worker.bindings() {
+			if !e.binding.Reserved {
+				t.Error("a member's function is not told that it is one")
+			}
+		}
+	}
 	a := r.listen()
 	for range 8 {
 		r.publishReserved(r.reserved(a.inbox))

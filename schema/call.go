@@ -58,6 +58,7 @@ func CallTTL(startBy time.Duration) int { return int((startBy+time.Second-1)/tim
 type Binding struct {
 	Key
 	PerTenant   bool // its calls name a sub-tenant each, the same all
+	Reserved    bool // made for a reservation, as its function is told
 	Account     string
 	Function    string
 	Runtime     string // as in the record: provided, nodejs, python, or Lambda's names

@@ -106,7 +106,8 @@ type GetFunctionOutput struct {
 		RepositoryType string `json:"RepositoryType,omitempty"`
 		Location       string `json:"Location,omitempty"`
 	} `json:"Code"`
-	Tags map[string]string `json:"Tags,omitempty"`
+	Tags        map[string]string  `json:"Tags,omitempty"`
+	Concurrency *ConcurrencyOutput `json:"Concurrency,omitempty"` // where the function has a limit
 }
 
 // ListFunctionsOutput is the answer of ListFunctions.

@@ -25,6 +25,7 @@ type LogLine struct {
 	Platform  bool      `msgpack:"p,omitempty"` // written by the worker, never by a function
 	JSON      bool      `msgpack:"j,omitempty"` // the platform's lines of this function are JSON
 	Cut       bool      `msgpack:"c,omitempty"` // its rest is in the next line
+	Reserved  bool      `msgpack:"v,omitempty"` // of a LogInitStart and a LogInitReport: the environment was made for a reservation
 	Text      []byte    `msgpack:"x,omitempty"` // of a LogText; of a LogInitStart the runtime, of a LogDropped and a LogEgress why
 
 	// Of a LogReport, a LogDone or a LogInitReport.

@@ -69,8 +69,13 @@ type jsonEgress struct {
 	TenantID  string `json:"tenantId,omitempty"`
 }
 
-// onDemand is the one initialization type that functions are told.
-const onDemand = "on-demand"
+// InitializationType is what Lambda calls why an environment was made (A5): AWS_LAMBDA_INITIALIZATION_TYPE, and the same in log lines.
+func InitializationType(reserved bool) string {
+	if reserved {
+		return "provisioned-concurrency"
+	}
+	return "on-demand"
+}
 
 // json is a line of the platform's.
 func (l *LogLine) json(of LogFunction) string {
@@ -79,10 +84,10 @@ func (l *LogLine) json(of LogFunction) string {
 	case LogStart:
 		line.Record = jsonStart{l.RequestID, of.Version, of.Tenant}
 	case LogInitStart:
-		line.Record = jsonInitStart{onDemand, "init", string(l.Text), of.Name, of.Version, of.Tenant}
+		line.Record = jsonInitStart{InitializationType(l.Reserved), "init", string(l.Text), of.Name, of.Version, of.Tenant}
 	case LogInitReport:
-		line.Record = jsonEnd{InitializationType: onDemand, Phase: "init", Status: l.status(), ErrorType: l.ErrorType, ErrorMessage: l.ErrorMessage,
-			Metrics: jsonMetrics{DurationMs: milliseconds(l.Init)}, TenantID: of.Tenant}
+		line.Record = jsonEnd{InitializationType: InitializationType(l.Reserved), Phase: "init", Status: l.status(), ErrorType: l.ErrorType,
+			ErrorMessage: l.ErrorMessage, Metrics: jsonMetrics{DurationMs: milliseconds(l.Init)}, TenantID: of.Tenant}
 	case LogDone:
 		line.Record = jsonEnd{RequestID: l.RequestID, Status: l.status(), ErrorType: l.ErrorType, ErrorMessage: l.ErrorMessage,
 			Metrics: jsonMetrics{DurationMs: milliseconds(l.Duration), ProducedBytes: &l.Bytes}, TenantID: of.Tenant}

@@ -108,7 +108,7 @@ func samples() map[string]any {
 		"worker_order": &schema.WorkerOrder{
 			V: 1,
 			Make: &schema.WorkerMake{
-				Environment: "7c-1", FunctionID: "6f1e", Version: "1", CodeSHA256: "ab", ConfigRevision: 9, PerTenant: true, Account: "default", Function: "resize",
+				Environment: "7c-1", FunctionID: "6f1e", Version: "1", CodeSHA256: "ab", ConfigRevision: 9, PerTenant: true, Reserved: true, Account: "default", Function: "resize",
 				Runtime: "provided", Handler: "h", MemoryMB: 128, EphemeralMB: 1024, Timeout: 3 * time.Second, InitTimeout: 10 * time.Second, Variables: schema.Variables{"A": "b"},
 				Logging: &schema.Logging{Format: "JSON", Group: "g", Level: "INFO", SystemLevel: "WARN"}, Egress: []string{"10.0.0.0/8"},
 			},

@@ -99,6 +99,7 @@ type WorkerMake struct {
 	CodeSHA256     string        `msgpack:"code"`
 	ConfigRevision uint64        `msgpack:"config"`
 	PerTenant      bool          `msgpack:"per_tenant,omitempty"`
+	Reserved       bool          `msgpack:"reserved,omitempty"`
 	Account        string        `msgpack:"account"`
 	Function       string        `msgpack:"function"`
 	Runtime        string        `msgpack:"runtime"`
@@ -117,7 +118,7 @@ type WorkerMake struct {
 func NewWorkerMake(environment string, b *Binding) *WorkerMake {
 	m := &WorkerMake{
 		Environment: environment, FunctionID: b.FunctionID, Version: b.Version, CodeSHA256: b.CodeSHA256, ConfigRevision: b.ConfigRevision,
-		PerTenant: b.PerTenant, Account: b.Account, Function: b.Function, Runtime: b.Runtime, Handler: b.Handler, MemoryMB: b.MemoryMB,
+		PerTenant: b.PerTenant, Reserved: b.Reserved, Account: b.Account, Function: b.Function, Runtime: b.Runtime, Handler: b.Handler, MemoryMB: b.MemoryMB,
 		EphemeralMB: b.EphemeralMB, Timeout: b.Timeout, InitTimeout: b.InitTimeout, Egress: b.Egress, Variables: b.Variables,
 		Tokens: b.Token != nil,
 	}
@@ -131,7 +132,7 @@ func NewWorkerMake(environment string, b *Binding) *WorkerMake {
 func (m *WorkerMake) Binding() *Binding {
 	b := &Binding{
 		Key:       Key{FunctionID: m.FunctionID, Version: m.Version, CodeSHA256: m.CodeSHA256, ConfigRevision: m.ConfigRevision},
-		PerTenant: m.PerTenant, Account: m.Account, Function: m.Function, Runtime: m.Runtime, Handler: m.Handler, MemoryMB: m.MemoryMB,
+		PerTenant: m.PerTenant, Reserved: m.Reserved, Account: m.Account, Function: m.Function, Runtime: m.Runtime, Handler: m.Handler, MemoryMB: m.MemoryMB,
 		EphemeralMB: m.EphemeralMB, Timeout: m.Timeout, InitTimeout: m.InitTimeout, Egress: m.Egress, Variables: m.Variables,
 	}
 	if m.Logging != nil {

@@ -83,7 +83,7 @@ func (l *logs) open() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ships, l.sink = true, l.openSink()
-	l.tell(schema.LogLine{Time: time.Now(), Kind: schema.LogInitStart, Text: []byte(l.e.binding.Runtime)})
+	l.tell(schema.LogLine{Time: time.Now(), Kind: schema.LogInitStart, Reserved: l.e.binding.Reserved, Text: []byte(l.e.binding.Runtime)})
 }
 
 // openSink opens the sink of the environment, as it is bound now.
@@ -113,7 +113,7 @@ func (l *logs) initialised(took time.Duration) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tell(schema.LogLine{Time: time.Now(), Kind: schema.LogInitReport, Init: took})
+	l.tell(schema.LogLine{Time: time.Now(), Kind: schema.LogInitReport, Reserved: l.e.binding.Reserved, Init: took})
 }
 
 // unknownType is what Lambda calls a failure without a type that counts.
@@ -126,7 +126,7 @@ func (l *logs) failed(f *schema.FunctionError, took time.Duration) {
 		return // it was ended
 	}
 	l.open()
-	report := schema.LogLine{Time: time.Now(), Kind: schema.LogInitReport, Init: took, Failed: true, ErrorType: tame(f.Type)}
+	report := schema.LogLine{Time: time.Now(), Kind: schema.LogInitReport, Reserved: l.e.binding.Reserved, Init: took, Failed: true, ErrorType: tame(f.Type)}
 	switch {
 	case !f.Posted:
 		report.ErrorMessage = tame(f.Message)

@@ -19,6 +19,9 @@ func (s *Service) getFunction(ctx context.Context, account string, request []byt
 		return nil, err
 	}
 	out := schema.GetFunctionOutput{Configuration: configuration(rec, v, qualifier, true), Tags: rec.Tags}
+	if rec.Concurrency != nil {
+		out.Concurrency = &schema.ConcurrencyOutput{ReservedConcurrentExecutions: rec.Concurrency}
+	}
 	// Lambda gives a URL in S3; here `nats object get BUCKET NAME` has the code, for who may read the store.
 	out.Code.RepositoryType, out.Code.Location = "NATS", s.cfg.Names.Bucket(topology.Code)+"/"+v.CodeSHA256
 	return out, nil

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -224,6 +225,9 @@ func TestConcurrency(t *testing.T) {
 	limit := func(n any) object { return object{"FunctionName": "resize", "ReservedConcurrentExecutions": n} }
 	if out := b.must(t, "PutFunctionConcurrency", limit(10)); out["ReservedConcurrentExecutions"] != 10.0 {
 		t.Fatalf("set: %v", out)
+	}
+	if out, want := b.must(t, "GetFunction", object{"FunctionName": "resize"})["Concurrency"], (object{"ReservedConcurrentExecutions": 10.0}); !reflect.DeepEqual(out, any(want)) {
+		t.Errorf("the function has %v, want %v", out, want)
 	}
 	b.must(t, "PutProvisionedConcurrencyConfig", reserve("1", 10))
 	if body := b.refused(t, schema.CodeInvalidParameter, "PutProvisionedConcurrencyConfig", reserve("1", 11)); !strings.Contains(body.Message, "at most 10") {

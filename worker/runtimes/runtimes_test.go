@@ -61,6 +61,25 @@ func TestProvided(t *testing.T) {
 	}
 }
 
+// TestInitializationType: a function is told whether its environment is a reservation's, as by provisioned concurrency.
+func TestInitializationType(t *testing.T) {
+	t.Parallel()
+	r := newRuntimes(t)
+	code := writePackage(t, map[string]string{"bootstrap": "#!/bin/sh\n"})
+	if err := os.Chmod(filepath.Join(code, "bootstrap"), 0o555); err != nil {
+		t.Fatal(err)
+	}
+	b := binding("provided")
+	b.Reserved = true
+	cmd, err := r.Command(b, runtimes.Place{Code: code, API: "127.0.0.1:9001"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(cmd.Env, "AWS_LAMBDA_INITIALIZATION_TYPE=provisioned-concurrency") {
+		t.Errorf("variables %q", cmd.Env)
+	}
+}
+
 // TestLoggingVariables: what a function is told of how its lines should look.
 func TestLoggingVariables(t *testing.T) {
 	t.Parallel()

@@ -57,7 +57,7 @@ func (r *Runtimes) variables(b *schema.Binding, p Place, l *language, found Inte
 		"AWS_LAMBDA_FUNCTION_NAME":        b.Function,
 		"AWS_LAMBDA_FUNCTION_VERSION":     b.Version,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(b.MemoryMB),
-		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  schema.InitializationType(b.Reserved),
 		"AWS_LAMBDA_LOG_GROUP_NAME":       cmp.Or(b.Logging.Group, "/aws/lambda/"+b.Function),
 		"AWS_LAMBDA_LOG_STREAM_NAME":      logStream(b.Version),
 		"LAMBDA_TASK_ROOT":                code,
