@@ -14,11 +14,12 @@ func (a *app) fabric() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "fabric",
 		Short:   "Show or change the numbers that all nodes share",
-		Example: "  hearth fabric get\n  hearth fabric set keep-alive=1m",
+		Example: "  hearth fabric\n  hearth fabric get theta\n  hearth fabric set keep-alive=1m",
 		GroupID: groupFabric,
 		Args:    a.noSuchCommand,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.getFabric(cmd, "") },
 	}
+	jsonFlag(cmd)
 	get := &cobra.Command{
 		Use:               "get [KEY]",
 		Short:             "Show them, or one of them",
@@ -31,23 +32,7 @@ func (a *app) fabric() *cobra.Command {
 					return err
 				}
 			}
-			c, err := a.connect(cmd)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			out, err := c.Fabric(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if len(args) == 1 && !asJSON(cmd) {
-				a.println(out.Values[args[0]])
-				return nil
-			}
-			if len(args) == 1 {
-				return a.printJSON(map[string]string{args[0]: out.Values[args[0]]})
-			}
-			return a.printFabric(cmd, out)
+			return a.getFabric(cmd, strings.Join(args, ""))
 		},
 	}
 	set := &cobra.Command{
@@ -82,6 +67,26 @@ func (a *app) fabric() *cobra.Command {
 	jsonFlag(set)
 	cmd.AddCommand(get, set)
 	return cmd
+}
+
+// getFabric shows one of the numbers, or with "" all.
+func (a *app) getFabric(cmd *cobra.Command, key string) error {
+	c, err := a.connect(cmd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	out, err := c.Fabric(cmd.Context())
+	switch {
+	case err != nil:
+		return err
+	case key == "":
+		return a.printFabric(cmd, out)
+	case asJSON(cmd):
+		return a.printJSON(map[string]string{key: out.Values[key]})
+	}
+	a.println(out.Values[key])
+	return nil
 }
 
 // fabricValues reads KEY=VALUE pairs and checks them all, so that a refusal names everything that is wrong.

@@ -143,6 +143,13 @@ func TestCommandsOnARunningFabric(t *testing.T) {
 			t.Errorf("config has no %s: %s", want, config)
 		}
 		golden(t, "fabric-get.txt", f.must(t, "fabric", "get"))
+		golden(t, "fabric-get.txt", f.must(t, "fabric")) // alone it is the same
+		if alone, get := f.must(t, "fabric", "--json"), f.must(t, "fabric", "get", "--json"); alone != get {
+			t.Errorf("alone it prints %s, and get %s", alone, get)
+		}
+		if r := f.run(t, "fabric", "gte"); r.code != exitUsage || !strings.Contains(r.stderr, "did you mean get?") {
+			t.Errorf("exit %d: %s", r.code, r.stderr)
+		}
 	})
 	t.Run("token of others", func(t *testing.T) { // against the keys of both managers, over NATS
 		r := f.run(t, "token", "verify", "eyJhbGciOiJFZERTQSIsImtpZCI6IngiLCJ0eXAiOiJoZWFydGgtZW52K2p3dCJ9.e30.c2ln")
