@@ -2,8 +2,10 @@ package frontend
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -200,7 +202,7 @@ func readHeaders(r *schema.Request, h nats.Header) error {
 		case schema.HeaderClientContext:
 			var text string
 			if text, err = one(name, values); err == nil {
-				r.ClientContext = []byte(text)
+				r.ClientContext, err = parseClientContext(text)
 			}
 		case schema.HeaderRequestID:
 			var id string
@@ -255,6 +257,26 @@ func parseLog(s string) (tail bool, err error) {
 		return false, schema.Invalid(schema.FieldError{Field: schema.HeaderLog, Got: short(s), Allowed: "tail"})
 	}
 	return true, nil
+}
+
+// parseClientContext takes the JSON object as it is, or in base64, as Lambda's callers have it; none begins with a brace. Admission
+// looks at what is in it.
+func parseClientContext(s string) ([]byte, error) {
+	s = strings.TrimSpace(s)
+	if strings.HasPrefix(s, "{") {
+		return []byte(s), nil
+	}
+	if most := base64.StdEncoding.EncodedLen(schema.MaxClientContext); len(s) > most {
+		return nil, schema.Invalid(schema.FieldError{
+			Field: "ClientContext", Got: strconv.Itoa(len(s)) + " bytes of base64",
+			Allowed: "at most " + strconv.Itoa(schema.MaxClientContext) + " bytes when it is decoded",
+		})
+	}
+	decoded, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return nil, schema.Invalid(schema.FieldError{Field: "ClientContext", Allowed: "a JSON object, or base64 of one"})
+	}
+	return decoded, nil
 }
 
 // misspelt refuses a header that is one of ours but for the case of its letters.

@@ -2,6 +2,7 @@ package frontend_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -134,6 +135,12 @@ func TestRefusals(t *testing.T) {
 			{"unknown log type", "default.echo", one(schema.HeaderLog, "Tail"), nil, invalid, schema.HeaderLog},
 			{"client context is no JSON", "default.echo", one(schema.HeaderClientContext, "{"), nil, invalid, "ClientContext"},
 			{"client context is no object", "default.echo", one(schema.HeaderClientContext, "null"), nil, invalid, "ClientContext"},
+			{"client context is no base64", "default.echo", one(schema.HeaderClientContext, "[]"), nil, invalid, "ClientContext: a JSON object, or base64 of one"},
+			{"client context is base64 of no JSON", "default.echo", one(schema.HeaderClientContext, base64Of("{")), nil, invalid, "ClientContext"},
+			{"client context is base64 of no object", "default.echo", one(schema.HeaderClientContext, base64Of("[]")), nil, invalid, "ClientContext"},
+			{"client context too long in base64", "default.echo", one(schema.HeaderClientContext, base64Of(`{"a":"`+strings.Repeat("x", 3576)+`"}`)),
+				nil, invalid, "3583"},
+			{"client context far too long", "default.echo", one(schema.HeaderClientContext, strings.Repeat("x", 100_000)), nil, invalid, "3583"},
 			{"client context too long", "default.echo", one(schema.HeaderClientContext, `{"a":"`+strings.Repeat("x", 3577)+`"}`), nil, invalid, "3583"},
 			{"payload over 6 MiB", "default.echo", nil, make([]byte, schema.MaxPayload+1), schema.CodeTooLarge, "6291457"},
 			{"S65: tenant not wanted", "default.echo.acme", nil, nil, invalid, "TenantId"},
@@ -159,6 +166,33 @@ func TestRefusals(t *testing.T) {
 	})
 	if n := b.waiting(t); n > 0 {
 		t.Errorf("%d messages were published", n)
+	}
+}
+
+func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+// A client context is JSON, or base64 of JSON, as Lambda's callers have it: the function is given the same (Lambda A2, B4).
+func TestClientContextAsJSONOrBase64(t *testing.T) {
+	t.Parallel()
+	b := setup(t, settings{})
+	claims := b.claimer(t, "echo")
+	longest := `{"a":"` + strings.Repeat("x", schema.MaxClientContext-8) + `"}`
+	for _, c := range []struct{ sent, want string }{
+		{`{"custom":{"k":"v"}}`, `{"custom":{"k":"v"}}`},
+		{"  {}", "{}"},
+		{base64Of(`{"custom":{"k":"v"}}`), `{"custom":{"k":"v"}}`},
+		{base64Of("\n {\n}"), "\n {\n}"},
+		{longest, longest},
+		{base64Of(longest), longest},
+	} {
+		sub := b.send(t, "echo", nats.Header{schema.HeaderClientContext: {c.sent}})
+		call := claims.claim(t).call
+		if call.Reply != sub.Subject {
+			t.Fatalf("%.40s: claimed another call", c.sent)
+		}
+		if got := string(call.ClientContext); got != c.want {
+			t.Errorf("%.40s: the call has %.40q, want %.40q", c.sent, got, c.want)
+		}
 	}
 }
 
