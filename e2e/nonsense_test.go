@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -195,9 +194,6 @@ func (h *hostile) operations(n int) {
 		}
 		crew.Go(func() error {
 			a, err := admin.RequestWithContext(withDeadline(h.t), subject, body)
-			if errors.Is(err, nats.ErrNoResponders) {
-				return nil // no such operation
-			}
 			if err != nil {
 				return fmt.Errorf("%s with %.200q: %w", subject, body, err)
 			}
