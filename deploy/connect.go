@@ -26,6 +26,9 @@ type natsServer struct {
 	denied func(error)
 }
 
+// writeTime is how long a server may take nothing of what is written to it: as long as the pings that go unanswered.
+const writeTime = 10 * time.Second
+
 // connect makes a connection for a role. Its own requests are answered below inbox, which the role's rights name. It
 // reconnects for ever.
 func (s *natsServer) connect(ctx context.Context, l login, inbox string) (*nats.Conn, error) {
@@ -45,6 +48,7 @@ func (s *natsServer) connectWatched(ctx context.Context, l login, inbox string) 
 		nats.Name("hearth " + l.name), nats.CustomInboxPrefix(inbox), nats.Timeout(patience),
 		nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond),
 		nats.ReconnectJitter(50*time.Millisecond, 500*time.Millisecond),
+		nats.IgnoreAuthErrorAbort(), // a server that starts may not know its users yet
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {
@@ -73,8 +77,10 @@ func (s *natsServer) connectWatched(ctx context.Context, l login, inbox string) 
 		}
 		return nc, inside.writes.Next, nil
 	}
-	// A server that hangs is noticed only by its silence.
-	options = append(options, nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2))
+	// A server that hangs is noticed only by its silence, or, where more is written than the socket takes, by that: the connection is locked
+	// meanwhile, for pings too.
+	options = append(options, nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(writeTime), nats.ReconnectOnFlusherError())
 	if s.dial != nil {
 		nc, err := s.dial(options...)
 		if err != nil {
@@ -95,6 +101,9 @@ func (s *natsServer) connectWatched(ctx context.Context, l login, inbox string) 
 func disconnect(ctx context.Context, nc *nats.Conn) {
 	closed := nc.StatusChanged(nats.CLOSED)
 	defer nc.RemoveStatusListener(closed)
+	if nc.IsClosed() {
+		return // it tells nobody any more
+	}
 	nc.Close()
 	select {
 	case <-closed:

@@ -104,6 +104,9 @@ func (n *managerNode) startLedger(ctx context.Context, u *up) error {
 			if err != nil {
 				return err
 			}
+			if !n.nc.IsConnected() {
+				return nats.ErrDisconnected // who waits for it waits in vain, and it is written again
+			}
 			_, err = js.Publish(ctx, u.names.Usage(r.Account, n.id), b, stream, jetstream.WithMsgID(r.MsgID()))
 			return err
 		},

@@ -109,24 +109,26 @@ func (f *Frontend) loadSetUp(ctx context.Context, js jetstream.JetStream, waits 
 
 // stop ends the watches that were begun.
 func (w *watches) stop() {
+	var all conc.WaitGroup // side by side: each waits for the server
 	if w.functions != nil {
-		w.functions.Stop()
+		all.Go(w.functions.Stop)
 	}
 	if w.ring != nil {
-		w.ring.Stop()
+		all.Go(w.ring.Stop)
 	}
 	if w.fabric != nil {
-		w.fabric.Stop()
+		all.Go(w.fabric.Stop)
 	}
 	if w.arcs != nil {
-		w.arcs.Stop()
+		all.Go(w.arcs.Stop)
 	}
 	if w.reservations != nil {
-		w.reservations.Stop()
+		all.Go(w.reservations.Stop)
 	}
 	if w.keys != nil {
-		w.keys.Stop()
+		all.Go(w.keys.Stop)
 	}
+	all.Wait()
 }
 
 // bucket opens a KV bucket, waiting until a manager has made it.

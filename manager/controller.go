@@ -179,7 +179,7 @@ func (c *controller) listen(ctx context.Context, since standing) error {
 		cancel()
 		return fmt.Errorf("watch bucket members: %w", err)
 	}
-	defer watch.End(c.m.nc, w, cancel)
+	defer watch.Leave(w, cancel) // whoever resigns does so between two renewals of its lease
 	for {
 		select {
 		case <-ctx.Done():

@@ -30,6 +30,7 @@ const (
 	shipAtOnce   = 8         // messages whose PubAck is awaited
 	shipPatience = 5 * time.Second
 	shipBackOff  = 2 * time.Second // at most, while nothing can be sent
+	shipAway     = 3 * time.Second // that Stop waits for a server that is away
 	// shipLastTries is how often Stop has lines offered that nobody takes: 1.1 s in all. A worker whose manager has stopped before
 	// it would else wait for as long as it may.
 	shipLastTries = 4
@@ -172,9 +173,11 @@ var errNobody = errors.New("nobody takes them")
 func (s *Shipper) loop() {
 	back := time.Duration(0)
 	last := 0 // of the tries after Stop that found nobody
+	var stopped time.Time
 	for stopping := false; ; {
 		if !stopping {
 			stopping = !s.await(back)
+			stopped = time.Now()
 		}
 		s.mu.Lock()
 		dirty := s.dirty
@@ -188,6 +191,9 @@ func (s *Shipper) loop() {
 			continue
 		}
 		back = min(shipBackOff, 2*back+s.cfg.Every)
+		if stopping && !s.nc.IsConnected() && time.Since(stopped) > shipAway {
+			return
+		}
 		if stopping && s.nobody.Load() {
 			if last++; last == shipLastTries {
 				return

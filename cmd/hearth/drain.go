@@ -109,8 +109,13 @@ func (a *app) awaitDrain(ctx context.Context, c *client.Client, manager string, 
 			return nil, fmt.Errorf("wait for manager %s: %w", manager, context.Cause(ctx))
 		case <-tick.C:
 		}
-		if out, err = c.Drain(context.WithoutCancel(ctx), schema.DrainInput{Manager: manager, Look: true}); err != nil {
+		now, err := c.Drain(ctx, schema.DrainInput{Manager: manager, Look: true})
+		switch {
+		case ctx.Err() != nil: // told above
+		case err != nil:
 			return nil, err
+		default:
+			out = now
 		}
 	}
 }

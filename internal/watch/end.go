@@ -14,6 +14,17 @@ func End(nc *nats.Conn, w jetstream.KeyWatcher, end context.CancelFunc) {
 	if nc.IsConnected() {
 		_ = w.Stop() // the connection may be gone by now, and the subscription with it
 	}
+	drain(w)
+}
+
+// Leave is [End] for those that must not wait for the server: nats.go has the consumer removed, or the server does when nobody hears it
+// any more.
+func Leave(w jetstream.KeyWatcher, end context.CancelFunc) {
+	end()
+	drain(w)
+}
+
+func drain(w jetstream.KeyWatcher) {
 	for range w.Updates() {
 		// The callback of nats.go sends under its lock: without a reader it, and whoever closes the channel, would hang.
 	}

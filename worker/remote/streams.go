@@ -97,6 +97,9 @@ type pubAck struct {
 
 // ask is put, with all that the PubAck says.
 func (s *Streams) ask(ctx context.Context, subject string, body []byte) (ack pubAck, err error) {
+	if !s.nc.IsConnected() {
+		return ack, fmt.Errorf("ask manager %s: %w", s.manager, nats.ErrDisconnected)
+	}
 	m, err := s.nc.RequestWithContext(ctx, subject, body)
 	if err != nil {
 		return ack, fmt.Errorf("ask manager %s: %w", s.manager, err)
