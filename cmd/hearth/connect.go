@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
@@ -51,8 +52,11 @@ func (a *app) target(cmd *cobra.Command) (target, error) {
 		if t.context, err = a.contextAt(name); err != nil {
 			return target{}, err
 		}
-		if !a.settings.given("server") {
+		if !a.settings.against("server", "context") {
 			t.url = ""
+		}
+		if !a.settings.against("creds", "context") {
+			t.creds = ""
 		}
 	}
 	var err error
@@ -94,6 +98,9 @@ func pickNote(running []note, server string, serverGiven bool, prefix string, pr
 // terminal wants to hear that then, not when the function's time is over.
 const maxReconnects = 20
 
+// pingEvery is how often a server is asked whether it is there: one that hangs says nothing, and the second ping that goes unanswered tells.
+const pingEvery = 5 * time.Second
+
 // connectError is why the fabric's server cannot be used. It says itself what to do.
 type connectError struct{ error }
 
@@ -102,7 +109,7 @@ func (e *connectError) Unwrap() error { return e.error }
 // connect gives a client of the target; its Close ends the connection. Further options are applied last.
 func (t target) connect(ctx context.Context, more ...nats.Option) (*conn, error) {
 	o := client.Options{URL: t.url, Prefix: t.names.Prefix(), Creds: t.creds, Name: "hearth",
-		NATS: append([]nats.Option{nats.MaxReconnects(maxReconnects)}, more...)}
+		NATS: append([]nats.Option{nats.MaxReconnects(maxReconnects), nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2)}, more...)}
 	if t.context.Name != "" {
 		if err := t.context.into(&o); err != nil {
 			return nil, err

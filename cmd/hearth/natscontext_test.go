@@ -79,6 +79,18 @@ func TestNATSContext(t *testing.T) {
 		}
 		cancel()
 	}
+	s.env["HEARTH_SERVER"], s.env["HEARTH_CREDS"] = nobody, "/nowhere/at.nk" // of every day; a context on the command line is meant
+	if r := s.run(t, "ls", "--context", "creds"); r.code != exitOK {
+		t.Errorf("beside the environment's server: exit %d: %s", r.code, r.stderr)
+	}
+	s.env["HEARTH_CONTEXT"] = "elsewhere"
+	s.env["HEARTH_SERVER"], s.env["HEARTH_CREDS"] = f.NATS, f.Creds
+	if r := s.run(t, "ls"); r.code != exitOK {
+		t.Errorf("with all in the environment: exit %d: %s", r.code, r.stderr)
+	}
+	for _, name := range []string{"SERVER", "CREDS", "CONTEXT"} {
+		delete(s.env, "HEARTH_"+name)
+	}
 	s.env["XDG_CONFIG_HOME"] = filepath.Join(s.env["HOME"], ".config")
 	s.env["HOME"] = t.TempDir()
 	if r := s.run(t, "ls", "--context", "creds"); r.code != exitOK {

@@ -54,9 +54,12 @@ func (a *app) server(cmd *cobra.Command) deploy.Server {
 	if name == "" {
 		return s
 	}
-	o := client.Options{Creds: s.Creds}
-	if a.settings.given("server") {
+	var o client.Options
+	if a.settings.against("server", "context") {
 		o.URL = s.URL
+	}
+	if a.settings.against("creds", "context") {
+		o.Creds = s.Creds
 	}
 	at, err := a.contextAt(name)
 	if err == nil {

@@ -29,6 +29,23 @@ func (s *settings) given(flag string) bool {
 	return source != "" && source != fromDefault
 }
 
+// against reports whether this flag's value, where somebody gave it, counts against that of another: what is on the command line is not
+// overruled by the environment, nor that by the config file.
+func (s *settings) against(flag, other string) bool {
+	rank := func(flag string) int {
+		switch source, _, _ := strings.Cut(s.source[flag], " "); source {
+		case "flag":
+			return 3
+		case "environment":
+			return 2
+		case "file":
+			return 1
+		}
+		return 0
+	}
+	return rank(flag) > 0 && rank(flag) >= rank(other)
+}
+
 // resolve fills the flags of cmd that its command line left out: from the environment, else from the config file. Every
 // bad value is told with its source.
 func (s *settings) resolve(cmd *cobra.Command, lookup func(string) (string, bool)) error {
