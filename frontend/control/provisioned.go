@@ -314,13 +314,12 @@ func (s *Service) limit(ctx context.Context, rec *schema.FunctionRecord, version
 			return nil, schema.Errorf(schema.CodeConflict, "the reservation of an earlier function %s is still being emptied; try again", rec.Name)
 		}
 		switch {
+		case r.Limit == limit && revision > 0:
+			return r, nil // also where somebody else made it so meanwhile
 		case first < 0:
 			first = r.Limit
 		case first != r.Limit:
 			return nil, schema.Errorf(schema.CodeConflict, "the reservation of %s:%s was changed by somebody else meanwhile: it is %d now", rec.Name, version, r.Limit)
-		}
-		if r.Limit == limit && revision > 0 {
-			return r, nil
 		}
 		r.Limit, r.Updated = limit, time.Now().UTC()
 		value, err := schema.Marshal(r)
