@@ -188,8 +188,8 @@ func (m *Manager) binding(ctx context.Context, mk pool.Make) (*schema.Binding, e
 		return nil, err
 	}
 	b := &schema.Binding{
-		Key: mk.Home.Key, PerTenant: mk.Spec.Tenants, Reserved: mk.Home.Reservation != 0, Account: mk.Spec.Account, Function: mk.Spec.Function, Runtime: ver.Runtime, Handler: ver.Handler,
-		MemoryMB: ver.MemoryMB, EphemeralMB: ver.EphemeralMB, Timeout: ver.Timeout, Logging: ver.Logging(), Egress: ver.Egress,
+		Key: mk.Home.Key, PerTenant: mk.Spec.Tenants, Reserved: mk.Home.Reservation != 0, Account: mk.Spec.Account,
+		Function: mk.Spec.Function, Runtime: ver.Runtime, Handler: ver.Handler, MemoryMB: ver.MemoryMB, EphemeralMB: ver.EphemeralMB, Timeout: ver.Timeout, Logging: ver.Logging(), Egress: ver.Egress,
 	}
 	b.Token = m.grants.add(mk.Environment, b, ver.VersionRecord)
 	if ver.SecretKey == "" {

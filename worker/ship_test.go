@@ -251,6 +251,28 @@ func TestShippedLongLines(t *testing.T) {
 // keep Stop.
 //
 // Broken to see it fail: a shipper that tries on until its context ends; one that drops them.
+// A server that is away is not waited for until the end of all time.
+func TestShipperStopsWithoutAServer(t *testing.T) {
+	t.Parallel()
+	f := natstest.Start(t)
+	nc := f.Connect(t)
+	s, err := worker.NewShipper(nc, worker.ShipperConfig{Manager: "m1", Names: f.Names})
+	if err == nil {
+		err = s.Start(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Stop()
+	natstest.Eventually(t, patience, func() bool { return !nc.IsConnected() }, "the server is away")
+	s.Open(worker.Source{Account: "default", Function: "f", Version: "1", Environment: "e"}).Line(line("x"))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := s.Stop(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("stopped: %v; want what was left, before the wait's end", err)
+	}
+}
+
 func TestShipperWithoutTakers(t *testing.T) {
 	t.Parallel()
 	f := natstest.Start(t)

@@ -26,8 +26,8 @@ type target struct {
 	note    *note // of the running fabric of this user, if it is that one
 }
 
-// target finds the fabric: a context, with the server and the credential that were given in place of its own; without a context what a running `hearth up` of this user
-// noted, the one at the default address first; else the default address.
+// target finds the fabric: a context, with the server and the credential that were given in place of its own; without a context what a
+// running `hearth up` of this user noted, the one at the default address first; else the default address.
 func (a *app) target(cmd *cobra.Command) (target, error) {
 	value := func(name string) string { return cmd.Flag(name).Value.String() }
 	t := target{url: value("server"), creds: value("creds")}

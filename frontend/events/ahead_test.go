@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/hearth-run/hearth/frontend"
 	"github.com/hearth-run/hearth/internal/natstest"
 	"github.com/hearth-run/hearth/schema"
 	"github.com/hearth-run/hearth/subjects"
@@ -19,7 +18,6 @@ import (
 // ahead is a frontend of which one event of f has been claimed ahead of its turn, while a share of others runs.
 type ahead struct {
 	*bundle
-	f            *frontend.Frontend
 	last         string // payload of the one that waits
 	others, gate *gate  // end of the others, and of the one
 	before       int    // events that had run
@@ -67,7 +65,7 @@ func claimedAhead(t *testing.T, through func(b *bundle) *nats.Conn) *ahead {
 		}
 		a.event(t, "f", a.last)
 		natstest.Eventually(t, patience, func() bool { return len(a.worker.started("f")) == a.before+share }, "the share runs")
-		if within(2*time.Second, func() bool { return a.delivered(t, "f") >= delivered }) {
+		if natstest.Within(2*time.Second, func() bool { return a.delivered(t, "f") >= delivered }) {
 			if n := a.runs(); n != 0 {
 				t.Fatalf("%s ran %d times and did not wait for its turn", a.last, n)
 			}
@@ -79,22 +77,6 @@ func claimedAhead(t *testing.T, through func(b *bundle) *nats.Conn) *ahead {
 	}
 	t.Fatal("nothing is claimed ahead")
 	return nil
-}
-
-// within reports whether something that need not happen happened.
-func within(d time.Duration, cond func() bool) bool {
-	deadline := time.NewTimer(d)
-	defer deadline.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-deadline.C:
-			return cond()
-		case <-tick.C:
-		}
-	}
-	return true
 }
 
 // runs is how often the one that waited was started.

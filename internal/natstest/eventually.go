@@ -9,6 +9,13 @@ import (
 // time. The time is a bound on waiting, not a promise about speed.
 func Eventually(t testing.TB, within time.Duration, cond func() bool, msg string) {
 	t.Helper()
+	if !Within(within, cond) {
+		t.Fatalf("not within %v: %s", within, msg)
+	}
+}
+
+// Within is [Eventually] for what need not come to be: it reports whether cond held within that time.
+func Within(within time.Duration, cond func() bool) bool {
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
 	tick := time.NewTicker(time.Millisecond)
@@ -16,11 +23,9 @@ func Eventually(t testing.TB, within time.Duration, cond func() bool, msg string
 	for !cond() {
 		select {
 		case <-deadline.C:
-			if cond() {
-				return
-			}
-			t.Fatalf("not within %v: %s", within, msg)
+			return cond()
 		case <-tick.C:
 		}
 	}
+	return true
 }

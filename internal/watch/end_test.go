@@ -43,4 +43,10 @@ func TestEnd(t *testing.T) {
 	if end() {
 		t.Error("a server that is away is asked to remove the consumer")
 	}
+	left := &toldToStop{updates: make(chan jetstream.KeyValueEntry, 1)}
+	left.updates <- nil
+	watch.Leave(left, func() { close(left.updates) })
+	if left.told || len(left.updates) != 0 {
+		t.Errorf("who leaves asks the server (%v), or leaves %d behind", left.told, len(left.updates))
+	}
 }
